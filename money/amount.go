@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Amount is a quantity of money in the currency's minor unit: cents for USD,
@@ -14,7 +15,7 @@ type Amount int64
 func (a Amount) Add(b Amount) (Amount, bool) {
 	sum := a + b
 	if (sum > a) != (b > 0) {
-		return 0, b == 0
+		return 0, false
 	}
 	return sum, true
 }
@@ -48,7 +49,52 @@ func ParseAmount(s string, c Currency) (Amount, error) {
 	return a, nil
 }
 
-func parse(s string, c Currency) (Amount, error) { panic("soon") }
+func parse(s string, c Currency) (Amount, error) {
+	if !c.Valid() {
+		return 0, ErrUnknownCurrency
+	}
+	unsigned, negative := strings.CutPrefix(s, "-")
+	whole, fraction, pointed := strings.Cut(unsigned, ".")
+	switch {
+	case !decimal(whole), pointed && !decimal(fraction), len(whole) > 1 && whole[0] == '0':
+		return 0, ErrSyntax
+	case len(fraction) > c.Digits():
+		return 0, ErrTooPrecise
+	}
+	n := uint64(0)
+	inRange := accumulate(&n, whole) &&
+		accumulate(&n, fraction) &&
+		accumulate(&n, "0000"[:c.Digits()-len(fraction)])
+	switch {
+	case !inRange, n > 1<<63, n == 1<<63 && !negative:
+		return 0, ErrOverflow
+	case negative:
+		return Amount(-n), nil // 1<<63 becomes the smallest amount
+	}
+	return Amount(n), nil
+}
+
+// decimal says whether s is one or more decimal digits.
+func decimal(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// accumulate appends decimals to the number n. It returns false when that
+// makes it larger than any amount.
+func accumulate(n *uint64, decimals string) bool {
+	for i := range len(decimals) {
+		if *n > 1<<63/10 {
+			return false
+		}
+		*n = *n*10 + uint64(decimals[i]-'0')
+	}
+	return true
+}
 
 // Format returns the amount in major units with exactly the currency's digits:
 // 150 in USD is "1.50". In a currency that is not valid it is the bare number of
@@ -59,7 +105,25 @@ func (a Amount) Format(c Currency) string {
 }
 
 // AppendFormat appends what [Amount.Format] returns to dst.
-func (a Amount) AppendFormat(dst []byte, c Currency) []byte { panic("soon") }
+func (a Amount) AppendFormat(dst []byte, c Currency) []byte {
+	n := uint64(a)
+	if a < 0 {
+		dst = append(dst, '-')
+		n = -n
+	}
+	places := c.Digits()
+	unit := [...]uint64{1, 10, 100, 1_000, 10_000}[places]
+	dst = strconv.AppendUint(dst, n/unit, 10)
+	if places == 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	for rest := n % unit; places > 0; places-- {
+		unit /= 10
+		dst = append(dst, '0'+byte(rest/unit%10))
+	}
+	return dst
+}
 
 // quote returns s in quotes, cut to a length that is fit for a message.
 func quote(s string) string {

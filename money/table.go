@@ -5,7 +5,7 @@ import "strings"
 // codesByDigits is ISO 4217 table A.1, the currencies and funds in use on
 // 2026-01-01, by the number of decimal places ("minor unit") that it gives
 // them. CLDR, and so golang.org/x/text/currency, has the number that is customary
-// in print, which is smaller for a dozen of them.
+// in print, which is smaller for over twenty of them.
 //
 // Codes that have no minor unit are left out, as their amounts cannot be
 // counted: precious metals (XAG, XAU, XPD, XPT), bond market units (XBA, XBB,
