@@ -1,0 +1,64 @@
+package wallet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"maru.example/money"
+	"maru.example/rsm"
+)
+
+var usd = money.MustParseCurrency("USD")
+
+// BenchmarkApply decides full batches of transfers between accounts drawn at
+// random: the cost of the machine alone. new is with ids never seen, repeated
+// with ids all seen, hot with one account on one side of each transfer.
+func BenchmarkApply(b *testing.B) {
+	seed := map[bool]uint64{true: 1}
+	for _, accounts := range []int{10_000, 1_000_000, 10_000_000} {
+		m := NewMachine()
+		openMany(b, m, accounts)
+		for _, hot := range []bool{false, true} {
+			b.Run(fmt.Sprintf("accounts=%d/hot=%v", accounts, hot), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(uint64(b.N), uint64(accounts)+seed[hot]))
+				var dst []byte
+				b.ReportAllocs()
+				for n := 0; n < b.N; n += MaxBatch {
+					b.StopTimer()
+					batch := AppendHeader(nil, Header{Kind: KindTransfers, Count: MaxBatch})
+					for range MaxBatch {
+						t := HandleTransfer{From: Handle(1 + r.IntN(accounts)), To: Handle(1 + r.IntN(accounts)), Amount: 1, Currency: usd}
+						if hot {
+							t.From = 1
+						}
+						for i := range t.ID {
+							t.ID[i] = byte(r.Uint32())
+						}
+						batch = AppendHandleTransfer(batch, &t)
+					}
+					b.StartTimer()
+					dst = m.Apply(dst[:0], rsm.Batch{Data: batch})
+				}
+			})
+		}
+	}
+}
+
+// openMany opens accounts 1 to n, without limit.
+func openMany(tb testing.TB, m *Machine, n int) {
+	tb.Helper()
+	for at := 0; at < n; {
+		count := min(MaxBatch, n-at)
+		batch := AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: count})
+		for range count {
+			at++
+			batch = AppendAccount(batch, &NewAccount{ID: AccountID(fmt.Sprintf("acct-%d", at)), Currency: usd, Min: Unlimited})
+		}
+		for out := m.Apply(nil, rsm.Batch{Data: batch}); len(out) > 0; out = out[OpenedBytes:] {
+			if Code(out[0]) != Applied {
+				tb.Fatalf("open: %v", Code(out[0]))
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package wallet
+
+import (
+	"encoding/binary"
+
+	"maru.example/money"
+)
+
+// window is how many transfers are looked up ahead. Each needs three places in
+// tables far larger than the processor's caches; asked for together they cost
+// little more than one.
+const window = 64
+
+// prefetched is what the first pass over a window learns of a transfer.
+type prefetched struct {
+	key  key
+	hash uint64
+}
+
+// applyTransfers decides records of RecordBytes and appends a Result each.
+func (m *Machine) applyTransfers(dst []byte, tenant uint16, records []byte) []byte {
+	for len(records) > 0 {
+		part := records[:min(len(records), window*RecordBytes)]
+		m.prefetch(tenant, part)
+		for i := 0; len(part) > 0; i++ {
+			dst = append(dst, byte(m.transferByHandle(tenant, part[:RecordBytes], &m.window[i])))
+			part = part[RecordBytes:]
+		}
+		records = records[min(len(records), window*RecordBytes):]
+	}
+	return dst
+}
+
+// prefetch hashes the ids of a window and reads a word of each row and slot
+// that its transfers will need. The reads do not wait for each other.
+func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) {
+	ids, n := &m.tenants[tenant].ids, m.accounts.len
+	for i := 0; len(records) >= RecordBytes; i++ {
+		p := &m.window[i]
+		p.key = makeKey(records)
+		p.hash = ids.hash(p.key)
+		sum += uint64(ids.touch(p.hash))
+		if from := binary.LittleEndian.Uint64(records[16:]) - 1; from < n {
+			sum += uint64(m.accounts.at(from).next)
+		}
+		if to := binary.LittleEndian.Uint64(records[24:]) - 1; to < n {
+			sum += uint64(m.accounts.at(to).next)
+		}
+		records = records[RecordBytes:]
+	}
+	return sum
+}
+
+// A movement is a transfer whose sides have been looked up.
+type movement struct {
+	key              key
+	hash             uint64 // of the key
+	from, to         Handle // 0 if there is no such account
+	fromHash, toHash uint64 // nameHash of the sides
+	amount           money.Amount
+	currency         money.Currency
+	same             bool // both sides were given as the same account
+}
+
+func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Result {
+	if p.key == (key{}) || !reserved(r) {
+		return m.count(Result(Malformed))
+	}
+	v := movement{
+		key: p.key, hash: p.hash,
+		from: Handle(binary.LittleEndian.Uint64(r[16:])), to: Handle(binary.LittleEndian.Uint64(r[24:])),
+		amount:   money.Amount(binary.LittleEndian.Uint64(r[32:])),
+		currency: money.Currency(binary.LittleEndian.Uint16(r[40:])),
+	}
+	v.same = v.from == v.to
+	from, to := m.get(tenant, v.from), m.get(tenant, v.to)
+	v.fromHash, v.toHash = unknownHash(v.from), unknownHash(v.to)
+	if from != nil {
+		v.fromHash = from.hash
+	}
+	if to != nil {
+		v.toHash = to.hash
+	}
+	return m.count(m.once(tenant, &v, from, to))
+}
+
+// reserved says that the reserved bytes of a record are zero.
+func reserved(r []byte) bool {
+	return binary.LittleEndian.Uint64(r[56:])|binary.LittleEndian.Uint64(r[48:])|
+		binary.LittleEndian.Uint64(r[40:])>>16 == 0
+}
+
+func (m *Machine) transferByName(tenant uint16, cmd []byte) Result {
+	id, from, to, amount, currency := parseTransfer(cmd)
+	if id == (key{}) || !validName(string(from)) || !validName(string(to)) {
+		return m.count(Result(Malformed))
+	}
+	v := movement{
+		key: id, hash: m.tenants[tenant].ids.hash(id),
+		from: m.lookup(tenant, string(from)), to: m.lookup(tenant, string(to)),
+		fromHash: nameHash(from), toHash: nameHash(to),
+		amount: amount, currency: currency, same: string(from) == string(to),
+	}
+	return m.count(m.once(tenant, &v, m.get(tenant, v.from), m.get(tenant, v.to)))
+}
+
+func (m *Machine) count(r Result) Result {
+	m.decided[r.Code()]++
+	if r.Repeated() {
+		m.repeated++
+	}
+	return r
+}
+
+// once decides a movement unless its id was seen, and remembers the decision.
+func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
+	ids := &m.tenants[tenant].ids
+	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
+	e, free := ids.find(v.key, v.hash)
+	if e != nil {
+		if e.fingerprint() != sum {
+			return Result(IDReused)
+		}
+		return Result(e.code()) | repeated
+	}
+	if ids.full(v.hash) {
+		return Result(LimitReached)
+	}
+	code := m.move(v, from, to)
+	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
+	return Result(code)
+}
+
+// move carries out a movement, or says why not. The order of the checks is part
+// of the rules: a replay must give the same code.
+func (m *Machine) move(v *movement, from, to *account) Code {
+	switch {
+	case v.amount <= 0:
+		return AmountNotPositive
+	case v.same:
+		return SameAccount
+	case from == nil || to == nil:
+		return UnknownAccount
+	case from.status|to.status != Open:
+		if from.status == Closed || to.status == Closed {
+			return AccountClosed
+		}
+		return AccountFrozen
+	}
+	debit, ok := m.hold(v.from, from, v.currency)
+	if !ok {
+		return CurrencyNotHeld
+	}
+	credit, ok := m.hold(v.to, to, v.currency)
+	if !ok {
+		return CurrencyNotHeld
+	}
+	after := *debit.amount - v.amount
+	switch {
+	case *debit.min == Unlimited && after >= *debit.amount:
+		return Overflow
+	case *debit.min != Unlimited && (after >= *debit.amount || after < *debit.min):
+		return InsufficientFunds
+	}
+	sum := *credit.amount + v.amount
+	if sum <= *credit.amount {
+		return Overflow
+	}
+	m.touch(debit)
+	m.touch(credit)
+	*debit.amount, *credit.amount = after, sum
+	return Applied
+}
