@@ -1,0 +1,242 @@
+package rsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"maru.example/vfs"
+	"maru.example/wal"
+)
+
+// A snapshot file is a header, chunks, and a footer. See docs/format/rsm.md.
+const (
+	snapshotMagic       = "MARUSNAP"
+	snapshotVersion     = 1
+	snapshotHeaderBytes = 32
+	snapshotFooterBytes = 40
+	chunkHeaderBytes    = 8
+	maxChunkBytes       = 1 << 20
+)
+
+// snapshotSyncBytes is how much of a snapshot is written between two syncs: the
+// log's sync may have to wait behind that much.
+const snapshotSyncBytes = 2 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// snapshotWriter writes a snapshot file from the beginning.
+type snapshotWriter struct {
+	file     vfs.File
+	at       Position
+	offset   int64
+	unsynced int64
+	chunks   uint64
+	bytes    uint64
+	scratch  []byte
+}
+
+// newSnapshotWriter writes the header of a snapshot of the state at a position.
+func newSnapshotWriter(f vfs.File, at Position) (*snapshotWriter, error) {
+	w := &snapshotWriter{file: f, at: at}
+	return w, w.put(appendSnapshotHeader(nil, at))
+}
+
+// write appends p as chunks.
+func (w *snapshotWriter) write(p []byte) error {
+	for len(p) > 0 {
+		chunk := p[:min(len(p), maxChunkBytes)]
+		p = p[len(chunk):]
+		w.scratch = appendChunkHeader(w.scratch[:0], w.chunks, chunk)
+		if err := w.put(w.scratch); err != nil {
+			return err
+		}
+		if err := w.put(chunk); err != nil {
+			return err
+		}
+		w.chunks++
+		w.bytes += uint64(len(chunk))
+		if w.unsynced >= snapshotSyncBytes {
+			w.unsynced = 0
+			if err := w.file.Sync(); err != nil {
+				return fmt.Errorf("sync: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// finish writes the footer and makes the content durable.
+func (w *snapshotWriter) finish() error {
+	w.scratch = appendSnapshotFooter(w.scratch[:0], w.chunks, w.bytes, w.at)
+	if err := w.put(w.scratch); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+func (w *snapshotWriter) put(p []byte) error {
+	if _, err := w.file.WriteAt(p, w.offset); err != nil {
+		return fmt.Errorf("write at offset %d: %w", w.offset, err)
+	}
+	w.offset += int64(len(p))
+	w.unsynced += int64(len(p))
+	return nil
+}
+
+func appendSnapshotHeader(dst []byte, at Position) []byte {
+	body := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), uint64(at.Index))
+	body = binary.LittleEndian.AppendUint64(body, uint64(at.Time))
+	dst = append(dst, snapshotMagic...)
+	dst = binary.LittleEndian.AppendUint32(dst, snapshotVersion)
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(body, castagnoli))
+	return append(dst, body...)
+}
+
+func appendChunkHeader(dst []byte, number uint64, chunk []byte) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(chunk)))
+	return binary.LittleEndian.AppendUint32(dst, chunkSum(number, chunk))
+}
+
+// chunkSum is the checksum of a chunk: of its number, which is not stored, so
+// that a chunk is good in its place only, and its bytes.
+func chunkSum(number uint64, chunk []byte) uint32 {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], number)
+	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, chunk)
+}
+
+func appendSnapshotFooter(dst []byte, chunks, bytes uint64, at Position) []byte {
+	start := len(dst) + chunkHeaderBytes
+	dst = append(dst, make([]byte, chunkHeaderBytes)...) // a length of 0 says: no more chunks
+	dst = binary.LittleEndian.AppendUint64(dst, chunks)
+	dst = binary.LittleEndian.AppendUint64(dst, bytes)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(at.Index))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(at.Time))
+	binary.LittleEndian.PutUint32(dst[start-4:], crc32.Checksum(dst[start:], castagnoli))
+	return dst
+}
+
+// snapshotReader gives the content of a snapshot file. It checks each chunk
+// before it gives any byte of it, and the footer before it says io.EOF. Its
+// errors wrap wal.ErrCorrupt where the bytes are damaged.
+type snapshotReader struct {
+	file   vfs.File
+	size   int64
+	offset int64
+	at     Position
+	chunks uint64
+	bytes  uint64
+	chunk  []byte
+	rest   []byte // of chunk, not given yet
+	err    error  // of all later Reads
+}
+
+// newSnapshotReader reads and checks the header.
+func newSnapshotReader(f vfs.File) (*snapshotReader, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size: %w", err)
+	}
+	r := &snapshotReader{file: f, size: size}
+	head, err := r.take(snapshotHeaderBytes)
+	if err != nil {
+		return nil, err
+	}
+	if string(head[:8]) != snapshotMagic {
+		return nil, fmt.Errorf("not a snapshot: %w", wal.ErrCorrupt)
+	}
+	if v := binary.LittleEndian.Uint32(head[8:]); v != snapshotVersion {
+		return nil, fmt.Errorf("snapshot has version %d, this program reads %d", v, snapshotVersion)
+	}
+	if binary.LittleEndian.Uint32(head[12:]) != crc32.Checksum(head[16:], castagnoli) {
+		return nil, fmt.Errorf("header has a wrong checksum: %w", wal.ErrCorrupt)
+	}
+	r.at = Position{
+		Index: wal.Index(binary.LittleEndian.Uint64(head[16:])),
+		Time:  int64(binary.LittleEndian.Uint64(head[24:])),
+	}
+	return r, nil
+}
+
+// Read implements io.Reader.
+func (r *snapshotReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 && r.err == nil {
+		r.err = r.next()
+	}
+	if len(r.rest) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// next reads the next chunk into rest, or returns io.EOF after a good footer.
+func (r *snapshotReader) next() error {
+	head, err := r.take(chunkHeaderBytes)
+	if err != nil {
+		return err
+	}
+	length, sum := binary.LittleEndian.Uint32(head), binary.LittleEndian.Uint32(head[4:])
+	switch {
+	case length == 0:
+		return r.end(sum)
+	case length > maxChunkBytes:
+		return r.damaged("chunk has %d bytes", length)
+	}
+	chunk, err := r.take(int(length))
+	if err != nil {
+		return err
+	}
+	if chunkSum(r.chunks, chunk) != sum {
+		return r.damaged("chunk has a wrong checksum")
+	}
+	r.chunks++
+	r.bytes += uint64(length)
+	r.rest = chunk
+	return nil
+}
+
+// end checks the footer.
+func (r *snapshotReader) end(sum uint32) error {
+	body, err := r.take(snapshotFooterBytes - chunkHeaderBytes)
+	if err != nil {
+		return err
+	}
+	if crc32.Checksum(body, castagnoli) != sum {
+		return r.damaged("footer has a wrong checksum")
+	}
+	want := appendSnapshotFooter(nil, r.chunks, r.bytes, r.at)
+	if string(body) != string(want[chunkHeaderBytes:]) {
+		return r.damaged("footer does not match the content")
+	}
+	if r.offset != r.size {
+		return r.damaged("file goes on after the footer")
+	}
+	return io.EOF
+}
+
+// take reads the next n bytes, which are valid until the next call.
+func (r *snapshotReader) take(n int) ([]byte, error) {
+	if r.size-r.offset < int64(n) {
+		return nil, r.damaged("file ends early")
+	}
+	if cap(r.chunk) < n {
+		r.chunk = make([]byte, n)
+	}
+	r.chunk = r.chunk[:n]
+	if m, err := r.file.ReadAt(r.chunk, r.offset); m < n {
+		return nil, fmt.Errorf("read at offset %d: %w", r.offset, err)
+	}
+	r.offset += int64(n)
+	return r.chunk, nil
+}
+
+func (r *snapshotReader) damaged(format string, args ...any) error {
+	return fmt.Errorf("offset %d: %s: %w", r.offset, fmt.Sprintf(format, args...), wal.ErrCorrupt)
+}
