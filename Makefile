@@ -1,0 +1,48 @@
+# Each target sets up what it needs. "make help" lists them.
+
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt fuzz crash bench
+
+FUZZTIME ?= 30s
+ROUNDS ?= 20
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## start everything with its data in ./data; it prints where it listens
+	.bin/maru serve --data ./data $(ARGS)
+
+build: ## build .bin/maru
+	@tools/setup.sh
+	go build -o .bin/maru ./cmd/maru
+
+test: ## run all checks: lint, vet and every test with the race detector
+	@tools/setup.sh race
+	@$(MAKE) --no-print-directory lint
+	go vet ./...
+	go test -race -timeout 10m -json ./... | go run ./internal/testreport
+
+lint: .bin/golangci-lint ## run the linters
+	.bin/golangci-lint run ./...
+
+fmt: .bin/golangci-lint ## format all code
+	.bin/golangci-lint fmt ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (30s) each
+	@tools/setup.sh
+	tools/fuzz.sh $(FUZZTIME)
+
+crash: ## kill -9 a server under load, ROUNDS (20) times in a row
+	@tools/setup.sh
+	go test ./cmd/maru -run Crash -count 1 -timeout 2h -v -crash.rounds=$(ROUNDS)
+
+bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
+	.bin/maru bench wallet $(ARGS)
+
+.bin/golangci-lint: tools/go.mod tools/go.sum
+	@tools/setup.sh
+	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
