@@ -1,0 +1,146 @@
+package wallethttp
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// openAccount opens an account, or finds it open with the same content.
+func (s *server) openAccount(q query) (*reply, error) {
+	var a wallet.NewAccount
+	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { a = d.account() }); err != nil {
+		return nil, err
+	}
+	// Whether the account is new is asked before, as its opening answers the
+	// same either way. Of two requests at once both may say 201.
+	_, before, err := s.wallet.Account(q.Context(), q.tenant, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := s.wallet.OpenAccount(q.Context(), q.tenant, a)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.changed(q, a.ID, opened.Code)
+	if err == nil && before == wallet.UnknownAccount {
+		answer.status, answer.location = http.StatusCreated, accountPath(a.ID)
+	}
+	return answer, err
+}
+
+func (s *server) account(q query) (*reply, error) {
+	id, err := q.account()
+	if err != nil {
+		return nil, err
+	}
+	return s.changed(q, id, wallet.Applied)
+}
+
+func (s *server) addCurrency(q query) (*reply, error) {
+	id, err := q.account()
+	if err != nil {
+		return nil, err
+	}
+	var c money.Currency
+	var smallest money.Amount
+	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { c, smallest = d.currency() }); err != nil {
+		return nil, err
+	}
+	code, err := s.wallet.AddCurrency(q.Context(), q.tenant, id, c, smallest)
+	if err != nil {
+		return nil, err
+	}
+	return s.changed(q, id, code)
+}
+
+func (s *server) setLimit(q query) (*reply, error) {
+	id, err := q.account()
+	if err != nil {
+		return nil, err
+	}
+	c, err := money.ParseCurrency(q.PathValue("currency"))
+	if err != nil {
+		return nil, invalidParameter("currency", err)
+	}
+	var smallest money.Amount
+	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+		var text string
+		if d.object([]member{{name: "min_balance", value: &text}}) {
+			smallest = d.limit(text, c)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	code, err := s.wallet.SetLimit(q.Context(), q.tenant, id, c, smallest)
+	if err != nil {
+		return nil, err
+	}
+	return s.changed(q, id, code)
+}
+
+// setStatus returns the operation that sets a status. It takes no body.
+func setStatus(to wallet.Status) func(*server, query) (*reply, error) {
+	return func(s *server, q query) (*reply, error) {
+		id, err := q.account()
+		if err != nil {
+			return nil, err
+		}
+		code, err := s.wallet.SetStatus(q.Context(), q.tenant, id, to)
+		if err != nil {
+			return nil, err
+		}
+		return s.changed(q, id, code)
+	}
+}
+
+// account returns the account that the path names.
+func (q query) account() (wallet.AccountID, error) {
+	id := wallet.AccountID(q.PathValue("id"))
+	if err := id.Validate(); err != nil {
+		return "", invalidParameter("id", err)
+	}
+	return id, nil
+}
+
+// changed answers a command with the account as it is now, or refuses with the
+// command's code.
+func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply, error) {
+	if code != wallet.Applied {
+		return nil, refusal(code)
+	}
+	a, code, err := s.wallet.Account(q.Context(), q.tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	if code != wallet.Applied {
+		return nil, refusal(code)
+	}
+	answer := accountAnswer{
+		ID: accountID(a.ID), Handle: formatHandle(a.Handle), Status: a.Status.String(),
+		OpenedAt: time.Unix(0, a.OpenedAt).UTC().Format(time.RFC3339Nano),
+	}
+	for _, b := range a.Balances {
+		answer.Balances = append(answer.Balances, balanceAnswer{
+			Currency: currency(b.Currency.String()),
+			Balance:  amount(b.Amount.Format(b.Currency)),
+			Min:      limit(formatLimit(b.Min, b.Currency)),
+		})
+	}
+	return jsonReply(http.StatusOK, answer), nil
+}
+
+// accountPath returns the path of an account. The ids "." and ".." are escaped,
+// as clients and servers take them out of paths.
+func accountPath(id wallet.AccountID) string {
+	name := url.PathEscape(string(id))
+	if id == "." || id == ".." {
+		name = strings.ReplaceAll(name, ".", "%2E")
+	}
+	return "/v1/wallet/accounts/" + name
+}

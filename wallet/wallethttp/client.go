@@ -1,0 +1,384 @@
+package wallethttp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"maru.example/internal/httpd"
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// MaxIdleConns is how many connections a Client keeps for its next calls, and so
+// how many callers at once find one open.
+const MaxIdleConns = 1024
+
+// maxAnswerBytes is the most that a Client reads of an answer.
+const maxAnswerBytes = 4 << 20
+
+// ClientOptions are the settings of a client; nil means all defaults.
+type ClientOptions struct {
+	APIKey string        // default: none
+	Tenant wallet.Tenant // default: the key's, or wallet.DefaultTenant
+	TLS    *tls.Config   // default: the system's certificates
+	// HTTPClient makes the requests, without TLS then; the default is one with
+	// connections for MaxIdleConns callers at once.
+	HTTPClient *http.Client
+}
+
+// Client calls a server over HTTP. A refusal that the wallet decided is a
+// [wallet.Code]; whatever else a server answers is a [*Problem]. No method
+// waits longer than its context. All of them may be repeated when an answer is
+// lost: nothing happens twice. It is safe for concurrent use.
+type Client struct {
+	base   string
+	header http.Header
+	http   *http.Client
+	own    bool // http is our own, and nothing in it changes a request's header
+}
+
+// NewClient returns a client of the server at a URL such as http://127.0.0.1:7070.
+func NewClient(baseURL string, o *ClientOptions) (*Client, error) {
+	if o == nil {
+		o = &ClientOptions{}
+	}
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return nil, fmt.Errorf("address of the wallet: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("address of the wallet: %q is not like http://127.0.0.1:7070", baseURL)
+	}
+	c := &Client{base: strings.TrimSuffix(baseURL, "/"), header: http.Header{"Content-Type": {"application/json"}}, http: o.HTTPClient}
+	if o.APIKey != "" {
+		c.header.Set("Authorization", "Bearer "+o.APIKey)
+	}
+	if o.Tenant != "" {
+		c.header.Set(TenantHeader, string(o.Tenant))
+	}
+	// Without a value this is not sent; it tells the transport that the requests
+	// may be repeated on another connection when the server closes an idle one.
+	c.header["Idempotency-Key"] = []string{}
+	if c.http == nil {
+		c.own = true
+		c.http = &http.Client{Transport: &http.Transport{
+			TLSClientConfig:     o.TLS,
+			MaxIdleConnsPerHost: MaxIdleConns,
+			IdleConnTimeout:     time.Minute,
+			TLSHandshakeTimeout: 10 * time.Second,
+			DisableCompression:  true,
+		}}
+	}
+	return c, nil
+}
+
+// Close closes the connections that are idle.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Transfer makes one transfer. With an error that is no *Problem, or one that
+// says so, the outcome is unknown: make the same transfer again, or ask for the
+// Decision.
+func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result, error) {
+	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", appendTransfer(make([]byte, 0, 256), &t), nil)
+	code, err := decided(err)
+	if err != nil {
+		return 0, err
+	}
+	return newResult(code, header.Get(ReplayedHeader) == "true"), nil
+}
+
+// Transfers makes up to MaxTransfers transfers, one after the other, each by
+// itself, and returns one result each.
+func (c *Client) Transfers(ctx context.Context, ts []wallet.Transfer) ([]wallet.Result, error) {
+	body := append(make([]byte, 0, 16+224*len(ts)), `{"transfers":[`...)
+	for i := range ts {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = appendTransfer(body, &ts[i])
+	}
+	var answer transfersAnswer
+	if _, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfers", append(body, "]}"...), &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(ts) {
+		return nil, fmt.Errorf("the server answered %d results for %d transfers", len(answer.Results), len(ts))
+	}
+	results := make([]wallet.Result, len(ts))
+	for i, r := range answer.Results {
+		code := wallet.Applied
+		if r.Status != "success" {
+			var ok bool
+			if code, ok = parseCode(r.Code); !ok {
+				return nil, fmt.Errorf("transfer %d: the server answered with the code %q, which this program does not know", i, r.Code)
+			}
+		}
+		results[i] = newResult(code, r.Replayed)
+	}
+	return results, nil
+}
+
+// Decision returns what was decided for a transaction id, [wallet.Undecided] if
+// it was never seen.
+func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.Code, error) {
+	var answer decisionAnswer
+	_, err := c.do(ctx, http.MethodGet, "/v1/wallet/transfers/"+id.String(), nil, &answer)
+	if p := (*Problem)(nil); errors.As(err, &p) && p.Code == codeTransactionNotFound {
+		return wallet.Undecided, nil
+	}
+	if code, err := decided(err); err != nil || code != wallet.Applied {
+		return code, err
+	}
+	if answer.Status == "applied" {
+		return wallet.Applied, nil
+	}
+	code, ok := parseCode(answer.Code)
+	if !ok {
+		return 0, fmt.Errorf("the server answered with the code %q, which this program does not know", answer.Code)
+	}
+	return code, nil
+}
+
+// OpenAccount opens an account that holds one currency and returns it; with the
+// same content again it returns it as it is.
+func (c *Client) OpenAccount(ctx context.Context, a wallet.NewAccount) (wallet.Account, wallet.Code, error) {
+	smallest := limit(formatLimit(a.Min, a.Currency))
+	return c.account(ctx, http.MethodPost, "/v1/wallet/accounts",
+		accountRequest{ID: accountID(a.ID), Currency: currency(a.Currency.String()), Min: &smallest})
+}
+
+// Account returns an account's state.
+func (c *Client) Account(ctx context.Context, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
+	return c.account(ctx, http.MethodGet, accountPath(id), nil)
+}
+
+// AddCurrency lets an account hold one more currency.
+func (c *Client) AddCurrency(ctx context.Context, id wallet.AccountID, of money.Currency, smallest money.Amount) (wallet.Account, wallet.Code, error) {
+	text := limit(formatLimit(smallest, of))
+	return c.account(ctx, http.MethodPost, accountPath(id)+"/currencies", currencyRequest{Currency: currency(of.String()), Min: &text})
+}
+
+// SetLimit changes the smallest balance of a currency.
+func (c *Client) SetLimit(ctx context.Context, id wallet.AccountID, of money.Currency, smallest money.Amount) (wallet.Account, wallet.Code, error) {
+	return c.account(ctx, http.MethodPut, accountPath(id)+"/limits/"+of.String(), limitRequest{limit(formatLimit(smallest, of))})
+}
+
+// SetStatus freezes, unfreezes ([wallet.Open]) or closes an account.
+func (c *Client) SetStatus(ctx context.Context, id wallet.AccountID, to wallet.Status) (wallet.Account, wallet.Code, error) {
+	verb := "unfreeze"
+	switch to {
+	case wallet.Open:
+	case wallet.Frozen:
+		verb = "freeze"
+	case wallet.Closed:
+		verb = "close"
+	}
+	return c.account(ctx, http.MethodPost, accountPath(id)+"/"+verb, nil)
+}
+
+// Totals adds up all accounts of the tenant: see [wallet.Service.Totals].
+func (c *Client) Totals(ctx context.Context) (totals []wallet.Total, settled bool, err error) {
+	var answer totalsAnswer
+	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/totals", nil, &answer); err != nil {
+		return nil, false, err
+	}
+	for _, t := range answer.Totals {
+		of, err := money.ParseCurrency(string(t.Currency))
+		if err != nil {
+			return nil, false, fmt.Errorf("the server answered: %w", err)
+		}
+		total, okSum := parseSum(string(t.Sum), of)
+		issued, okIssued := parseSum(string(t.Issued), of)
+		if !okSum || !okIssued {
+			return nil, false, fmt.Errorf("the server answered with the sums %q and %q, which are no amounts of %v", t.Sum, t.Issued, of)
+		}
+		totals = append(totals, wallet.Total{Currency: of, Balances: t.Balances, Sum: total, Issued: issued})
+	}
+	return totals, answer.Settled, nil
+}
+
+// CreateTenant makes a tenant; one that exists is Applied too.
+func (c *Client) CreateTenant(ctx context.Context, name wallet.Tenant) (wallet.Code, error) {
+	body, err := json.Marshal(tenantRequest{tenantName(name)})
+	if err != nil {
+		return 0, err
+	}
+	_, err = c.do(ctx, http.MethodPost, "/v1/wallet/tenants", body, nil)
+	return decided(err)
+}
+
+// Tenants returns the names of all tenants, in the order in which they were made.
+func (c *Client) Tenants(ctx context.Context) ([]wallet.Tenant, error) {
+	var answer tenantsAnswer
+	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/tenants", nil, &answer); err != nil {
+		return nil, err
+	}
+	names := make([]wallet.Tenant, len(answer.Tenants))
+	for i, name := range answer.Tenants {
+		names[i] = wallet.Tenant(name)
+	}
+	return names, nil
+}
+
+// account makes a request that is answered with an account.
+func (c *Client) account(ctx context.Context, method, path string, request any) (wallet.Account, wallet.Code, error) {
+	var body []byte
+	if request != nil {
+		var err error
+		if body, err = json.Marshal(request); err != nil {
+			return wallet.Account{}, 0, err
+		}
+	}
+	var answer accountAnswer
+	_, err := c.do(ctx, method, path, body, &answer)
+	if code, err := decided(err); err != nil || code != wallet.Applied {
+		return wallet.Account{}, code, err
+	}
+	a, err := answer.parse()
+	if err != nil {
+		return wallet.Account{}, 0, fmt.Errorf("the server's answer: %w", err)
+	}
+	return a, wallet.Applied, nil
+}
+
+// do makes a request, decodes the answer into a value unless it is nil, and
+// returns the answer's header. A refusal is a *Problem.
+func (c *Client) do(ctx context.Context, method, path string, body []byte, answer any) (http.Header, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if r.Header = c.header; !c.own {
+		r.Header = c.header.Clone()
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return resp.Header, problem(resp, content)
+	}
+	if answer != nil {
+		if err := json.Unmarshal(content, answer); err != nil {
+			return nil, fmt.Errorf("%s %s: decode the answer: %w", method, path, err)
+		}
+	}
+	return resp.Header, nil
+}
+
+// problem returns what a server refused with, which between a client and its
+// wallet may be another server.
+func problem(resp *http.Response, content []byte) *Problem {
+	p := &Problem{}
+	if err := json.Unmarshal(content, p); err != nil || resp.Header.Get("Content-Type") != httpd.ProblemType {
+		const most = 200
+		p = newProblem(resp.StatusCode, "", fmt.Sprintf("an answer that is not the wallet's: %.*q", most, content))
+	}
+	p.Status = resp.StatusCode
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		p.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return p
+}
+
+// decided turns a refusal that the wallet decided into its code.
+func decided(err error) (wallet.Code, error) {
+	if err == nil {
+		return wallet.Applied, nil
+	}
+	var p *Problem
+	if errors.As(err, &p) {
+		if code, ok := parseCode(p.Code); ok && p.Status < http.StatusInternalServerError {
+			return code, nil
+		}
+	}
+	return wallet.Undecided, err
+}
+
+// parseCode returns the code with a name.
+func parseCode(name string) (wallet.Code, bool) {
+	for _, c := range wallet.Codes() {
+		if c.String() == name {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
+// newResult returns the result of a code, with the mark of one that was decided before.
+func newResult(c wallet.Code, replayed bool) wallet.Result {
+	if replayed {
+		return wallet.Result(c) | 0x80
+	}
+	return wallet.Result(c)
+}
+
+// appendTransfer appends a transferRequest.
+func appendTransfer(dst []byte, t *wallet.Transfer) []byte {
+	dst = appendString(append(dst, `{"from_account":`...), string(t.From))
+	dst = appendString(append(dst, `,"to_account":`...), string(t.To))
+	dst = t.Amount.AppendFormat(append(dst, `,"amount":"`...), t.Currency)
+	dst = append(append(dst, `","currency":"`...), t.Currency.String()...)
+	return append(t.ID.Append(append(dst, `","transaction_id":"`...)), `"}`...)
+}
+
+// parse returns the account that an answer describes.
+func (a *accountAnswer) parse() (wallet.Account, error) {
+	handle, err := strconv.ParseUint(a.Handle, 10, 64)
+	if err != nil {
+		return wallet.Account{}, fmt.Errorf("handle: %w", err)
+	}
+	opened, err := time.Parse(time.RFC3339Nano, a.OpenedAt)
+	if err != nil {
+		return wallet.Account{}, fmt.Errorf("opened_at: %w", err)
+	}
+	out := wallet.Account{ID: wallet.AccountID(a.ID), Handle: wallet.Handle(handle), OpenedAt: opened.UnixNano()}
+	for out.Status = range wallet.Closed + 1 {
+		if out.Status.String() == a.Status {
+			break
+		}
+	}
+	if out.Status.String() != a.Status {
+		return wallet.Account{}, fmt.Errorf("unknown status %q", a.Status)
+	}
+	for _, b := range a.Balances {
+		of, err := money.ParseCurrency(string(b.Currency))
+		if err != nil {
+			return wallet.Account{}, err
+		}
+		balance, err := money.ParseAmount(string(b.Balance), of)
+		if err != nil {
+			return wallet.Account{}, err
+		}
+		smallest, err := parseLimit(string(b.Min), of)
+		if err != nil {
+			return wallet.Account{}, err
+		}
+		out.Balances = append(out.Balances, wallet.Balance{Currency: of, Amount: balance, Min: smallest})
+	}
+	return out, nil
+}
+
+// parseSum reads what formatSum writes.
+func parseSum(s string, c money.Currency) (*big.Int, bool) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	if len(fraction) != c.Digits() {
+		return nil, false
+	}
+	return new(big.Int).SetString(whole+fraction, 10)
+}

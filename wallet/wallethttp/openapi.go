@@ -1,0 +1,228 @@
+package wallethttp
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"maru.example/internal/httpd"
+)
+
+// The strings of the API have types for their schemas.
+type (
+	accountID     string
+	tenantName    string
+	transactionID string
+	currency      string
+	amount        string
+	limit         string
+	sum           string
+)
+
+func stringSchema(pattern, description, example string) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Description: description, Examples: []any{example}}
+}
+
+const (
+	namePattern   = `^[A-Za-z0-9._:@-]{1,64}$`
+	amountPattern = `-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?`
+)
+
+// Schema describes an account's id.
+func (accountID) Schema(huma.Registry) *huma.Schema {
+	return stringSchema(namePattern, "An account's id: letters, digits and ._:-@", "customer:42")
+}
+
+// Schema describes a tenant's name.
+func (tenantName) Schema(huma.Registry) *huma.Schema {
+	return stringSchema(namePattern, "A tenant's name: letters, digits and ._:-@", "default")
+}
+
+// Schema describes a transfer's id.
+func (transactionID) Schema(huma.Registry) *huma.Schema {
+	s := stringSchema(`^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$`,
+		"A UUID (RFC 9562), not all zeros.", "01900000-0000-7000-8000-000000000001")
+	s.Format = "uuid"
+	return s
+}
+
+// Schema describes a currency's code.
+func (currency) Schema(huma.Registry) *huma.Schema {
+	return stringSchema("^[A-Z]{3}$", "The alphabetic code of ISO 4217.", "USD")
+}
+
+// Schema describes an amount of money.
+func (amount) Schema(huma.Registry) *huma.Schema {
+	return stringSchema("^"+amountPattern+"$", "A decimal amount in major units, exact.", "10.50")
+}
+
+// Schema describes a smallest balance.
+func (limit) Schema(huma.Registry) *huma.Schema {
+	return stringSchema("^(unlimited|"+amountPattern+")$", "The smallest balance: transfers out may not bring it lower. Or \"unlimited\".", "-100.00")
+}
+
+// Schema describes a sum of balances.
+func (sum) Schema(huma.Registry) *huma.Schema {
+	return stringSchema(`^-?[0-9]+(\.[0-9]{1,4})?$`, "A decimal amount in major units, of any size.", "0.00")
+}
+
+// documents are the forms of the API's description.
+type documents struct {
+	json, yaml, html []byte
+}
+
+// document describes the operations. It panics if it cannot, as it depends on
+// nothing but the program.
+func document(version string) documents {
+	api := describeAPI(version)
+	text, err := json.Marshal(api)
+	if err != nil {
+		panic(err)
+	}
+	yaml, err := api.YAML()
+	if err != nil {
+		panic(err)
+	}
+	return documents{json: text, yaml: yaml, html: page(api)}
+}
+
+func describeAPI(version string) *huma.OpenAPI {
+	api := &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title: "Maru wallet", Version: version,
+			Description: "Moves money between accounts, durably and exactly once. Refusals are problem details (RFC 9457) with a code.",
+		},
+		Components: &huma.Components{
+			Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key. Servers on loopback may do without."}},
+		},
+		Security: []map[string][]string{{"key": {}}, {}},
+	}
+	for _, op := range operations() {
+		api.AddOperation(op.describe(api.Components.Schemas))
+	}
+	return api
+}
+
+var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
+
+// describe returns an operation in the form of the document.
+func (op *operation) describe(schemas huma.Registry) *huma.Operation {
+	o := &huma.Operation{
+		OperationID: op.id, Method: op.method, Path: op.path, Summary: op.summary,
+		Description: strings.TrimSpace(op.description + " Needs the scope " + string(op.scope) + "."),
+		Responses:   op.problems(schemas),
+	}
+	for _, match := range pathParameter.FindAllStringSubmatch(op.path, -1) {
+		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "currency": currency("")}[match[1]]
+		o.Parameters = append(o.Parameters, &huma.Param{Name: match[1], In: "path", Required: true, Schema: of.Schema(schemas)})
+	}
+	o.Parameters = append(o.Parameters, &huma.Param{
+		Name: TenantHeader, In: "header", Schema: tenantName("").Schema(schemas),
+		Description: "The tenant to act for: by default the key's, or the one named default. Another needs the scope " + string(AdminScope) + ".",
+	})
+	if op.request != nil {
+		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
+	}
+	answer := &huma.Response{Description: "Done.", Content: content("application/json", schemas, op.answer)}
+	o.Responses[strconv.Itoa(op.status)] = answer
+	if op.created {
+		o.Responses["201"] = &huma.Response{
+			Description: "Created.", Content: answer.Content,
+			Headers: map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}
+	}
+	if op.id == "balance-transfer" {
+		for _, r := range o.Responses {
+			r.Headers = map[string]*huma.Param{ReplayedHeader: {
+				Description: "The transfer had been decided before; nothing moved this time.",
+				Schema:      &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
+			}}
+		}
+	}
+	return o
+}
+
+func content(kind string, schemas huma.Registry, of any) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{kind: {Schema: schemas.Schema(reflect.TypeOf(of), true, "")}}
+}
+
+// problemCodes returns the codes of an operation's problems by status.
+func (op *operation) problemCodes() map[int][]string {
+	codes := map[int][]string{
+		http.StatusUnauthorized:        {codeUnauthenticated},
+		http.StatusForbidden:           {codeForbidden, "cross_origin"},
+		http.StatusMisdirectedRequest:  {"wrong_host"},
+		http.StatusUnprocessableEntity: {codeInvalidRequest},
+		http.StatusTooManyRequests:     {codeBusy},
+		http.StatusInternalServerError: {codeInternal},
+		http.StatusServiceUnavailable:  {codeLogFailed, codeClosing},
+		http.StatusGatewayTimeout:      {codeDeadlineExceeded},
+	}
+	add := func(status int, more ...string) { codes[status] = append(codes[status], more...) }
+	if op.request != nil {
+		add(http.StatusBadRequest, codeMalformedJSON, codeBodyIncomplete)
+		add(http.StatusRequestTimeout, codeBodyTimeout)
+		add(http.StatusRequestEntityTooLarge, codeBodyTooLarge)
+		add(http.StatusUnsupportedMediaType, codeUnsupportedType)
+	}
+	if op.method != http.MethodGet {
+		add(http.StatusInsufficientStorage, codeDiskFull)
+	}
+	if op.absent {
+		add(http.StatusNotFound, codeTransactionNotFound)
+	}
+	for _, c := range op.codes {
+		status, _ := describe(c)
+		add(status, c.String())
+	}
+	return codes
+}
+
+// problems describes an operation's problems: each status, with its codes.
+func (op *operation) problems(schemas huma.Registry) map[string]*huma.Response {
+	responses := make(map[string]*huma.Response)
+	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "")
+	for status, codes := range op.problemCodes() {
+		enum := make([]any, len(codes))
+		for i, c := range codes {
+			enum[i] = c
+		}
+		schema := &huma.Schema{AllOf: []*huma.Schema{problem, {
+			Type:       huma.TypeObject,
+			Properties: map[string]*huma.Schema{"code": {Type: huma.TypeString, Enum: enum}},
+			// Without this the document would say that there is nothing but the code.
+			AdditionalProperties: true,
+		}}}
+		r := &huma.Response{
+			Description: http.StatusText(status) + ": " + strings.Join(codes, ", ") + ".",
+			Content:     map[string]*huma.MediaType{httpd.ProblemType: {Schema: schema}},
+		}
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+			r.Headers = map[string]*huma.Param{"Retry-After": {Description: "Seconds.", Schema: &huma.Schema{Type: huma.TypeInteger}}}
+		}
+		responses[strconv.Itoa(status)] = r
+	}
+	return responses
+}
+
+// allCodes returns the codes of all problems, sorted.
+func allCodes() []string {
+	all := make(map[string]bool)
+	for _, op := range operations() {
+		for _, codes := range op.problemCodes() {
+			for _, c := range codes {
+				all[c] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}

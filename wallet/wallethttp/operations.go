@@ -1,0 +1,112 @@
+package wallethttp
+
+import (
+	"maru.example/wallet"
+)
+
+// An operation is a row of the API: where it is, what it needs, what it answers,
+// and the function that does it. The routes and the document are made from it.
+type operation struct {
+	id, method, path string
+	summary          string
+	description      string
+	scope            Scope
+	request          any // a value of the body's type, or nil
+	answer           any
+	status           int           // of the answer
+	created          bool          // it may be 201 as well
+	codes            []wallet.Code // with which the machine may refuse
+	absent           bool          // it may be transaction_not_found
+	do               func(*server, query) (*reply, error)
+}
+
+// operations returns the API.
+func operations() []operation {
+	return append(transferOperations(), append(accountOperations(), tenantOperations()...)...)
+}
+
+func transferOperations() []operation {
+	return []operation{{
+		id: "balance-transfer", method: "POST", path: "/v1/wallet/balance_transfer", scope: WriteScope,
+		summary: "Move money from one account to another",
+		description: "The answer is sent when the transfer is durable. The same transfer again has the same answer, with the header " +
+			ReplayedHeader + ", and moves nothing.",
+		request: transferRequest{}, answer: transferAnswer{}, status: 200, do: (*server).balanceTransfer,
+		codes: []wallet.Code{
+			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
+			wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.IDReused, wallet.LimitReached,
+		},
+	}, {
+		id: "balance-transfers", method: "POST", path: "/v1/wallet/balance_transfers", scope: WriteScope,
+		summary: "Make up to 1,000 transfers",
+		description: "They are decided one after the other, each by itself: some may be refused while others are done. " +
+			"If one is malformed, nothing is done for any.",
+		request: transfersRequest{}, answer: transfersAnswer{}, status: 200, do: (*server).balanceTransfers,
+		codes: []wallet.Code{wallet.UnknownTenant},
+	}, {
+		id: "get-transfer", method: "GET", path: "/v1/wallet/transfers/{transaction_id}", scope: ReadScope,
+		summary:     "Ask what was decided for a transfer",
+		description: "For a client that lost an answer. To repeat the transfer does as well.",
+		answer:      decisionAnswer{}, status: 200, do: (*server).transfer,
+		codes: []wallet.Code{wallet.UnknownTenant}, absent: true,
+	}}
+}
+
+func accountOperations() []operation {
+	account := []wallet.Code{wallet.UnknownTenant, wallet.UnknownAccount}
+	ops := []operation{{
+		id: "open-account", method: "POST", path: "/v1/wallet/accounts",
+		summary:     "Open an account that holds one currency",
+		description: "Repeated with the same content it answers 200 with the account as it is now.",
+		request:     accountRequest{}, created: true, do: (*server).openAccount,
+		codes: []wallet.Code{wallet.UnknownTenant, wallet.AccountExists, wallet.LimitReached},
+	}, {
+		id: "get-account", method: "GET", path: "/v1/wallet/accounts/{id}", scope: ReadScope,
+		summary: "Show an account and its balances", do: (*server).account, codes: account,
+	}, {
+		id: "add-currency", method: "POST", path: "/v1/wallet/accounts/{id}/currencies",
+		summary: "Let an account hold one more currency", request: currencyRequest{}, do: (*server).addCurrency,
+		codes: append(account, wallet.AccountClosed, wallet.CurrencyExists, wallet.LimitReached),
+	}, {
+		id: "set-limit", method: "PUT", path: "/v1/wallet/accounts/{id}/limits/{currency}",
+		summary:     "Change the smallest balance of a currency",
+		description: "A balance below the new limit stays: nothing can be taken out until it is above again.",
+		request:     limitRequest{}, do: (*server).setLimit,
+		codes: append(account, wallet.AccountClosed, wallet.CurrencyNotHeld),
+	}, {
+		id: "freeze-account", method: "POST", path: "/v1/wallet/accounts/{id}/freeze",
+		summary: "Let no money move in or out", do: setStatus(wallet.Frozen), codes: append(account, wallet.AccountClosed),
+	}, {
+		id: "unfreeze-account", method: "POST", path: "/v1/wallet/accounts/{id}/unfreeze",
+		summary: "Let money move again", do: setStatus(wallet.Open), codes: append(account, wallet.AccountClosed),
+	}, {
+		id: "close-account", method: "POST", path: "/v1/wallet/accounts/{id}/close",
+		summary: "Close an account for ever", description: "All its balances must be zero.",
+		do: setStatus(wallet.Closed), codes: append(account, wallet.BalanceNotZero),
+	}}
+	for i := range ops {
+		ops[i].answer, ops[i].status = accountAnswer{}, 200
+		if ops[i].scope == "" {
+			ops[i].scope = WriteScope
+		}
+	}
+	return ops
+}
+
+func tenantOperations() []operation {
+	return []operation{{
+		id: "get-totals", method: "GET", path: "/v1/wallet/totals", scope: ReadScope,
+		summary:     "Add up all accounts",
+		description: "Reads every account of the tenant, a part at a time so that transfers go on.",
+		answer:      totalsAnswer{}, status: 200, do: (*server).totals,
+		codes: []wallet.Code{wallet.UnknownTenant},
+	}, {
+		id: "list-tenants", method: "GET", path: "/v1/wallet/tenants", scope: AdminScope,
+		summary: "List the tenants", answer: tenantsAnswer{}, status: 200, do: (*server).tenants,
+	}, {
+		id: "create-tenant", method: "POST", path: "/v1/wallet/tenants", scope: AdminScope,
+		summary: "Make a tenant", description: "One that exists is answered in the same way.",
+		request: tenantRequest{}, answer: tenantAnswer{}, status: 200, do: (*server).createTenant,
+		codes: []wallet.Code{wallet.LimitReached},
+	}}
+}

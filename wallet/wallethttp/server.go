@@ -1,0 +1,115 @@
+package wallethttp
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"maru.example/internal/httpd"
+	"maru.example/wallet"
+)
+
+// server is the handler's state.
+type server struct {
+	wallet Wallet
+	o      Options
+}
+
+// A query is a request that may be served: its tenant is known.
+type query struct {
+	*http.Request
+	tenant wallet.Tenant
+}
+
+// A reply is the answer to a request that was not refused.
+type reply struct {
+	status   int
+	body     []byte // JSON
+	location string // of what was created
+	replayed bool
+}
+
+// routes returns the handler of the operations, the document and everything else.
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, op := range operations() {
+		mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
+			answer, err := s.serve(&op, r)
+			if err != nil {
+				s.refuse(w, r, &op, err)
+				return
+			}
+			answer.write(w)
+		})
+	}
+	doc := document(s.o.Version)
+	mux.Handle("GET /openapi.json", static("application/openapi+json", doc.json))
+	mux.Handle("GET /openapi.yaml", static("application/openapi+yaml", doc.yaml))
+	mux.Handle("GET /docs", static("text/html; charset=utf-8", doc.html))
+	mux.Handle("/", httpd.NotFound(mux))
+	return mux
+}
+
+// static serves bytes that do not change.
+func static(contentType string, content []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.Itoa(len(content)))
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		_, _ = w.Write(content) // a client that is gone needs no answer
+	})
+}
+
+// serve finds out who asks and carries out the operation.
+func (s *server) serve(op *operation, r *http.Request) (*reply, error) {
+	tenant, err := s.o.Authorize(r.Context(), r.Header.Get("Authorization"), r.Header.Get(TenantHeader), op.scope)
+	if err != nil {
+		return nil, err
+	}
+	if err := tenant.Validate(); err != nil {
+		return nil, invalidParameter(TenantHeader, err)
+	}
+	return op.do(s, query{r, tenant})
+}
+
+func (a *reply) write(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	if a.location != "" {
+		h.Set("Location", a.location)
+	}
+	if a.replayed {
+		h.Set(ReplayedHeader, "true")
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // a client that is gone needs no answer
+}
+
+// refuse answers with the problem that err is. What is the server's own fault is
+// logged, as the client is not told.
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, op *operation, err error) {
+	p := failure(err)
+	if p.cause != nil {
+		s.o.Logger.ErrorContext(r.Context(), "request failed", "operation", op.id, "error", p.cause)
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if p.replayed {
+		w.Header().Set(ReplayedHeader, "true")
+	}
+	httpd.WriteProblem(w, p.Status, p.RetryAfter, p.append(make([]byte, 0, 256)))
+}
+
+// jsonReply returns the answer of a value.
+func jsonReply(status int, v any) *reply {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // the answers hold strings, numbers and lists of these
+	}
+	return &reply{status: status, body: body}
+}

@@ -1,0 +1,66 @@
+package wallethttp
+
+import (
+	"net/http"
+	"slices"
+
+	"maru.example/wallet"
+)
+
+func (s *server) totals(q query) (*reply, error) {
+	// The totals of a tenant that does not exist would look like those of an
+	// empty one.
+	tenants, err := s.wallet.Tenants(q.Context())
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(tenants, q.tenant) {
+		return nil, refusal(wallet.UnknownTenant)
+	}
+	totals, settled, err := s.wallet.Totals(q.Context(), q.tenant)
+	if err != nil {
+		return nil, err
+	}
+	answer := totalsAnswer{Settled: settled, Totals: make([]totalAnswer, len(totals))}
+	for i, t := range totals {
+		answer.Totals[i] = totalAnswer{
+			Currency: currency(t.Currency.String()),
+			Balances: t.Balances,
+			Sum:      sum(formatSum(t.Sum, t.Currency)),
+			Issued:   sum(formatSum(t.Issued, t.Currency)),
+		}
+	}
+	return jsonReply(http.StatusOK, answer), nil
+}
+
+func (s *server) tenants(q query) (*reply, error) {
+	tenants, err := s.wallet.Tenants(q.Context())
+	if err != nil {
+		return nil, err
+	}
+	answer := tenantsAnswer{Tenants: make([]tenantName, len(tenants))}
+	for i, t := range tenants {
+		answer.Tenants[i] = tenantName(t)
+	}
+	return jsonReply(http.StatusOK, answer), nil
+}
+
+func (s *server) createTenant(q query) (*reply, error) {
+	var name string
+	err := readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+		if d.object([]member{{name: "name", value: &name}}) {
+			d.check("name", wallet.Tenant(name).Validate())
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	code, err := s.wallet.CreateTenant(q.Context(), wallet.Tenant(name))
+	if err != nil {
+		return nil, err
+	}
+	if code != wallet.Applied {
+		return nil, refusal(code)
+	}
+	return jsonReply(http.StatusOK, tenantAnswer{tenantName(name)}), nil
+}

@@ -1,0 +1,150 @@
+package wallethttp
+
+import (
+	"encoding/json"
+	"math/big"
+	"strconv"
+	"strings"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// The bodies of requests and answers. The document is made from them, and the
+// client writes and reads them.
+
+type transferRequest struct {
+	From     accountID     `json:"from_account" doc:"The paying account."`
+	To       accountID     `json:"to_account" doc:"The account that is paid."`
+	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
+	Currency currency      `json:"currency"`
+	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer: repeated with the same content it gives the first answer again and moves nothing."`
+}
+
+type transfersRequest struct {
+	Transfers []transferRequest `json:"transfers" minItems:"1" maxItems:"1000" nullable:"false" doc:"Decided one after the other, each by itself."`
+}
+
+type accountRequest struct {
+	ID       accountID `json:"id" doc:"Unique within the tenant."`
+	Currency currency  `json:"currency" doc:"The first currency that it holds."`
+	Min      *limit    `json:"min_balance,omitempty" doc:"Its smallest balance, 0 by default."`
+}
+
+type currencyRequest struct {
+	Currency currency `json:"currency" doc:"The currency that it shall hold too."`
+	Min      *limit   `json:"min_balance,omitempty" doc:"The smallest balance, 0 by default."`
+}
+
+type limitRequest struct {
+	Min limit `json:"min_balance"`
+}
+
+type tenantRequest struct {
+	Name tenantName `json:"name"`
+}
+
+type transferAnswer struct {
+	Status string        `json:"status" enum:"success" doc:"The transfer is done and durable."`
+	ID     transactionID `json:"transaction_id"`
+}
+
+type transfersAnswer struct {
+	Results []transferResult `json:"results" nullable:"false" doc:"One for each transfer, in the same order."`
+}
+
+type transferResult struct {
+	ID       transactionID `json:"transaction_id"`
+	Status   string        `json:"status" enum:"success,refused"`
+	Code     string        `json:"code,omitempty" doc:"Why it was refused."`
+	Replayed bool          `json:"replayed,omitempty" doc:"It had been decided before; nothing moved this time."`
+}
+
+type decisionAnswer struct {
+	ID     transactionID `json:"transaction_id"`
+	Status string        `json:"status" enum:"applied,refused"`
+	Code   string        `json:"code,omitempty" doc:"Why it was refused."`
+}
+
+type accountAnswer struct {
+	ID       accountID       `json:"id"`
+	Handle   string          `json:"handle" pattern:"^[1-9][0-9]*$" doc:"What stands for the account in the batch stream."`
+	Status   string          `json:"status" enum:"open,frozen,closed"`
+	OpenedAt string          `json:"opened_at" format:"date-time"`
+	Balances []balanceAnswer `json:"balances" nullable:"false" doc:"In the order in which the currencies were added."`
+}
+
+type balanceAnswer struct {
+	Currency currency `json:"currency"`
+	Balance  amount   `json:"balance"`
+	Min      limit    `json:"min_balance"`
+}
+
+type totalsAnswer struct {
+	Settled bool          `json:"settled" doc:"No balance changed while they were added up: only then do the sums describe one moment."`
+	Totals  []totalAnswer `json:"totals" nullable:"false"`
+}
+
+type totalAnswer struct {
+	Currency currency `json:"currency"`
+	Balances int      `json:"balances" minimum:"0" doc:"How many accounts hold the currency."`
+	Sum      sum      `json:"sum" doc:"Of all balances: zero."`
+	Issued   sum      `json:"issued" doc:"Of the balances below zero, without the sign: the money that is in circulation."`
+}
+
+type tenantsAnswer struct {
+	Tenants []tenantName `json:"tenants" nullable:"false" doc:"In the order in which they were made."`
+}
+
+type tenantAnswer struct {
+	Name tenantName `json:"name"`
+}
+
+// unlimited is how wallet.Unlimited is written.
+const unlimited = "unlimited"
+
+// parseLimit reads a smallest balance.
+func parseLimit(s string, c money.Currency) (money.Amount, error) {
+	if s == unlimited {
+		return wallet.Unlimited, nil
+	}
+	return money.ParseAmount(s, c)
+}
+
+func formatLimit(a money.Amount, c money.Currency) string {
+	if a == wallet.Unlimited {
+		return unlimited
+	}
+	return a.Format(c)
+}
+
+// formatSum is money.Amount's Format for sums, which may be of any size.
+func formatSum(sum *big.Int, c money.Currency) string {
+	digits, places := new(big.Int).Abs(sum).String(), c.Digits()
+	if missing := places + 1 - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	if places > 0 {
+		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
+	}
+	if sum.Sign() < 0 {
+		return "-" + digits
+	}
+	return digits
+}
+
+// appendString appends s as a JSON string.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // a string is always encoded
+			}
+			return append(dst, quoted...)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
+}
+
+func formatHandle(h wallet.Handle) string { return strconv.FormatUint(uint64(h), 10) }
