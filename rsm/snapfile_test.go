@@ -1,0 +1,200 @@
+package rsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"maru.example/vfs"
+	"maru.example/wal"
+)
+
+// file returns an open file in memory with the content.
+func file(t testing.TB, content []byte) vfs.File {
+	t.Helper()
+	f, err := vfs.NewMem().Open("/file", vfs.Create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(content) > 0 {
+		if _, err := f.WriteAt(content, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// encodeSnapshot returns the file that holds the parts.
+func encodeSnapshot(t testing.TB, at Position, parts ...[]byte) []byte {
+	t.Helper()
+	f := file(t, nil)
+	w, err := newSnapshotWriter(f, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parts {
+		if err := w.write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.finish(); err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, w.offset)
+	if _, err := f.ReadAt(content, 0); err != nil && err != io.EOF {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// decodeSnapshot returns all that could be read before the error.
+func decodeSnapshot(t testing.TB, content []byte) ([]byte, Position, error) {
+	t.Helper()
+	r, err := newSnapshotReader(file(t, content))
+	if err != nil {
+		return nil, Position{}, err
+	}
+	all, err := io.ReadAll(r)
+	return all, r.at, err
+}
+
+func TestSnapshotFileRoundTrip(t *testing.T) {
+	large := bytes.Repeat([]byte("0123456789abcdef"), (maxChunkBytes+100)/16)
+	tests := []struct {
+		name  string
+		parts [][]byte
+	}{
+		{name: "nothing"},
+		{name: "empty part", parts: [][]byte{{}}},
+		{name: "one byte", parts: [][]byte{{7}}},
+		{name: "parts", parts: [][]byte{[]byte("ab"), nil, []byte("c")}},
+		{name: "larger than a chunk", parts: [][]byte{large, []byte("rest")}},
+		{name: "exactly two chunks", parts: [][]byte{make([]byte, 2*maxChunkBytes)}},
+	}
+	at := Position{Index: 1<<63 + 7, Time: 1_700_000_000_000_000_001}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, gotAt, err := decodeSnapshot(t, encodeSnapshot(t, at, tt.parts...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gotAt != at {
+				t.Errorf("position is %v, want %v", gotAt, at)
+			}
+			if want := bytes.Join(tt.parts, nil); !bytes.Equal(got, want) {
+				t.Errorf("got %d bytes, want %d; or others", len(got), len(want))
+			}
+		})
+	}
+}
+
+func TestSnapshotReaderIsAReader(t *testing.T) {
+	content := []byte("the content of a snapshot, in two chunks")
+	r, err := newSnapshotReader(file(t, encodeSnapshot(t, Position{Index: 1}, content[:9], content[9:])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := iotest.TestReader(r, content); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSnapshotFileGolden(t *testing.T) {
+	at := Position{Index: 0x0102, Time: 1_700_000_000_000_000_001}
+	golden(t, "snapshot.hex", encodeSnapshot(t, at, []byte("first chunk"), []byte("second")))
+}
+
+// TestSnapshotFileDamage changes every byte of a file, and cuts it at every
+// length: nothing but the true content is ever given, and never without an error.
+func TestSnapshotFileDamage(t *testing.T) {
+	content := []byte("some content")
+	good := encodeSnapshot(t, Position{Index: 5, Time: 6}, content[:4], content[4:])
+	check := func(what string, at int, damaged []byte) {
+		got, _, err := decodeSnapshot(t, damaged)
+		if err == nil {
+			t.Errorf("%s %d: no error", what, at)
+		}
+		if !bytes.HasPrefix(content, got) {
+			t.Errorf("%s %d: gave %q", what, at, got)
+		}
+		newer := what == "flip" && at >= 8 && at < 12 // the version
+		if !newer && !errors.Is(err, wal.ErrCorrupt) {
+			t.Errorf("%s %d: got %v, want ErrCorrupt", what, at, err)
+		}
+	}
+	for i := range good {
+		for bit := range 8 {
+			damaged := bytes.Clone(good)
+			damaged[i] ^= 1 << bit
+			check("flip", i, damaged)
+		}
+		check("cut", i, good[:i])
+	}
+	check("append", len(good), append(bytes.Clone(good), 0))
+}
+
+func TestSnapshotFileChunkOrder(t *testing.T) {
+	good := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"), []byte("bbbb"))
+	const first, size = snapshotHeaderBytes, chunkHeaderBytes + 4
+	swapped := bytes.Clone(good)
+	copy(swapped[first:], good[first+size:first+2*size])
+	copy(swapped[first+size:], good[first:first+size])
+	got, _, err := decodeSnapshot(t, swapped)
+	if !errors.Is(err, wal.ErrCorrupt) || len(got) > 0 {
+		t.Errorf("got %q, %v, want nothing and ErrCorrupt", got, err)
+	}
+}
+
+func TestSnapshotFileFooterOfAnother(t *testing.T) {
+	one := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"))
+	two := encodeSnapshot(t, Position{Index: 6}, []byte("aaaa"))
+	mixed := append(bytes.Clone(one[:len(one)-snapshotFooterBytes]), two[len(two)-snapshotFooterBytes:]...)
+	if _, _, err := decodeSnapshot(t, mixed); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+}
+
+func TestSnapshotFileHugeChunk(t *testing.T) {
+	damaged := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"))
+	binary.LittleEndian.PutUint32(damaged[snapshotHeaderBytes:], 1<<32-1)
+	r, err := newSnapshotReader(file(t, damaged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(r); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+	if cap(r.chunk) > maxChunkBytes {
+		t.Errorf("took %d bytes of memory", cap(r.chunk))
+	}
+}
+
+func FuzzSnapshotReader(f *testing.F) {
+	f.Add(encodeSnapshot(f, Position{Index: 5, Time: 6}, []byte("first"), []byte("second")))
+	f.Add(encodeSnapshot(f, Position{}))
+	f.Add([]byte(snapshotMagic))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		got, at, err := decodeSnapshot(t, content)
+		if err != nil {
+			return
+		}
+		var parts [][]byte // what is good has one encoding, up to the size of the chunks
+		for rest := content[snapshotHeaderBytes:]; ; {
+			n := int(binary.LittleEndian.Uint32(rest))
+			if n == 0 {
+				break
+			}
+			parts = append(parts, rest[chunkHeaderBytes:][:n])
+			rest = rest[chunkHeaderBytes+n:]
+		}
+		if !bytes.Equal(got, bytes.Join(parts, nil)) {
+			t.Errorf("got %q, want %q", got, parts)
+		}
+		if again := encodeSnapshot(t, at, parts...); !bytes.Equal(again, content) {
+			t.Errorf("encodes to %x, want %x", again, content)
+		}
+	})
+}
