@@ -163,10 +163,13 @@ func (j *snapshotJob) save(files *snapshotDir) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(j.fill(f), f.Close()); err != nil {
+	if err = errors.Join(j.fill(f), f.Close()); err == nil {
+		err = files.commit(j.at.Index)
+	}
+	if err != nil {
 		return errors.Join(err, files.discard(j.at.Index))
 	}
-	return files.commit(j.at.Index)
+	return nil
 }
 
 // fill writes the content of the file and makes it durable.
