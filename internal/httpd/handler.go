@@ -113,17 +113,18 @@ func isLocal(hostport string) bool {
 // recovered answers 500 in place of a handler that panicked. A response that has
 // begun is cut off, as the client must not take it for whole.
 func (s *Server) recovered(w *response, r *http.Request) {
-	switch v := recover(); {
-	case v == nil:
-	case v == http.ErrAbortHandler:
-		panic(v)
-	default:
-		s.o.Logger.ErrorContext(r.Context(), "handler panicked", "panic", v, "method", r.Method, "path", r.URL.Path, "stack", string(debug.Stack()))
-		if w.status != 0 {
-			panic(http.ErrAbortHandler)
-		}
-		NewProblem(http.StatusInternalServerError, "internal", "the server made a mistake; whether anything was done is unknown").Write(w)
+	v := recover()
+	if v == nil {
+		return
 	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	s.o.Logger.ErrorContext(r.Context(), "handler panicked", "panic", v, "method", r.Method, "path", r.URL.Path, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	NewProblem(http.StatusInternalServerError, "internal", "the server made a mistake; whether anything was done is unknown").Write(w)
 }
 
 func (s *Server) log(w *response, r *http.Request, start time.Time) {

@@ -132,7 +132,7 @@ func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply
 			Min:      limit(formatLimit(b.Min, b.Currency)),
 		})
 	}
-	return jsonReply(http.StatusOK, answer), nil
+	return jsonReply(answer), nil
 }
 
 // accountPath returns the path of an account. The ids "." and ".." are escaped,

@@ -134,7 +134,7 @@ func (c *Client) Transfers(ctx context.Context, ts []wallet.Transfer) ([]wallet.
 func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.Code, error) {
 	var answer decisionAnswer
 	_, err := c.do(ctx, http.MethodGet, "/v1/wallet/transfers/"+id.String(), nil, &answer)
-	if p := (*Problem)(nil); errors.As(err, &p) && p.Code == codeTransactionNotFound {
+	if p, ok := errors.AsType[*Problem](err); ok && p.Code == codeTransactionNotFound {
 		return wallet.Undecided, nil
 	}
 	if code, err := decided(err); err != nil || code != wallet.Applied {
@@ -301,8 +301,7 @@ func decided(err error) (wallet.Code, error) {
 	if err == nil {
 		return wallet.Applied, nil
 	}
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		if code, ok := parseCode(p.Code); ok && p.Status < http.StatusInternalServerError {
 			return code, nil
 		}

@@ -2,11 +2,9 @@ package wallethttp
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -212,17 +210,4 @@ func (op *operation) problems(schemas huma.Registry) map[string]*huma.Response {
 		responses[strconv.Itoa(status)] = r
 	}
 	return responses
-}
-
-// allCodes returns the codes of all problems, sorted.
-func allCodes() []string {
-	all := make(map[string]bool)
-	for _, op := range operations() {
-		for _, codes := range op.problemCodes() {
-			for _, c := range codes {
-				all[c] = true
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
 }

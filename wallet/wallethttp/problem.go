@@ -170,9 +170,9 @@ const outcomeUnknown = "whether anything was done is unknown: repeat the request
 // failure returns the problem of an error: of the wallet's, of a context's end,
 // or a *Problem itself.
 func failure(err error) *Problem {
-	var p *Problem
+	p, ok := errors.AsType[*Problem](err)
 	switch {
-	case errors.As(err, &p):
+	case ok:
 	case errors.Is(err, rsm.ErrBusy):
 		p = newProblem(http.StatusTooManyRequests, codeBusy, "too much is under way; nothing was done, try again")
 		p.RetryAfter = time.Second

@@ -105,11 +105,11 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, op *operation, e
 	httpd.WriteProblem(w, p.Status, p.RetryAfter, p.append(make([]byte, 0, 256)))
 }
 
-// jsonReply returns the answer of a value.
-func jsonReply(status int, v any) *reply {
+// jsonReply returns the answer 200 with a value.
+func jsonReply(v any) *reply {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // the answers hold strings, numbers and lists of these
 	}
-	return &reply{status: status, body: body}
+	return &reply{status: http.StatusOK, body: body}
 }

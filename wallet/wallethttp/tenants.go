@@ -1,7 +1,6 @@
 package wallethttp
 
 import (
-	"net/http"
 	"slices"
 
 	"maru.example/wallet"
@@ -30,7 +29,7 @@ func (s *server) totals(q query) (*reply, error) {
 			Issued:   sum(formatSum(t.Issued, t.Currency)),
 		}
 	}
-	return jsonReply(http.StatusOK, answer), nil
+	return jsonReply(answer), nil
 }
 
 func (s *server) tenants(q query) (*reply, error) {
@@ -42,7 +41,7 @@ func (s *server) tenants(q query) (*reply, error) {
 	for i, t := range tenants {
 		answer.Tenants[i] = tenantName(t)
 	}
-	return jsonReply(http.StatusOK, answer), nil
+	return jsonReply(answer), nil
 }
 
 func (s *server) createTenant(q query) (*reply, error) {
@@ -62,5 +61,5 @@ func (s *server) createTenant(q query) (*reply, error) {
 	if code != wallet.Applied {
 		return nil, refusal(code)
 	}
-	return jsonReply(http.StatusOK, tenantAnswer{tenantName(name)}), nil
+	return jsonReply(tenantAnswer{tenantName(name)}), nil
 }

@@ -84,5 +84,5 @@ func (s *server) transfer(q query) (*reply, error) {
 	case wallet.Applied:
 		answer.Status, answer.Code = "applied", ""
 	}
-	return jsonReply(http.StatusOK, answer), nil
+	return jsonReply(answer), nil
 }

@@ -69,11 +69,20 @@ func transferBody(from, to, amount, id string) string {
 	return `{"from_account":"` + from + `","to_account":"` + to + `","amount":"` + amount + `","currency":"USD","transaction_id":"` + id + `"}`
 }
 
+func batch(transfers ...string) string { return `{"transfers":[` + strings.Join(transfers, ",") + `]}` }
+
 // id returns a transaction id with a number.
 func id(n string) string { return "01900000-0000-7000-8000-" + strings.Repeat("0", 12-len(n)) + n }
 
-// ask sends a request and returns the response and its body.
-func ask(t testing.TB, h http.Handler, method, path, body string, headers ...string) (*http.Response, string) {
+// An answer is what a request got.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends a request with headers given as names and values.
+func ask(t testing.TB, h http.Handler, method, path, body string, headers ...string) answer {
 	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if body != "" {
@@ -84,7 +93,7 @@ func ask(t testing.TB, h http.Handler, method, path, body string, headers ...str
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result(), w.Body.String()
+	return answer{w.Code, w.Header(), w.Body.String()}
 }
 
 // essence returns an answer without the texts that are for people.
@@ -109,12 +118,12 @@ func (e *exchange) run(t *testing.T, h http.Handler) {
 	if method == "" {
 		method = http.MethodPost
 	}
-	resp, body := ask(t, h, method, e.path, e.body)
-	if resp.StatusCode != e.status {
-		t.Errorf("%s: got status %d, want %d: %s", e.name, resp.StatusCode, e.status, body)
+	got := ask(t, h, method, e.path, e.body)
+	if got.status != e.status {
+		t.Errorf("%s: got status %d, want %d: %s", e.name, got.status, e.status, got.body)
 	}
-	if diff := cmp.Diff(essence(t, e.want), essence(t, body)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s\nbody: %s", e.name, diff, body)
+	if diff := cmp.Diff(essence(t, e.want), essence(t, got.body)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s\nbody: %s", e.name, diff, got.body)
 	}
 }
 
@@ -136,8 +145,10 @@ func TestTransfers(t *testing.T) {
 		{"asked: applied", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
 		{"asked: refused", "GET", "/v1/wallet/transfers/" + id("2"), "", 200, `{"transaction_id":"` + id("2") + `","status":"refused","code":"insufficient_funds"}`},
 		{"asked: never seen", "GET", "/v1/wallet/transfers/" + id("99"), "", 404, `{"code":"transaction_not_found","transaction_id":"` + id("99") + `"}`},
-		{"batch", "", "/v1/wallet/balance_transfers", `{"transfers":[` + transferBody("a", "b", "1", id("20")) + "," + transferBody("b", "x", "1", id("21")) + "," + transferBody("a", "b", "10.50", id("1")) + `]}`, 200,
-			`{"results":[{"transaction_id":"` + id("20") + `","status":"success"},{"transaction_id":"` + id("21") + `","status":"refused","code":"unknown_account"},{"transaction_id":"` + id("1") + `","status":"success","replayed":true}]}`},
+		{
+			"batch", "", "/v1/wallet/balance_transfers", batch(transferBody("a", "b", "1", id("20")), transferBody("b", "x", "1", id("21")), transferBody("a", "b", "10.50", id("1"))), 200,
+			`{"results":[{"transaction_id":"` + id("20") + `","status":"success"},{"transaction_id":"` + id("21") + `","status":"refused","code":"unknown_account"},{"transaction_id":"` + id("1") + `","status":"success","replayed":true}]}`,
+		},
 		{"balances at the end", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"2","status":"open","balances":[{"currency":"USD","balance":"987.50","min_balance":"0.00"}]}`},
 		{"totals", "GET", "/v1/wallet/totals", "", 200, `{"settled":true,"totals":[{"currency":"USD","balances":3,"sum":"0.00","issued":"1000.00"}]}`},
 	} {
@@ -148,15 +159,15 @@ func TestTransfers(t *testing.T) {
 func TestReplayedHeader(t *testing.T) {
 	h := wallethttp.NewHandler(newFunded(t), nil)
 	for _, body := range []string{transferBody("a", "b", "1", id("1")), transferBody("b", "a", "99", id("2"))} {
-		first, firstBody := ask(t, h, "POST", transferPath, body)
-		again, againBody := ask(t, h, "POST", transferPath, body)
-		if first.StatusCode != again.StatusCode || firstBody != againBody {
-			t.Errorf("got %d %s, then %d %s", first.StatusCode, firstBody, again.StatusCode, againBody)
+		first := ask(t, h, "POST", transferPath, body)
+		again := ask(t, h, "POST", transferPath, body)
+		if first.status != again.status || first.body != again.body {
+			t.Errorf("got %d %s, then %d %s", first.status, first.body, again.status, again.body)
 		}
-		if got := first.Header.Values(wallethttp.ReplayedHeader); got != nil {
+		if got := first.header.Values(wallethttp.ReplayedHeader); got != nil {
 			t.Errorf("first: got %q", got)
 		}
-		if got := again.Header.Values(wallethttp.ReplayedHeader); len(got) != 1 || got[0] != "true" {
+		if got := again.header.Values(wallethttp.ReplayedHeader); len(got) != 1 || got[0] != "true" {
 			t.Errorf("again: got %q", got)
 		}
 	}
@@ -197,14 +208,14 @@ func TestAccounts(t *testing.T) {
 	} {
 		e.run(t, h)
 	}
-	resp, body := ask(t, h, "POST", accounts, `{"id":"new@x:1","currency":"BHD"}`)
-	if got := resp.Header.Get("Location"); got != accounts+"/new@x:1" {
+	created := ask(t, h, "POST", accounts, `{"id":"new@x:1","currency":"BHD"}`)
+	if got := created.header.Get("Location"); got != accounts+"/new@x:1" {
 		t.Errorf("got Location %q", got)
 	}
 	var a struct {
 		OpenedAt time.Time `json:"opened_at"`
 	}
-	if err := json.Unmarshal([]byte(body), &a); err != nil || time.Since(a.OpenedAt) > time.Minute || time.Since(a.OpenedAt) < 0 {
+	if err := json.Unmarshal([]byte(created.body), &a); err != nil || time.Since(a.OpenedAt) > time.Minute || time.Since(a.OpenedAt) < 0 {
 		t.Errorf("opened at %v, %v", a.OpenedAt, err)
 	}
 }
@@ -214,9 +225,9 @@ func TestTenantsAreApart(t *testing.T) {
 	open := `{"id":"a","currency":"JPY"}`
 	as := func(tenant, method, path, body string, status int, code string) {
 		t.Helper()
-		resp, got := ask(t, h, method, path, body, wallethttp.TenantHeader, tenant)
-		if v := essence(t, got); resp.StatusCode != status || code != "" && v["code"] != code {
-			t.Errorf("%s %s for %q: got %d %s, want %d %s", method, path, tenant, resp.StatusCode, got, status, code)
+		got := ask(t, h, method, path, body, wallethttp.TenantHeader, tenant)
+		if v := essence(t, got.body); got.status != status || code != "" && v["code"] != code {
+			t.Errorf("%s %s for %q: got %d %s, want %d %s", method, path, tenant, got.status, got.body, status, code)
 		}
 	}
 	as("acme", "POST", "/v1/wallet/accounts", open, 404, "unknown_tenant")
@@ -224,7 +235,7 @@ func TestTenantsAreApart(t *testing.T) {
 	as("acme", "GET", "/v1/wallet/totals", "", 404, "unknown_tenant")
 	as("acme", "GET", "/v1/wallet/transfers/"+id("1"), "", 404, "unknown_tenant")
 	as("acme", "POST", transferPath, transferBody("a", "b", "1", id("1")), 404, "unknown_tenant")
-	as("acme", "POST", "/v1/wallet/balance_transfers", `{"transfers":[`+transferBody("a", "b", "1", id("1"))+`]}`, 404, "unknown_tenant")
+	as("acme", "POST", "/v1/wallet/balance_transfers", batch(transferBody("a", "b", "1", id("1"))), 404, "unknown_tenant")
 	as("acme", "POST", "/v1/wallet/accounts/a/freeze", "", 404, "unknown_tenant")
 	as("", "POST", "/v1/wallet/tenants", `{"name":"acme"}`, 200, "")
 	as("", "POST", "/v1/wallet/tenants", `{"name":"acme"}`, 200, "")
@@ -233,11 +244,11 @@ func TestTenantsAreApart(t *testing.T) {
 	as("", "POST", "/v1/wallet/accounts", `{"id":"a","currency":"USD"}`, 200, "")
 	as("default", "GET", "/v1/wallet/accounts/a", "", 200, "")
 	as("no/good", "GET", "/v1/wallet/accounts/a", "", 422, "invalid_request")
-	if _, body := ask(t, h, "GET", "/v1/wallet/tenants", ""); body != `{"tenants":["default","acme"]}` {
-		t.Errorf("got %s", body)
+	if got := ask(t, h, "GET", "/v1/wallet/tenants", ""); got.body != `{"tenants":["default","acme"]}` {
+		t.Errorf("got %s", got.body)
 	}
-	if _, body := ask(t, h, "GET", "/v1/wallet/totals", "", wallethttp.TenantHeader, "acme"); body != `{"settled":true,"totals":[{"currency":"JPY","balances":1,"sum":"0","issued":"0"}]}` {
-		t.Errorf("got %s", body)
+	if got := ask(t, h, "GET", "/v1/wallet/totals", "", wallethttp.TenantHeader, "acme"); got.body != `{"settled":true,"totals":[{"currency":"JPY","balances":1,"sum":"0","issued":"0"}]}` {
+		t.Errorf("got %s", got.body)
 	}
 }
 
@@ -258,28 +269,28 @@ func TestEverythingElseIsAProblemToo(t *testing.T) {
 		{"PATCH", "/v1/wallet/tenants", 405, "method_not_allowed", "GET, HEAD, POST"},
 		{"POST", "/openapi.json", 405, "method_not_allowed", "GET, HEAD"},
 	} {
-		resp, body := ask(t, h, test.method, test.path, "")
-		v := essence(t, body)
-		if resp.StatusCode != test.status || v["code"] != test.code || resp.Header.Get("Allow") != test.allow ||
-			resp.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s: got %d %v %s", test.method, test.path, resp.StatusCode, resp.Header, body)
+		got := ask(t, h, test.method, test.path, "")
+		v := essence(t, got.body)
+		if got.status != test.status || v["code"] != test.code || got.header.Get("Allow") != test.allow ||
+			got.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: got %d %v %s", test.method, test.path, got.status, got.header, got.body)
 		}
 	}
 }
 
 func TestDocsNeedNoOtherHost(t *testing.T) {
 	h := wallethttp.NewHandler(newFunded(t), nil)
-	resp, body := ask(t, h, "GET", "/docs", "")
-	if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		t.Errorf("got %d %v", resp.StatusCode, resp.Header)
+	got := ask(t, h, "GET", "/docs", "")
+	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
+		t.Errorf("got %d %v", got.status, got.header)
 	}
 	for _, bad := range []string{"http:", "https:", "//", "<script"} {
-		if strings.Contains(body, bad) {
+		if strings.Contains(got.body, bad) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
 	for _, path := range []string{transferPath, "/v1/wallet/accounts/{id}/limits/{currency}", "insufficient_funds"} {
-		if !strings.Contains(body, path) {
+		if !strings.Contains(got.body, path) {
 			t.Errorf("the page lacks %q", path)
 		}
 	}
