@@ -153,7 +153,8 @@ func open(fs vfs.FS, dir string, o *Options, newID func() logID) (*Log, error) {
 
 // Append writes the records one after the other and returns when all of them
 // are durable. Calls that wait at the same time share one sync. The records of
-// one call are adjacent. It returns the index of the first. After an error that
+// one call are adjacent. It returns the index of the first; without records it
+// returns the index that would come next, and waits for nothing. After an error that
 // wraps ErrFailed some of them, in order, may be found when the log is opened
 // anew; after any other error none is.
 func (l *Log) Append(records ...Record) (Index, error) {
@@ -169,6 +170,9 @@ func (l *Log) Append(records ...Record) (Index, error) {
 		return 0, err
 	}
 	first := l.tail.index
+	if len(records) == 0 {
+		return first, nil
+	}
 	for _, r := range records {
 		l.encode(r)
 	}
