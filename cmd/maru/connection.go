@@ -1,0 +1,115 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Where a server listens unless it is told otherwise, and a client looks for it.
+const (
+	defaultHTTP   = "127.0.0.1:7480"
+	defaultStream = "127.0.0.1:7481"
+	defaultData   = "./data"
+)
+
+// credentials are the flags of every command that talks to a server.
+type credentials struct {
+	key     string
+	tenant  string
+	ca      string // file of PEM certificates
+	timeout time.Duration
+}
+
+func (c *credentials) register(cmd *cobra.Command, timeout time.Duration) {
+	f := cmd.Flags()
+	f.StringVar(&c.key, "key", "", "API `key`; better in the environment, where other users do not see it")
+	f.StringVar(&c.tenant, "tenant", "", "`tenant` to act for; the key's, or default, if not given")
+	f.StringVar(&c.ca, "ca", "", "PEM `file` with the certificate authority of a server with TLS")
+	f.DurationVar(&c.timeout, "timeout", timeout, "give up after this `time`")
+	fromEnvironment(cmd, "key", "tenant", "ca")
+}
+
+// tlsConfig returns a configuration that trusts the authority of --ca, or the
+// system's.
+func (c *credentials) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.ca == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(c.ca)
+	if err != nil {
+		return nil, usageError("--ca names a file with PEM certificates", "%w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, usageError("--ca names a file with PEM certificates", "%s holds no certificate", c.ca)
+	}
+	return config, nil
+}
+
+// httpOptions are the flags of commands that use the HTTP API.
+type httpOptions struct {
+	credentials
+	addr string
+	json bool
+}
+
+func (o *httpOptions) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.addr, "addr", "http://"+defaultHTTP, "`URL` of the server")
+	fromEnvironment(cmd, "addr")
+	o.credentials.register(cmd, 15*time.Second)
+	jsonFlag(cmd, &o.json)
+}
+
+// url returns the server's URL.
+func (o *httpOptions) url() (string, error) {
+	u, err := url.Parse(o.addr)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return "", usageError("--addr is a URL such as http://"+defaultHTTP, "%q is not the URL of a server", o.addr)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// streamOptions are the flags of commands that use the batch stream.
+type streamOptions struct {
+	credentials
+	stream string
+}
+
+func (o *streamOptions) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.stream, "stream", defaultStream, "`address` of the server's stream: host:port, or https://host:port with TLS")
+	fromEnvironment(cmd, "stream")
+	o.credentials.register(cmd, 30*time.Second)
+}
+
+// target returns the stream's host:port and how to encrypt it: nil for not at all.
+func (o *streamOptions) target() (string, *tls.Config, error) {
+	host, encrypted := o.stream, o.ca != ""
+	if u, err := url.Parse(o.stream); err == nil && u.Host != "" {
+		host, encrypted = u.Host, encrypted || u.Scheme == "https"
+	}
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		return "", nil, usageError("--stream is host:port, such as "+defaultStream, "%q is not an address", o.stream)
+	}
+	if !encrypted {
+		return host, nil, nil
+	}
+	config, err := o.tlsConfig()
+	if err != nil {
+		return "", nil, fmt.Errorf("stream: %w", err)
+	}
+	return host, config, nil
+}
+
+// isTerminal says whether somebody looks at the file as it is written.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"maru.example/wallet"
+)
+
+// explanation says what a refusal means, and what to do about it.
+type explanation struct{ text, hint string }
+
+// explain returns the explanation of a code.
+func explain(c wallet.Code) explanation {
+	switch c {
+	case wallet.Undecided:
+		return explanation{"never seen", "nothing has moved: the transfer can be made with this id"}
+	case wallet.Applied:
+		return explanation{"done", ""}
+	case wallet.UnknownAccount:
+		return explanation{"there is no such account", "open it with `maru wallet open ID --currency CODE`"}
+	case wallet.AccountFrozen:
+		return explanation{"an account is frozen", "see `maru wallet show ID`; `maru wallet unfreeze ID` lets money move again"}
+	case wallet.AccountClosed:
+		return explanation{"an account is closed", "closed accounts stay closed: use another one"}
+	case wallet.CurrencyNotHeld:
+		return explanation{"an account does not hold the currency", "add it with `maru wallet currency add ID CODE`"}
+	case wallet.InsufficientFunds:
+		return explanation{"the paying account would go below its smallest balance", "see `maru wallet balance ID`; `maru wallet limit ID CODE MIN` changes the smallest balance"}
+	case wallet.AmountNotPositive:
+		return explanation{"the amount is zero or less", "to move money the other way, swap the accounts"}
+	case wallet.SameAccount:
+		return explanation{"both sides are the same account", "name two accounts"}
+	case wallet.Overflow:
+		return explanation{"a balance would not fit 64 bits", "use another account"}
+	case wallet.IDReused:
+		return explanation{"the transaction id was used for another transfer", "see `maru wallet transfer-status UUID`; use a new id for a new transfer"}
+	case wallet.AccountExists:
+		return explanation{"the account exists, opened with another currency or smallest balance", "see `maru wallet show ID`"}
+	case wallet.CurrencyExists:
+		return explanation{"the account holds the currency, with another smallest balance", "`maru wallet limit ID CODE MIN` changes the smallest balance"}
+	case wallet.BalanceNotZero:
+		return explanation{"the account still has money", "move it to another account first: every balance must be zero"}
+	case wallet.UnknownTenant:
+		return explanation{"there is no such tenant", "create it with `maru tenant create NAME`"}
+	case wallet.LimitReached:
+		return explanation{"a table is full", "see the limits in the documentation of the wallet"}
+	case wallet.Malformed:
+		return explanation{"the command breaks the format", "client and server may be of different versions: see `maru version`"}
+	}
+	return explanation{"unknown to this version", "the server is newer than this program: see `maru version`"}
+}
+
+// refused returns the failure for a refusal of the rules: what was asked, its
+// code and its meaning.
+func refused(what string, c wallet.Code) error {
+	e := explain(c)
+	return &failure{err: &refusal{what, c, e.text}, hint: e.hint, status: exitRefused}
+}
+
+// refusal is the error of a command that the rules refused.
+type refusal struct {
+	what string
+	code wallet.Code
+	text string
+}
+
+// Error names the code, so that scripts find it.
+func (r *refusal) Error() string { return r.what + ": " + r.code.String() + ": " + r.text }

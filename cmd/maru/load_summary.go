@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/wallet"
+)
+
+// loadSummary counts what a load did.
+type loadSummary struct {
+	problems *problemList
+	progress *progress // nil for none
+	size     int64     // of the file in bytes, 0 if unknown
+	started  time.Time
+
+	counts loadCounts
+}
+
+// loadCounts is the summary for programs.
+type loadCounts struct {
+	Complete       bool    `json:"complete"`        // the whole file was read and answered
+	LastLine       int64   `json:"last_line"`       // everything up to it was answered
+	Accounts       int64   `json:"accounts"`        // opened now, or before with the same content
+	Applied        int64   `json:"applied"`         // transfers made now
+	AlreadyApplied int64   `json:"already_applied"` // transfers that had been made before
+	Refused        int64   `json:"refused"`         // accounts and transfers
+	Malformed      int64   `json:"malformed"`       // lines
+	Seconds        float64 `json:"seconds"`
+	PerSecond      float64 `json:"per_second"` // accounts and transfers
+}
+
+// records returns how many accounts and transfers were answered.
+func (c *loadCounts) records() int64 {
+	return c.Accounts + c.Applied + c.AlreadyApplied + c.Refused
+}
+
+// add counts a window and lists its problems.
+func (s *loadSummary) add(w *window) error {
+	c := &s.counts
+	c.LastLine = w.lastLine
+	c.Accounts += int64(len(w.accounts))
+	for _, r := range w.results {
+		switch {
+		case r.Code() != wallet.Applied:
+		case r.Repeated():
+			c.AlreadyApplied++
+		default:
+			c.Applied++
+		}
+	}
+	w.sortProblems()
+	for _, p := range w.problems {
+		switch p.kind {
+		case "":
+			c.Malformed++
+		case "account":
+			c.Accounts--
+			c.Refused++
+		default:
+			c.Refused++
+		}
+		s.progress.clear()
+		if err := s.problems.add(p); err != nil {
+			return failed(fmt.Errorf("list the refusals: %w", err), "--refusals needs a disk with room; load the file again")
+		}
+	}
+	s.progress.show(c, time.Since(s.started), w.bytes, s.size)
+	return nil
+}
+
+// finish prints the summary and returns how the load ended.
+func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
+	s.progress.clear()
+	c := &s.counts
+	c.Complete = err == nil
+	c.Seconds = time.Since(s.started).Seconds()
+	c.PerSecond = float64(c.records()) / max(c.Seconds, 1e-9)
+	if printErr := s.print(cmd.OutOrStdout(), asJSON); printErr != nil && err == nil {
+		return printErr
+	}
+	const again = "load the same file again, from its beginning: what was applied moves nothing"
+	switch {
+	case errors.Is(err, context.Canceled):
+		return failed(fmt.Errorf("interrupted: everything up to line %s is answered", count(c.LastLine)), again)
+	case err != nil:
+		return failed(fmt.Errorf("stopped behind line %s: %w", count(c.LastLine), err), again)
+	case c.Refused+c.Malformed > 0:
+		return &failure{
+			err:    fmt.Errorf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)),
+			hint:   "--refusals FILE lists them all; the other lines were applied",
+			status: exitRefused,
+		}
+	}
+	return nil
+}
+
+func (s *loadSummary) print(w io.Writer, asJSON bool) error {
+	c := &s.counts
+	if asJSON {
+		return printJSON(w, c)
+	}
+	return printPairs(w,
+		[2]string{"accounts", count(c.Accounts) + " open"},
+		[2]string{"transfers", fmt.Sprintf("%s applied, %s already applied", count(c.Applied), count(c.AlreadyApplied))},
+		[2]string{"refused", count(c.Refused)},
+		[2]string{"malformed", count(c.Malformed)},
+		[2]string{"time", fmt.Sprintf("%.1f s, %s records a second", c.Seconds, count(int64(c.PerSecond)))},
+	)
+}
+
+// progress shows how far a load is. The nil progress shows nothing.
+type progress struct {
+	out      io.Writer
+	terminal bool // one line that is written over; otherwise a line now and then
+	every    time.Duration
+	last     time.Duration
+	shown    bool
+}
+
+func newProgress(out io.Writer, terminal bool) *progress {
+	p := &progress{out: out, terminal: terminal, every: 5 * time.Second}
+	if terminal {
+		p.every = 200 * time.Millisecond
+	}
+	return p
+}
+
+// show writes the progress, if it is time.
+func (p *progress) show(c *loadCounts, elapsed time.Duration, done, size int64) {
+	if p == nil || elapsed-p.last < p.every {
+		return
+	}
+	p.last = elapsed
+	line := fmt.Sprintf("%s records, %s a second", count(c.records()), count(int64(float64(c.records())/elapsed.Seconds())))
+	if size > 0 {
+		line += fmt.Sprintf(", %d %%", 100*done/size)
+	}
+	if n := c.Refused + c.Malformed; n > 0 {
+		line += ", " + count(n) + " refused or malformed"
+	}
+	if !p.terminal {
+		fmt.Fprintln(p.out, line)
+		return
+	}
+	fmt.Fprint(p.out, "\r\x1b[K", line)
+	p.shown = true
+}
+
+// clear removes the line from a terminal.
+func (p *progress) clear() {
+	if p != nil && p.shown {
+		fmt.Fprint(p.out, "\r\x1b[K")
+		p.shown = false
+	}
+}

@@ -1,0 +1,135 @@
+// Maru is the back end of a super-app in one program: it serves the wallet, and
+// is the command line of its clients. `maru --help` shows what there is.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// main runs one command. The first interrupt asks it to end; a second one ends
+// the process at once. An error ends here: what went wrong, a hint, and a status.
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	err := newRootCommand().ExecuteContext(ctx)
+	os.Exit(report(os.Stderr, err))
+}
+
+// newRootCommand returns the tree of commands.
+func newRootCommand() *cobra.Command {
+	root := group(&cobra.Command{
+		Use:   "maru",
+		Short: "A durable wallet, and the house around it",
+		Long: `Maru moves money between accounts, durably and exactly once: one program that
+serves the wallet over HTTP and a batch stream, and the commands to use it.
+
+Flags marked (env NAME) can be set in the environment. The exit status is 0 if all
+went well, 1 if something failed, 2 if the command line is wrong, and 3 if the
+rules of the wallet refused (such as insufficient funds).`,
+		Example: `  maru serve
+  maru wallet open alice --currency USD
+  maru wallet open mint --currency USD --min-balance unlimited
+  maru wallet transfer mint alice 100.00 USD
+  maru wallet balance alice`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return applyEnvironment(cmd.Flags()) },
+	},
+		newServeCommand(),
+		newWalletCommand(),
+		newTenantCommand(),
+		newKeyCommand(),
+		newBenchCommand(),
+		newVersionCommand(),
+		newCompletionCommand(),
+	)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+	})
+	return root
+}
+
+// group makes cmd the parent of commands. Alone it prints its help; a word that
+// is none of them is an error that names the nearest.
+func group(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(children...)
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := "see `" + cmd.CommandPath() + " --help`"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean `" + cmd.CommandPath() + " " + near[0] + "`?"
+		}
+		return usageError(hint, "unknown command %q", cmd.CommandPath()+" "+args[0])
+	}
+	return cmd
+}
+
+// exactArgs wants one argument for each name.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		return usageError("see `"+cmd.CommandPath()+" --help`", "%s takes %s: got %d arguments",
+			cmd.CommandPath(), strings.Join(names, " "), len(args))
+	}
+}
+
+// noArgs wants none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError("see `"+cmd.CommandPath()+" --help`", "%s takes no arguments", cmd.CommandPath())
+}
+
+// environmentPrefix begins the names of all environment variables.
+const environmentPrefix = "MARU_"
+
+// environmentKey annotates the flags that the environment may set.
+const environmentKey = "maru_environment"
+
+// fromEnvironment lets the environment set flags: --max-rows is MARU_MAX_ROWS.
+// What the command line says goes first. An empty variable is as good as none.
+func fromEnvironment(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		f := cmd.Flags().Lookup(name)
+		variable := environmentPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		f.Annotations = map[string][]string{environmentKey: {variable}}
+		f.Usage += " (env " + variable + ")"
+	}
+}
+
+// applyEnvironment sets the flags that were not given from the environment.
+func applyEnvironment(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		variable := f.Annotations[environmentKey]
+		if err != nil || f.Changed || len(variable) == 0 {
+			return
+		}
+		value := os.Getenv(variable[0])
+		if value == "" {
+			return
+		}
+		if setErr := flags.Set(f.Name, value); setErr != nil {
+			err = usageError("correct the variable, or unset it", "%s: %w", variable[0], setErr)
+		}
+	})
+	return err
+}
+
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print one JSON object, for programs")
+}

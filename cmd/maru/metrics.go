@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"maru.example/internal/telemetry"
+	"maru.example/rsm"
+	"maru.example/wallet"
+)
+
+// metricsTimeout bounds the wait for the machine's metrics.
+const metricsTimeout = 5 * time.Second
+
+// exposeMetrics adds what the log and the wallet count to a registry.
+func exposeMetrics(r *telemetry.Registry, node *rsm.Node, service *wallet.Service) {
+	exposeLog(r, node)
+	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
+		defer cancel()
+		return service.Metrics(ctx)
+	},
+		telemetry.CounterBy("decided_total", "Transfers by decision, with those replayed at the start.", "code", decidedByCode),
+		telemetry.Counter("repeated_total", "Of the transfers decided, those answered from memory.", func(m wallet.Metrics) uint64 { return m.Repeated }),
+		telemetry.Gauge("accounts", "Accounts of all tenants.", func(m wallet.Metrics) uint64 { return m.Accounts }),
+		telemetry.Gauge("balances", "Balances of all accounts.", func(m wallet.Metrics) uint64 { return m.Balances }),
+		telemetry.Gauge("transactions", "Transaction ids that are remembered.", func(m wallet.Metrics) uint64 { return m.Transactions }),
+		telemetry.Gauge("tenants", "Tenants.", func(m wallet.Metrics) uint64 { return m.Tenants }),
+		telemetry.Gauge("table_bytes", "Memory of the wallet's tables.", func(m wallet.Metrics) uint64 { return m.TableBytes }),
+	)
+}
+
+// decidedByCode gives the transfers by the name of their code.
+func decidedByCode(m wallet.Metrics) iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for _, c := range wallet.Codes() {
+			if c != wallet.Undecided && !yield(c.String(), m.Decided[c]) {
+				return
+			}
+		}
+	}
+}
+
+func exposeLog(r *telemetry.Registry, node *rsm.Node) {
+	type m = rsm.Metrics
+	telemetry.Expose(r, "maru_log", node.Metrics,
+		telemetry.Counter("proposals_total", "Proposals committed.", func(m m) uint64 { return m.Proposals }),
+		telemetry.Counter("entries_total", "Entries written, each of one or more proposals.", func(m m) uint64 { return m.Entries }),
+		telemetry.Counter("bytes_total", "Bytes written, with frames and headers.", func(m m) uint64 { return m.Log.Bytes }),
+		telemetry.Counter("syncs_total", "Syncs to the disk.", func(m m) uint64 { return m.Log.Syncs }),
+		telemetry.Counter("refused_total", "Proposals refused as too much was waiting.", func(m m) uint64 { return m.Refused }),
+		telemetry.Counter("snapshots_total", "Snapshots written.", func(m m) uint64 { return m.Snapshots }),
+		telemetry.Counter("snapshot_failures_total", "Snapshots that could not be written.", func(m m) uint64 { return m.SnapshotFailures }),
+		telemetry.Gauge("snapshot_pause_seconds", "Longest time for which a snapshot held up writes.", func(m m) float64 { return m.SnapshotPause.Seconds() }),
+		telemetry.Gauge("snapshot_bytes", "Size of the newest snapshot.", func(m m) int64 { return m.SnapshotBytes }),
+		telemetry.Gauge("snapshot_index", "Index of the newest snapshot.", func(m m) uint64 { return uint64(m.SnapshotIndex) }),
+		telemetry.Gauge("applied_index", "Index of the last entry applied.", func(m m) uint64 { return uint64(m.Applied) }),
+		telemetry.Gauge("queue_bytes", "Proposals that wait or are under way.", func(m m) int64 { return m.QueueBytes }),
+		telemetry.Gauge("size_bytes", "Size of the log on the disk.", func(m m) int64 { return m.Log.Size }),
+		telemetry.Gauge("free_bytes", "Room on the disk.", func(m m) int64 { return m.FreeBytes }),
+		telemetry.Gauge("recovery_seconds", "Time that the last start took to recover.", func(m m) float64 { return m.Recovered.Duration.Seconds() }),
+		telemetry.Gauge("recovered_batches", "Batches that the last start replayed.", func(m m) uint64 { return m.Recovered.Batches }),
+	)
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// The exit statuses. `maru --help` has them for the people who use them.
+const (
+	exitOK      = 0
+	exitFailed  = 1 // the world: no server, a full disk, a lost connection
+	exitUsage   = 2 // the command line: unknown flags, malformed ids and amounts
+	exitRefused = 3 // the rules: insufficient funds, an unknown account, lines of a file
+)
+
+// failure is how a command ends badly: what went wrong, what to do about it, and
+// the status of the process.
+type failure struct {
+	err    error
+	hint   string // "" for none
+	status int
+}
+
+// Error returns what went wrong.
+func (f *failure) Error() string { return f.err.Error() }
+
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.err }
+
+// usageError returns a failure of the command line.
+func usageError(hint, format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), hint: hint, status: exitUsage}
+}
+
+// failed returns a failure of the world with a hint.
+func failed(err error, hint string) error {
+	return &failure{err: err, hint: hint, status: exitFailed}
+}
+
+// report writes an error as people read it, and returns the exit status.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	f := &failure{err: err, status: exitFailed}
+	errors.As(err, &f)
+	fmt.Fprintf(w, "maru: %s\n", plain(err))
+	if f.hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", f.hint)
+	}
+	return f.status
+}
+
+// plain returns the text of an error without the name of the package that made it.
+func plain(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"wallet: ", "wallethttp: ", "walletgrpc: ", "money: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
+}
+
+// printJSON writes v as one line of JSON.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// table is rows of cells, printed in aligned columns.
+type table struct {
+	head  []string
+	right []bool // columns of numbers stand at the right
+	rows  [][]string
+}
+
+// newTable returns a table with the given columns; a name that begins with ">"
+// is a column of numbers.
+func newTable(columns ...string) *table {
+	t := &table{}
+	for _, c := range columns {
+		name, right := strings.CutPrefix(c, ">")
+		t.head = append(t.head, strings.ToUpper(name))
+		t.right = append(t.right, right)
+	}
+	return t
+}
+
+// add appends a row.
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print writes the table: a header in capitals and then the rows.
+func (t *table) print(w io.Writer) error {
+	width := make([]int, len(t.head))
+	lines := append([][]string{t.head}, t.rows...)
+	for _, cells := range lines {
+		for i, c := range cells {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	var out strings.Builder
+	for _, cells := range lines {
+		var line strings.Builder
+		for i, c := range cells {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if t.right[i] {
+				line.WriteString(pad + c + "  ")
+			} else {
+				line.WriteString(c + pad + "  ")
+			}
+		}
+		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// printPairs writes names and values, one pair a line, the values aligned.
+func printPairs(w io.Writer, pairs ...[2]string) error {
+	width := 0
+	for _, p := range pairs {
+		width = max(width, utf8.RuneCountInString(p[0]))
+	}
+	var out strings.Builder
+	for _, p := range pairs {
+		out.WriteString(p[0] + strings.Repeat(" ", width-utf8.RuneCountInString(p[0])+2) + p[1] + "\n")
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// count returns n with a comma between groups of three digits.
+func count[T int | int64 | uint64](n T) string {
+	s := fmt.Sprint(n)
+	first := len(s) - len(strings.TrimPrefix(s, "-")) // digit
+	for i := len(s) - 3; i > first; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// quoted returns s in quotes, cut to what fits a message.
+func quoted(s string) string {
+	const most = 40
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"maru.example/wallet"
+)
+
+func TestReport(t *testing.T) {
+	tests := []struct {
+		name   string
+		err    error
+		want   string
+		status int
+	}{
+		{"none", nil, "", 0},
+		{"no hint", errors.New("it broke"), "maru: it broke\n", 1},
+		{"hint", failed(errors.New("no server"), "start it"), "maru: no server\nhint: start it\n", 1},
+		{"usage", usageError("see --help", "unknown %q", "x"), "maru: unknown \"x\"\nhint: see --help\n", 2},
+		{"wrapped", fmt.Errorf("load: %w", usageError("see --help", "bad")), "maru: load: bad\nhint: see --help\n", 2},
+		{"joined", errors.Join(nil, usageError("see --help", "bad")), "maru: bad\nhint: see --help\n", 2},
+		{
+			"refused", refused("transfer x", wallet.CurrencyNotHeld),
+			"maru: transfer x: currency_not_held: an account does not hold the currency\nhint: add it with `maru wallet currency add ID CODE`\n", 3,
+		},
+		{"package name", wallet.ErrCurrency, "maru: unknown currency\n", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			if status := report(&out, tt.err); status != tt.status || out.String() != tt.want {
+				t.Errorf("status %d and %q, want %d and %q", status, out.String(), tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestEveryCodeIsExplained(t *testing.T) {
+	unknown := explain(wallet.Code(255))
+	for _, c := range wallet.Codes() {
+		if e := explain(c); e.text == "" || e == unknown {
+			t.Errorf("%s has no explanation", c)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	tb := newTable("currency", ">balance", ">smallest")
+	tb.add("USD", "1,234.50", "0.00")
+	tb.add("¥", "5", "unlimited")
+	var out strings.Builder
+	if err := tb.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := `CURRENCY   BALANCE   SMALLEST
+USD       1,234.50       0.00
+¥                5  unlimited
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", -100: "-100", 100000: "100,000"} {
+		if got := count(n); got != want {
+			t.Errorf("count(%d) = %s, want %s", n, got, want)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/internal/httpd"
+	"maru.example/rsm"
+	"maru.example/vfs"
+	"maru.example/wal"
+)
+
+// serveOptions are the flags of `maru serve`.
+type serveOptions struct {
+	data, http, stream string
+	tlsCert, tlsKey    string
+	insecurePlaintext  bool
+	reserve            byteSize
+	snapshot           byteSize
+	maxQueue           byteSize
+	cutLog             bool
+	requestTimeout     time.Duration
+	logLevel           slog.Level
+	logFormat          string
+	pprof              string // address, "" for off
+	json               bool
+}
+
+func newServeCommand() *cobra.Command {
+	o := serveOptions{reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the wallet over HTTP and the batch stream",
+		Long: `Serve the wallet over HTTP and the batch stream, with all data in one directory.
+
+It listens on loopback only until there are API keys (see maru key create); beyond
+loopback it also wants a certificate. A port of 0 is any free port. The first
+interrupt (SIGINT or SIGTERM) stops it gracefully: what is under way is answered.
+A second one ends it at once, which loses nothing that was answered. When the disk
+or the log fails, it stops taking writes, says why, and ends with status 1.`,
+		Example: `  maru serve
+  maru serve --data /var/lib/maru --http 127.0.0.1:8080
+  maru serve --http 0.0.0.0:7480 --stream 0.0.0.0:7481 --tls-cert cert.pem --tls-key key.pem
+  maru serve --http 127.0.0.1:0 --stream 127.0.0.1:0 --json | head -1 | jq -r .http`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", defaultData, "`directory` that holds everything")
+	f.StringVar(&o.http, "http", defaultHTTP, "`address` of the HTTP API")
+	f.StringVar(&o.stream, "stream", defaultStream, "`address` of the batch stream")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "PEM `file` with the certificate chain; read again when it changes")
+	f.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with its key")
+	f.BoolVar(&o.insecurePlaintext, "insecure-plaintext", false, "allow API keys in plain text beyond loopback, in a network that encrypts by itself")
+	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this, or none")
+	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
+	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
+	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
+	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
+	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "text", "format of the log on standard error: `text` or json")
+	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
+	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
+	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
+		"max-queue-bytes", "cut-log", "request-timeout", "log-level", "log-format", "pprof")
+	return cmd
+}
+
+// serve is the life of a server: open the data, listen, serve, stop.
+func serve(cmd *cobra.Command, o *serveOptions) error {
+	logger, err := o.logger(cmd)
+	if err != nil {
+		return err
+	}
+	security, err := o.security(logger)
+	if err != nil {
+		return err
+	}
+	node, service, err := openWallet(o, logger)
+	if err != nil {
+		return err
+	}
+	s := newServer(o, security, node, service, logger)
+	if err := s.listen(cmd.Context()); err != nil {
+		return errors.Join(err, node.Close())
+	}
+	if err := s.announce(cmd); err != nil {
+		return errors.Join(err, s.stop(stopTimeout))
+	}
+	return s.run(cmd.Context())
+}
+
+// logger returns the log on standard error.
+func (o *serveOptions) logger(cmd *cobra.Command) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: o.logLevel}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), options)), nil
+	}
+	return nil, usageError("--log-format is text or json", "unknown log format %q", o.logFormat)
+}
+
+// openError explains why the data directory cannot be used.
+func openError(data string, err error) error {
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return failed(fmt.Errorf("%s is in use by another process", data),
+			"stop the other `maru serve`, or give this one a directory of its own with --data")
+	case errors.Is(err, wal.ErrCorrupt):
+		return failed(err, "nothing was changed; bring the damaged file back from a copy: what it held was acknowledged")
+	case errors.Is(err, os.ErrPermission):
+		return failed(err, "--data names a directory that this user can write")
+	}
+	return failed(fmt.Errorf("open %s: %w", data, err), "--data names a directory on a local disk with room")
+}
+
+// nodeOptions returns the settings of the log.
+func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsm.Options {
+	return &rsm.Options{
+		Now:           time.Now,
+		MaxQueueBytes: int64(o.maxQueue),
+		SnapshotBytes: atLeastOne(o.snapshot),
+		ReserveBytes:  atLeastOne(o.reserve),
+		CutLog:        o.cutLog,
+		Logger:        logger,
+	}
+}
+
+// atLeastOne returns a size for options in which 0 means the default.
+func atLeastOne(b byteSize) int64 {
+	if b == 0 {
+		return 1
+	}
+	return int64(b)
+}
+
+// logFailure returns the failure of a server whose log failed.
+func logFailure(err error) error {
+	return failed(fmt.Errorf("the log failed: %w", err),
+		"everything that was answered is kept; see to the disk, then start again: recovery finds what else was written")
+}
+
+// stopTimeout bounds a graceful stop beyond the time that a request may take.
+const stopTimeout = 10 * time.Second
+
+// failTimeout bounds the stop of a server whose log failed: its clients have
+// been answered by the node.
+const failTimeout = time.Second
+
+// run serves until ctx ends, the log fails, or a listener does.
+func (s *server) run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		s.logger.Info("stopping: answering what is under way; a second signal ends at once")
+		return s.stop(s.options.requestTimeout + stopTimeout)
+	case <-s.node.Failed():
+		err := logFailure(s.node.Err())
+		s.logger.Error("the log failed: taking nothing more", "error", s.node.Err())
+		return errors.Join(err, s.stop(failTimeout))
+	case err := <-s.ended:
+		return errors.Join(failed(err, "see the log of this process"), s.stop(stopTimeout))
+	}
+}

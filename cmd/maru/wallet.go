@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/money"
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+func newWalletCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "wallet",
+		Short: "Open accounts, move money, look at balances",
+		Long: `Open accounts, move money, look at balances, at the server of --addr.
+
+Amounts are decimal numbers with at most the currency's digits: 12.50 USD, 1250 JPY.
+An amount that begins with a minus sign stands behind two dashes, or an equals sign:
+--min-balance=-100.00.`,
+		Example: `  maru wallet open alice --currency USD
+  maru wallet open mint --currency USD --min-balance unlimited
+  maru wallet transfer mint alice 100.00 USD
+  maru wallet balance alice
+  maru wallet load transfers.csv`,
+	},
+		newOpenCommand(),
+		newTransferCommand(),
+		newTransferStatusCommand(),
+		newBalanceCommand(),
+		newShowCommand(),
+		newCurrencyCommand(),
+		newLimitCommand(),
+		newStatusCommand("freeze", "Let no money move in or out of an account", wallet.Frozen),
+		newStatusCommand("unfreeze", "Let money move again in and out of an account that is frozen", wallet.Open),
+		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
+		newTotalsCommand(),
+		newLoadCommand(),
+	)
+}
+
+// refusalView is what a command prints with --json when the rules refused.
+type refusalView struct {
+	Status        string `json:"status"` // refused
+	Code          string `json:"code"`
+	TransactionID string `json:"transaction_id,omitempty"`
+}
+
+// refuse is the end of a command that the rules refused: programs get the code
+// on standard output, people the error.
+func (o *httpOptions) refuse(cmd *cobra.Command, code wallet.Code, what string) error {
+	if o.json {
+		if err := printJSON(cmd.OutOrStdout(), refusalView{Status: "refused", Code: code.String()}); err != nil {
+			return err
+		}
+	}
+	return refused(what, code)
+}
+
+func newOpenCommand() *cobra.Command {
+	var o httpOptions
+	var currency, smallest string
+	cmd := &cobra.Command{
+		Use:   "open ID --currency CODE",
+		Short: "Open an account that holds a currency",
+		Long: `Open an account that holds a currency. An id has 1 to 64 letters, digits and ._:-@
+
+No transfer takes the balance below --min-balance: 0 for most accounts, less for
+one with a credit line, and unlimited for the accounts of the house, where money
+enters and leaves. To open an account again with the same content is no error.`,
+		Example: `  maru wallet open alice --currency USD
+  maru wallet open alice --currency USD --min-balance=-100.00
+  maru wallet open mint --currency USD --min-balance unlimited`,
+		Args: exactArgs("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, limit, err := parseLimit(currency, smallest)
+			if err != nil {
+				return err
+			}
+			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+				account, code, err := client.OpenAccount(ctx, wallet.NewAccount{ID: wallet.AccountID(args[0]), Currency: c, Min: limit})
+				return o.account(cmd, account, code, err, args[0]+" is open and holds "+c.String())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&currency, "currency", "", "currency that it holds, an ISO 4217 `code` such as USD (required)")
+	cmd.Flags().StringVar(&smallest, "min-balance", "0", "smallest balance, an `amount` or unlimited")
+	o.register(cmd)
+	return cmd
+}
+
+// parseLimit reads a currency and a smallest balance.
+func parseLimit(currency, smallest string) (money.Currency, money.Amount, error) {
+	c, err := parseCurrency(currency)
+	if err != nil {
+		return 0, 0, err
+	}
+	limit, err := parseMin(smallest, c)
+	if err != nil {
+		return 0, 0, usageError("a smallest balance is an amount, such as 0 or -100.00, or unlimited", "smallest balance: %w", err)
+	}
+	return c, limit, nil
+}
+
+func parseCurrency(code string) (money.Currency, error) {
+	if code == "" {
+		return 0, usageError("add --currency and an ISO 4217 code, such as USD", "no currency is given")
+	}
+	c, err := money.ParseCurrency(code)
+	if err != nil {
+		return 0, usageError("a currency is an ISO 4217 code in capitals, such as USD", "%w", err)
+	}
+	return c, nil
+}
+
+// formatMin returns a smallest balance as parseMin reads it.
+func formatMin(a money.Amount, c money.Currency) string {
+	if a == wallet.Unlimited {
+		return unlimited
+	}
+	return a.Format(c)
+}
+
+func newTransferCommand() *cobra.Command {
+	var o httpOptions
+	var id string
+	cmd := &cobra.Command{
+		Use:   "transfer FROM TO AMOUNT CURRENCY",
+		Short: "Move money from one account to another, exactly once",
+		Long: `Move money from one account to another, exactly once.
+
+The transaction id makes it once: the same transfer with the same id moves nothing
+a second time and has the same answer. Without --id a new one is made, and printed
+on standard error before the transfer is sent: should the answer get lost, repeat
+the command with that --id, or ask with transfer-status.`,
+		Example: `  maru wallet transfer mint alice 100.00 USD
+  maru wallet transfer alice bob 12.50 USD --id 01900000-0000-7000-8000-000000000001`,
+		Args: exactArgs("FROM", "TO", "AMOUNT", "CURRENCY"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTransfer(args, id)
+			if err != nil {
+				return err
+			}
+			if id == "" {
+				t.ID = newTransactionID(time.Now())
+				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
+			}
+			return o.transfer(cmd, t)
+		},
+	}
+	cmd.Flags().StringVar(&id, "id", "", "transaction id, a `UUID` (default: a new one)")
+	o.register(cmd)
+	return cmd
+}
+
+// transferView is a transfer that was applied, as --json prints it.
+type transferView struct {
+	Status        string `json:"status"` // success
+	TransactionID string `json:"transaction_id"`
+	FromAccount   string `json:"from_account"`
+	ToAccount     string `json:"to_account"`
+	Amount        string `json:"amount"`
+	Currency      string `json:"currency"`
+	Replayed      bool   `json:"replayed"` // it had been applied before; nothing moved this time
+}
+
+// transfer makes one transfer and prints the answer.
+func (o *httpOptions) transfer(cmd *cobra.Command, t wallet.Transfer) error {
+	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+		result, err := client.Transfer(ctx, t)
+		if err != nil {
+			return fmt.Errorf("transfer %s: %w", t.ID, err)
+		}
+		if result.Code() != wallet.Applied {
+			return o.refuse(cmd, result.Code(), "transfer "+t.ID.String())
+		}
+		v := transferView{
+			"success", t.ID.String(), string(t.From), string(t.To),
+			t.Amount.Format(t.Currency), t.Currency.String(), result.Repeated(),
+		}
+		if o.json {
+			return printJSON(cmd.OutOrStdout(), v)
+		}
+		before := ""
+		if v.Replayed {
+			before = ", earlier: with the same id nothing moves twice"
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s moved from %s to %s%s\n", v.Amount, v.Currency, v.FromAccount, v.ToAccount, before)
+		return err
+	})
+}
+
+// parseTransfer reads FROM TO AMOUNT CURRENCY and an id, which may be empty.
+func parseTransfer(args []string, id string) (t wallet.Transfer, err error) {
+	t.From, t.To = wallet.AccountID(args[0]), wallet.AccountID(args[1])
+	if t.Currency, err = parseCurrency(args[3]); err != nil {
+		return t, err
+	}
+	if t.Amount, err = money.ParseAmount(args[2], t.Currency); err != nil {
+		return t, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", t.Currency, t.Currency.Digits()), "%w", err)
+	}
+	if id != "" {
+		t.ID, err = parseTransactionID(id)
+	}
+	return t, err
+}
+
+func parseTransactionID(s string) (wallet.TransactionID, error) {
+	id, err := wallet.ParseTransactionID(s)
+	if err != nil {
+		return id, usageError("without --id, `maru wallet transfer` makes one", "%q: %s", s, plain(err))
+	}
+	return id, nil
+}
+
+// newTransactionID returns a UUID of version 7 (RFC 9562, section 5.7): the time
+// in milliseconds, and 74 random bits.
+func newTransactionID(now time.Time) (id wallet.TransactionID) {
+	rand.Read(id[6:]) // never fails: it ends the process instead
+	ms := uint64(now.UnixMilli())
+	binary.BigEndian.PutUint16(id[:], uint16(ms>>32))
+	binary.BigEndian.PutUint32(id[2:], uint32(ms))
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+func newTransferStatusCommand() *cobra.Command {
+	var o httpOptions
+	cmd := &cobra.Command{
+		Use:     "transfer-status UUID",
+		Aliases: []string{"show-transfer"},
+		Short:   "Ask what became of a transfer",
+		Long: `Ask what became of a transfer: applied, the code of its refusal, or undecided if
+the server has never seen its id. That is for after a lost answer.`,
+		Example: `  maru wallet transfer-status 01900000-0000-7000-8000-000000000001`,
+		Args:    exactArgs("UUID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := parseTransactionID(args[0])
+			if err != nil {
+				return err
+			}
+			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+				code, err := client.Decision(ctx, id)
+				if err != nil {
+					return err
+				}
+				if o.json {
+					return printJSON(cmd.OutOrStdout(), viewDecision(id, code))
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", code, explain(code).text)
+				return err
+			})
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+// decisionView is what became of a transfer, as --json prints it.
+type decisionView struct {
+	TransactionID string `json:"transaction_id"`
+	Status        string `json:"status"`         // applied, refused or undecided
+	Code          string `json:"code,omitempty"` // why it was refused
+}
+
+func viewDecision(id wallet.TransactionID, code wallet.Code) decisionView {
+	if code == wallet.Applied || code == wallet.Undecided {
+		return decisionView{TransactionID: id.String(), Status: code.String()}
+	}
+	return decisionView{TransactionID: id.String(), Status: "refused", Code: code.String()}
+}
