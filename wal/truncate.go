@@ -115,6 +115,8 @@ func (l *Log) cutTo(last Index) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.cut(c.pos)
+	// Once more: a reader may meanwhile have read ahead into what is gone now.
+	l.cuts = append(l.cuts, last)
 	l.filled = s.size
 	l.clean = false
 	l.gen++ // the frames that were cut can never follow those to come

@@ -98,7 +98,7 @@ type Log struct {
 	idle     *batch     // the other one, when it is not being written
 	busy     bool       // a flush is under way
 	held     bool       // Append waits: a truncation or Close has the log for itself
-	cuts     []Index    // what each TruncateAfter left as last
+	cuts     []Index    // what each TruncateAfter left as last, at its begin and its end
 	err      error      // wraps ErrFailed
 	closed   bool
 	metrics  Metrics
