@@ -233,6 +233,8 @@ func (c *Client) take(ctx context.Context) error {
 	select {
 	case c.room <- struct{}{}:
 		return nil
+	case <-c.life.Done():
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
