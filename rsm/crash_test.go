@@ -70,7 +70,7 @@ func (c *crashes) live() {
 	snapshots := c.rand.IntN(4)
 	wg.Go(func() {
 		for range snapshots {
-			n.Snapshot(c.t.Context()) // the crash may end it
+			_ = n.Snapshot(c.t.Context()) // the crash may end it
 		}
 	})
 	wg.Wait()

@@ -48,7 +48,7 @@ func life(t *testing.T, fs vfs.FS, prefix string) (acknowledged []string, l *lis
 			t.Errorf("Err is %v after %v", n.Err(), err)
 		}
 		if i%4 == 3 {
-			n.Snapshot(t.Context()) // may fail
+			_ = n.Snapshot(t.Context()) // may fail
 		}
 	}
 	if got := read(t, n, l); len(got) < len(acknowledged) {
@@ -322,7 +322,11 @@ func TestDiskGuardSendsWaitersAway(t *testing.T) {
 		n := open(t, &list{}, &rsm.Options{FS: mem, MaxQueueBytes: 1, ReserveBytes: 1 << 20})
 		var wg sync.WaitGroup
 		goOn := make(chan struct{})
-		wg.Go(func() { n.Read(t.Context(), func() { <-goOn }) }) // nothing is applied
+		wg.Go(func() { // nothing is applied
+			if err := n.Read(t.Context(), func() { <-goOn }); err != nil {
+				t.Error(err)
+			}
+		})
 		synctest.Wait()
 		wg.Go(func() { propose(t, n, "is written") })
 		synctest.Wait()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"maru.example/vfs"
@@ -42,14 +43,14 @@ func recoverMachine(m Machine, log *wal.Log, files *snapshotDir, found []wal.Ind
 // restore restores the newest good snapshot, or the initial state. The log goes
 // on from there, or it is an error.
 func (s *recovered) restore(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, o *Options) error {
-	for i := len(found) - 1; i >= 0; i-- {
-		name := snapshotFile(found[i])
-		if err := s.restoreFile(m, files, found[i]); err != nil {
+	for _, i := range slices.Backward(found) {
+		name := snapshotFile(i)
+		if err := s.restoreFile(m, files, i); err != nil {
 			o.Logger.Error("rsm: snapshot passed over", "dir", files.dir, "name", name, "error", err)
 			s.Damaged = append(s.Damaged, name)
 			continue
 		}
-		files.addGood(found[i])
+		files.addGood(i)
 		return s.connects(log)
 	}
 	if err := m.Restore(strings.NewReader("")); err != nil {

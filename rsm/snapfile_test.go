@@ -44,7 +44,7 @@ func encodeSnapshot(t testing.TB, at Position, parts ...[]byte) []byte {
 		t.Fatal(err)
 	}
 	content := make([]byte, w.offset)
-	if _, err := f.ReadAt(content, 0); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(content, 0); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return content

@@ -22,8 +22,6 @@ const (
 	stepShare       = 5        // a step may take one part in so many of the time
 )
 
-var errSnapshotAborted = errors.New("given up")
-
 // Snapshot writes a snapshot of the present state and returns when it is
 // durable. Calls share one. Where nothing was applied since the newest snapshot
 // there is nothing to do.
@@ -67,19 +65,6 @@ type snapshotter struct {
 	mu      sync.Mutex
 	callers []chan error // want one that begins after they came
 	closed  bool
-}
-
-// snapshotJob is a snapshot under way: the machine's side of it and the
-// goroutine that writes the file.
-type snapshotJob struct {
-	at      Position
-	source  Snapshot // nil when all of it was handed over
-	callers []chan error
-	chunks  chan []byte // to the file; closed after the last
-	free    chan []byte // the way back
-	aborted chan struct{}
-	done    chan error // the outcome
-	bytes   int64      // of the file's content; read after done
 }
 
 func newSnapshotter(n *Node, files *snapshotDir, state recovered) *snapshotter {

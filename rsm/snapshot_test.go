@@ -52,7 +52,7 @@ func flip(t testing.TB, fs vfs.FS, name string, off int64) {
 	}
 	defer f.Close()
 	var b [1]byte
-	if _, err := f.ReadAt(b[:], off); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(b[:], off); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	b[0] ^= 1
@@ -439,6 +439,57 @@ func TestApplyNeverWaitsForTheSnapshotsDisk(t *testing.T) {
 		wg.Wait()
 		if got := c.sum.Load(); got != 1001 {
 			t.Errorf("sum is %d, want 1001", got)
+		}
+	})
+}
+
+// watched is a machine that counts the calls of Next while batches wait.
+type watched struct {
+	*cells
+	left  int // batches to come
+	nexts int // calls before the last of them
+}
+
+func (w *watched) Apply(dst []byte, b rsm.Batch) []byte {
+	w.left--
+	return w.cells.Apply(dst, b)
+}
+
+func (w *watched) Snapshot() rsm.Snapshot { return watchedSnapshot{w.cells.Snapshot(), w} }
+
+type watchedSnapshot struct {
+	rsm.Snapshot
+	machine *watched
+}
+
+func (s watchedSnapshot) Next(dst []byte, budget int) ([]byte, bool) {
+	if s.machine.left > 0 {
+		s.machine.nexts++
+	}
+	return s.Snapshot.Next(dst, budget)
+}
+
+func TestSnapshotGoesOnUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const batches = 1000
+		fs := vfs.NewFaulty(vfs.NewMem(), nil)
+		w := &watched{cells: newCells(1 << 20), left: batches}
+		n := open(t, w, &rsm.Options{FS: fs, MaxEntryBytes: 1, SnapshotBytes: 10_000, SyncTimeout: -1})
+		letGo := hangSyncs(fs)
+		defer letGo()
+		var wg sync.WaitGroup
+		for range batches { // the first hangs; the others become one flush, in which a snapshot is due
+			wg.Go(func() { propose(t, n, string(appendAdd(nil, 1, 1))) })
+			synctest.Wait()
+		}
+		letGo()
+		wg.Wait()
+		synctest.Wait()
+		if w.nexts == 0 {
+			t.Error("the snapshot waited for the end of the load")
+		}
+		if got := n.Metrics().Snapshots; got != 1 {
+			t.Errorf("%d snapshots, want 1", got)
 		}
 	})
 }
