@@ -112,6 +112,10 @@ func NewServer(h http.Handler, o *Options) *Server {
 	return s
 }
 
+// Handler returns everything that the server serves, for tests and for servers
+// that are not listened to in the ordinary way.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
 // Serve answers requests that arrive at l, as [Listen] returns it, until
 // Shutdown, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {

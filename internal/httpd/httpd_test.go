@@ -136,7 +136,7 @@ func TestPagesOfTheOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	httpd.Handler(s).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
+	s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
 	read(t, w.Result()).want(t, 503, "not_ready")
 }
 
@@ -365,7 +365,7 @@ func TestLocalTurnsAwayWebPages(t *testing.T) {
 				}
 			}
 			w := httptest.NewRecorder()
-			httpd.Handler(s).ServeHTTP(w, r)
+			s.Handler().ServeHTTP(w, r)
 			read(t, w.Result()).want(t, test.status, test.code)
 		})
 	}
@@ -373,7 +373,7 @@ func TestLocalTurnsAwayWebPages(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "http://wallet.example/", http.NoBody)
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	w := httptest.NewRecorder()
-	httpd.Handler(s).ServeHTTP(w, r)
+	s.Handler().ServeHTTP(w, r)
 	read(t, w.Result()).want(t, 200, "")
 }
 
@@ -423,7 +423,7 @@ func TestLogsRequestsAtDebugLevelOnly(t *testing.T) {
 					return a
 				},
 			}))})
-			httpd.Handler(s).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", http.NoBody))
+			s.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", http.NoBody))
 			if diff := cmp.Diff(want, log.String()); diff != "" {
 				t.Errorf("%v (-want +got):\n%s", level, diff)
 			}
@@ -446,7 +446,7 @@ func TestObserve(t *testing.T) {
 		var got []seen
 		s := httpd.NewServer(mux, &httpd.Options{Observe: func(p string, status int, d time.Duration) { got = append(got, seen{p, status, d}) }})
 		for _, path := range []string{"/things/1", "/none", "/healthz"} {
-			httpd.Handler(s).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, http.NoBody))
+			s.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, http.NoBody))
 		}
 		want := []seen{{"GET /things/{id}", 418, time.Second}, {"", 404, 0}}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -456,7 +456,7 @@ func TestObserve(t *testing.T) {
 }
 
 func BenchmarkServer(b *testing.B) {
-	s := httpd.Handler(httpd.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil))
+	s := httpd.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil).Handler()
 	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 	w := httptest.NewRecorder()
 	b.ReportAllocs()

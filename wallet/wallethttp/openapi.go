@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -71,24 +72,27 @@ func (sum) Schema(huma.Registry) *huma.Schema {
 	return stringSchema(`^-?[0-9]+(\.[0-9]{1,4})?$`, "A decimal amount in major units, of any size.", "0.00")
 }
 
-// documents are the forms of the API's description.
+// documents are the forms of the API's description. Each is made when it is
+// asked for first, as that takes milliseconds, and depends on nothing but the
+// program: that it can be made is tested.
 type documents struct {
-	json, yaml, html []byte
+	json, yaml, html func() []byte
 }
 
-// document describes the operations. It panics if it cannot, as it depends on
-// nothing but the program.
-func document(version string) documents {
-	api := describeAPI(version)
-	text, err := json.Marshal(api)
+func newDocuments(version string) documents {
+	api := sync.OnceValue(func() *huma.OpenAPI { return describeAPI(version) })
+	return documents{
+		json: sync.OnceValue(func() []byte { return must(json.Marshal(api())) }),
+		yaml: sync.OnceValue(func() []byte { return must(api().YAML()) }),
+		html: sync.OnceValue(func() []byte { return page(describeAPI(version)) }),
+	}
+}
+
+func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	yaml, err := api.YAML()
-	if err != nil {
-		panic(err)
-	}
-	return documents{json: text, yaml: yaml, html: page(api)}
+	return v
 }
 
 func describeAPI(version string) *huma.OpenAPI {
@@ -138,12 +142,13 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 			Headers: map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}
 	}
-	if op.id == "balance-transfer" {
-		for _, r := range o.Responses {
-			r.Headers = map[string]*huma.Param{ReplayedHeader: {
-				Description: "The transfer had been decided before; nothing moved this time.",
-				Schema:      &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
-			}}
+	if op.replays {
+		replayed := &huma.Param{
+			Description: "The transfer had been decided before; nothing moved this time.",
+			Schema:      &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
+		}
+		for _, status := range []string{"200", "404", "409", "422"} { // those of decisions
+			o.Responses[status].Headers = map[string]*huma.Param{ReplayedHeader: replayed}
 		}
 	}
 	return o

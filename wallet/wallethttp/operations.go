@@ -17,6 +17,7 @@ type operation struct {
 	created          bool          // it may be 201 as well
 	codes            []wallet.Code // with which the machine may refuse
 	absent           bool          // it may be transaction_not_found
+	replays          bool          // it may have ReplayedHeader
 	do               func(*server, query) (*reply, error)
 }
 
@@ -31,7 +32,7 @@ func transferOperations() []operation {
 		summary: "Move money from one account to another",
 		description: "The answer is sent when the transfer is durable. The same transfer again has the same answer, with the header " +
 			ReplayedHeader + ", and moves nothing.",
-		request: transferRequest{}, answer: transferAnswer{}, status: 200, do: (*server).balanceTransfer,
+		request: transferRequest{}, answer: transferAnswer{}, status: 200, replays: true, do: (*server).balanceTransfer,
 		codes: []wallet.Code{
 			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
 			wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.IDReused, wallet.LimitReached,

@@ -42,7 +42,7 @@ func (s *server) routes() http.Handler {
 			answer.write(w)
 		})
 	}
-	doc := document(s.o.Version)
+	doc := newDocuments(s.o.Version)
 	mux.Handle("GET /openapi.json", static("application/openapi+json", doc.json))
 	mux.Handle("GET /openapi.yaml", static("application/openapi+yaml", doc.yaml))
 	mux.Handle("GET /docs", static("text/html; charset=utf-8", doc.html))
@@ -50,15 +50,15 @@ func (s *server) routes() http.Handler {
 	return mux
 }
 
-// static serves bytes that do not change.
-func static(contentType string, content []byte) http.Handler {
+// static serves what content returns, which is the same each time.
+func static(contentType string, content func() []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", contentType)
-		h.Set("Content-Length", strconv.Itoa(len(content)))
+		h.Set("Content-Length", strconv.Itoa(len(content())))
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		_, _ = w.Write(content) // a client that is gone needs no answer
+		_, _ = w.Write(content()) // a client that is gone needs no answer
 	})
 }
 

@@ -128,7 +128,7 @@ func (e *exchange) run(t *testing.T, h http.Handler) {
 }
 
 func TestTransfers(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	for _, e := range []exchange{
 		{"moved", "", transferPath, transferBody("a", "b", "10.50", id("1")), 200, `{"status":"success","transaction_id":"` + id("1") + `"}`},
 		{"again", "", transferPath, transferBody("a", "b", "10.50", id("1")), 200, `{"status":"success","transaction_id":"` + id("1") + `"}`},
@@ -157,7 +157,7 @@ func TestTransfers(t *testing.T) {
 }
 
 func TestReplayedHeader(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	for _, body := range []string{transferBody("a", "b", "1", id("1")), transferBody("b", "a", "99", id("2"))} {
 		first := ask(t, h, "POST", transferPath, body)
 		again := ask(t, h, "POST", transferPath, body)
@@ -174,7 +174,7 @@ func TestReplayedHeader(t *testing.T) {
 }
 
 func TestAccounts(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	const accounts = "/v1/wallet/accounts"
 	zero := `{"id":"c","handle":"4","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"-5.00"}]}`
 	two := func(status, first string) string {
@@ -221,7 +221,7 @@ func TestAccounts(t *testing.T) {
 }
 
 func TestTenantsAreApart(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	open := `{"id":"a","currency":"JPY"}`
 	as := func(tenant, method, path, body string, status int, code string) {
 		t.Helper()
@@ -253,7 +253,7 @@ func TestTenantsAreApart(t *testing.T) {
 }
 
 func TestEverythingElseIsAProblemToo(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	for _, test := range []struct {
 		method, path string
 		status       int
@@ -279,7 +279,7 @@ func TestEverythingElseIsAProblemToo(t *testing.T) {
 }
 
 func TestDocsNeedNoOtherHost(t *testing.T) {
-	h := wallethttp.NewHandler(newFunded(t), nil)
+	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	got := ask(t, h, "GET", "/docs", "")
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
 		t.Errorf("got %d %v", got.status, got.header)

@@ -1,0 +1,319 @@
+package wallethttp_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maru.example/internal/httpd"
+	"maru.example/money"
+	"maru.example/rsm"
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+// exchanged is what went through a handler.
+type exchanged struct {
+	pattern string
+	body    string // of the request
+	answer  answer
+}
+
+func record(h http.Handler, r *http.Request) exchanged {
+	var body bytes.Buffer
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(r.Body, &body), r.Body}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return exchanged{r.Pattern, body.String(), answer{w.Code, w.Header(), w.Body.String()}}
+}
+
+// scripted is a wallet that answers everything with a code or an error.
+type scripted struct {
+	code wallet.Code
+	err  error
+}
+
+func (s scripted) Transfer(context.Context, wallet.Tenant, wallet.Transfer) (wallet.Result, error) {
+	return wallet.Result(s.code), s.err
+}
+
+func (s scripted) Transfers(_ context.Context, _ wallet.Tenant, ts []wallet.Transfer) ([]wallet.Result, error) {
+	return slices.Repeat([]wallet.Result{wallet.Result(s.code)}, len(ts)), s.err
+}
+
+func (s scripted) Decision(context.Context, wallet.Tenant, wallet.TransactionID) (wallet.Code, error) {
+	return s.code, s.err
+}
+
+func (s scripted) OpenAccount(context.Context, wallet.Tenant, wallet.NewAccount) (wallet.Opened, error) {
+	return wallet.Opened{Handle: 1, Code: s.code}, s.err
+}
+
+func (s scripted) AddCurrency(context.Context, wallet.Tenant, wallet.AccountID, money.Currency, money.Amount) (wallet.Code, error) {
+	return s.code, s.err
+}
+
+func (s scripted) SetLimit(context.Context, wallet.Tenant, wallet.AccountID, money.Currency, money.Amount) (wallet.Code, error) {
+	return s.code, s.err
+}
+
+func (s scripted) SetStatus(context.Context, wallet.Tenant, wallet.AccountID, wallet.Status) (wallet.Code, error) {
+	return s.code, s.err
+}
+
+func (s scripted) Account(_ context.Context, _ wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
+	return wallet.Account{ID: id, Handle: 1, Balances: []wallet.Balance{{Currency: usd}}}, s.code, s.err
+}
+
+func (s scripted) CreateTenant(context.Context, wallet.Tenant) (wallet.Code, error) {
+	return s.code, s.err
+}
+
+func (s scripted) Tenants(context.Context) ([]wallet.Tenant, error) {
+	if s.code == wallet.UnknownTenant {
+		return []wallet.Tenant{"another"}, s.err
+	}
+	return []wallet.Tenant{"default"}, s.err
+}
+
+func (s scripted) Totals(context.Context, wallet.Tenant) ([]wallet.Total, bool, error) {
+	return []wallet.Total{{Currency: usd, Sum: new(big.Int), Issued: new(big.Int)}}, true, s.err
+}
+
+// A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
+type cause struct {
+	wallet  *scripted // default: applies everything
+	options wallethttp.Options
+	request func(r *http.Request)
+	local   bool // served as without keys
+}
+
+type brokenBody struct{ err error }
+
+func (b brokenBody) Read([]byte) (int, error) { return 0, b.err }
+
+func refuseKey(err error) wallethttp.Options {
+	return wallethttp.Options{Authorize: func(context.Context, string, string, wallethttp.Scope) (wallet.Tenant, error) { return "", err }}
+}
+
+func body(text string, err error) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(text), brokenBody{err}))
+	}
+}
+
+func header(name, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set(name, value) }
+}
+
+// causes returns what leads to each code of a problem.
+func causes() map[string]cause {
+	all := map[string]cause{
+		"malformed_json":         {request: body("{", io.EOF)},
+		"body_incomplete":        {request: body("{", io.ErrUnexpectedEOF)},
+		"body_timeout":           {request: body("{", os.ErrDeadlineExceeded)},
+		"body_too_large":         {request: body(strings.Repeat(" ", wallethttp.MaxBatchBytes+1), io.EOF)},
+		"unsupported_media_type": {request: header("Content-Type", "text/plain")},
+		"invalid_request":        {request: header(wallethttp.TenantHeader, "a b")},
+		"unauthenticated":        {options: refuseKey(wallethttp.ErrUnauthenticated)},
+		"forbidden":              {options: refuseKey(fmt.Errorf("%w: it is a test", wallethttp.ErrForbidden))},
+		"cross_origin":           {local: true, request: header("Sec-Fetch-Site", "cross-site")},
+		"wrong_host":             {local: true, request: func(r *http.Request) { r.Host = "evil.example" }},
+		"transaction_not_found":  {wallet: &scripted{code: wallet.Undecided}},
+		"busy":                   {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrBusy)}},
+		"disk_full":              {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrDiskFull)}},
+		"log_failed":             {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrFailed)}},
+		"closing":                {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrClosed)}},
+		"deadline_exceeded":      {wallet: &scripted{err: fmt.Errorf("propose: %w", context.DeadlineExceeded)}},
+		"internal":               {wallet: &scripted{err: errors.New("secret detail")}},
+	}
+	for _, c := range wallet.Codes() {
+		if c != wallet.Applied && c != wallet.Undecided {
+			all[c.String()] = cause{wallet: &scripted{code: c}}
+		}
+	}
+	return all
+}
+
+// ask sends a request of an operation to a server on which a cause acts.
+func (c *cause) ask(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	if c.request != nil {
+		c.request(r)
+	}
+	w := scripted{code: wallet.Applied}
+	if c.wallet != nil {
+		w = *c.wallet
+	}
+	h := wallethttp.NewHandler(w, &c.options)
+	if c.local {
+		h = httpd.NewServer(h, &httpd.Options{Local: true}).Handler()
+	}
+	return record(h, r).answer
+}
+
+// newRequest returns a request of an operation, made of the document's examples.
+func (d *openAPI) newRequest(t *testing.T, method, path string, op *operationDoc) *http.Request {
+	t.Helper()
+	for _, p := range op.Parameters {
+		if p.In == "path" {
+			path = strings.Replace(path, "{"+p.Name+"}", d.example(t, p.Schema).(string), 1)
+		}
+	}
+	var content []byte
+	if op.RequestBody != nil {
+		var err error
+		if content, err = json.Marshal(d.example(t, op.RequestBody.Content["application/json"].Schema)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := httptest.NewRequest(strings.ToUpper(method), "http://localhost"+path, bytes.NewReader(content))
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+// Every problem that an operation documents can be brought about, and is then
+// answered as documented; and its examples are good requests.
+func TestEveryDocumentedAnswer(t *testing.T) {
+	doc := readDocument(t, wallethttp.NewHandler(scripted{code: wallet.Applied}, nil))
+	all, operations := causes(), 0
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			operations++
+			t.Run(op.OperationID, func(t *testing.T) {
+				got := (&cause{}).ask(t, doc.newRequest(t, method, path, &op))
+				if got.status != http.StatusOK {
+					t.Errorf("the example: got %d %s", got.status, got.body)
+				}
+				for _, err := range doc.checkAnswer(&op, got) {
+					t.Errorf("the example's answer: %s", err)
+				}
+				for code, status := range doc.problems(t, &op) {
+					c, ok := all[code]
+					if !ok {
+						t.Errorf("%s: the test knows no cause", code)
+						continue
+					}
+					got := c.ask(t, doc.newRequest(t, method, path, &op))
+					if got.status != status || !strings.Contains(got.body, `"code":"`+code+`"`) || strings.Contains(got.body, "secret") {
+						// A safe method is not refused to other sites.
+						if code != "cross_origin" || method != "get" {
+							t.Errorf("%s: got %d %s, want %d", code, got.status, got.body, status)
+						}
+					}
+					for _, err := range doc.checkAnswer(&op, got) {
+						t.Errorf("%s: %s", code, err)
+					}
+				}
+			})
+		}
+	}
+	if operations != 13 {
+		t.Errorf("got %d operations, want 13", operations)
+	}
+}
+
+// problems returns the codes that an operation documents, with their statuses.
+func (d *openAPI) problems(t *testing.T, op *operationDoc) map[string]int {
+	t.Helper()
+	codes := make(map[string]int)
+	for status, r := range op.Responses {
+		if status < "300" {
+			continue
+		}
+		schema := r.Content["application/problem+json"].Schema
+		if schema == nil || len(schema.AllOf) != 2 || schema.AllOf[0].Ref != "#/components/schemas/Problem" {
+			t.Fatalf("status %s has no problem: %+v", status, r)
+		}
+		var n int
+		if _, err := fmt.Sscan(status, &n); err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range schema.AllOf[1].Properties["code"].Enum {
+			codes[code.(string)] = n
+		}
+	}
+	return codes
+}
+
+// The table of statuses, for every code there is.
+func TestCodes(t *testing.T) {
+	want := map[string]int{
+		"unknown_account": 404, "unknown_tenant": 404,
+		"account_frozen": 409, "account_closed": 409, "transaction_id_reused": 409, "account_exists": 409, "currency_exists": 409,
+		"balance_not_zero": 409, "limit_reached": 409,
+		"currency_not_held": 422, "insufficient_funds": 422, "amount_not_positive": 422, "same_account": 422, "overflow": 422,
+		"undecided": 500, "malformed": 500, // no answers to a transfer that was checked
+	}
+	got := make(map[string]int)
+	for _, code := range wallet.Codes() {
+		h := wallethttp.NewHandler(scripted{code: code}, nil)
+		a := ask(t, h, "POST", transferPath, transferBody("a", "b", "1", id("1")))
+		if code == wallet.Applied {
+			if a.status != http.StatusOK {
+				t.Errorf("applied: got %d", a.status)
+			}
+			continue
+		}
+		var p wallethttp.Problem
+		if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Status != a.status || p.Code != code.String() || p.TransactionID != id("1") {
+			t.Errorf("%v: got %d %s", code, a.status, a.body)
+		}
+		got[p.Code] = a.status
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRetryAfterAndAuthenticate(t *testing.T) {
+	for code, want := range map[string][2]string{
+		"busy": {"1", ""}, "closing": {"5", ""}, "log_failed": {"5", ""}, "unauthenticated": {"", "Bearer"}, "forbidden": {}, "disk_full": {}, "deadline_exceeded": {},
+	} {
+		c := causes()[code]
+		r := httptest.NewRequest(http.MethodPost, transferPath, strings.NewReader(transferBody("a", "b", "1", id("1"))))
+		r.Header.Set("Content-Type", "application/json")
+		got := c.ask(t, r)
+		if has := [2]string{got.header.Get("Retry-After"), got.header.Get("WWW-Authenticate")}; has != want {
+			t.Errorf("%s: got %q, want %q", code, has, want)
+		}
+	}
+}
+
+// The forms of the document are one document.
+func TestDocumentForms(t *testing.T) {
+	h := wallethttp.NewHandler(scripted{}, &wallethttp.Options{Version: "1.2.3"})
+	text := ask(t, h, "GET", "/openapi.json", "")
+	yaml := ask(t, h, "GET", "/openapi.yaml", "")
+	if yaml.header.Get("Content-Type") != "application/openapi+yaml" || yaml.status != http.StatusOK {
+		t.Errorf("got %d %v", yaml.status, yaml.header)
+	}
+	doc := readDocument(t, h)
+	if doc.OpenAPI != "3.1.0" || !strings.Contains(text.body, `"version":"1.2.3"`) || !strings.Contains(yaml.body, "version: 1.2.3") {
+		t.Errorf("got version %s of the form: %.300s", doc.OpenAPI, text.body)
+	}
+	for path := range doc.Paths {
+		if !regexp.MustCompile(`(?m)^  "?` + regexp.QuoteMeta(path) + `"?:`).MatchString(yaml.body) {
+			t.Errorf("no %s in the YAML", path)
+		}
+	}
+}
