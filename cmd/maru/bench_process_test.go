@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// runMaru runs this program and returns what it printed on standard output.
+func runMaru(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "maru", args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("maru %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return out
+}
+
+// TestBenchProcess measures a server in another process, in every way.
+func TestBenchProcess(t *testing.T) {
+	t.Parallel()
+	small := []string{"bench", "wallet", "--json", "--accounts", "300", "--seed", "7"}
+	tests := []struct {
+		name      string
+		args      []string
+		transfers uint64
+		check     benchCheck
+		batch     int
+	}{
+		{"stream", []string{"--transfers", "20001", "--batch", "512"}, 20_001, benchCheck{Mode: checkFull, Transfers: 20_001, Balances: 301}, 512},
+		{"stream with two connections, hot", []string{"--transfers", "20000", "--connections", "2", "--hot", "100"}, 20_000, benchCheck{Mode: checkFull, Transfers: 20_000, Balances: 301}, 8192},
+		{"client", []string{"--transfers", "3000", "--api", "client", "--clients", "50"}, 3000, benchCheck{Mode: checkFull, Transfers: 3000, Balances: 301}, 1},
+		{"http", []string{"--transfers", "1000", "--api", "http", "--clients", "7"}, 1000, benchCheck{Mode: checkFull, Transfers: 1000, Balances: 301}, 1},
+		{"no check", []string{"--transfers", "1000", "--check", "none"}, 1000, benchCheck{Mode: checkNone}, 8192},
+		{"recovery", []string{"--transfers", "20000", "--recovery", "--check", "sample", "--", "--snapshot-bytes", "64KiB"}, 20_000, benchCheck{Mode: checkSample, Transfers: 20_000, Balances: 301}, 8192},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			out := runMaru(t, slices.Concat(small, []string{"--data", dir}, test.args)...)
+			var r benchReport
+			if err := json.Unmarshal(out, &r); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if test.check.Mode != checkNone {
+				yes := true
+				test.check.SumZero = &yes
+			}
+			if diff := cmp.Diff(test.check, r.Check); diff != "" {
+				t.Errorf("check (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]uint64{"applied": test.transfers}, r.Results); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			if r.Transfers != test.transfers || r.Batch != test.batch || r.Accounts != 300 || r.Seed != 7 || r.PerSecond <= 0 ||
+				r.P50 <= 0 || r.P99 < r.P50 || r.Max < r.P999 || r.Fsyncs == 0 || r.LogBytesPerTransfer < 64 || r.ServerPeakBytes == nil {
+				t.Errorf("got %s", out)
+			}
+			if recovered := r.RecoverySeconds != nil; recovered != strings.Contains(test.name, "recovery") {
+				t.Errorf("recovery: got %v", r.RecoverySeconds)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("the directory still holds %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestBenchRunningServer measures a server that somebody else started, twice.
+func TestBenchRunningServer(t *testing.T) {
+	t.Parallel()
+	s := &benchServer{program: "maru", args: serveArgs(t.TempDir(), nil)}
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.kill()
+	for range 2 {
+		out := runMaru(t, "bench", "wallet", "--json", "--addr", s.url, "--stream", s.streamAddr, "--accounts", "10", "--transfers", "5000")
+		var r benchReport
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if r.Results["applied"] != 5000 || r.Check.Transfers != 5000 || r.Check.Balances != 11 || r.ServerPeakBytes != nil || r.ServerCPU != nil {
+			t.Errorf("got %s", out)
+		}
+	}
+	select {
+	case <-s.exited:
+		t.Error("the server has ended")
+	default:
+	}
+}
+
+func TestBenchTableProcess(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	out := string(runMaru(t, "bench", "wallet", "--table", "--accounts", "100", "--transfers", "2000", "--data", t.TempDir()))
+	if rows := strings.Count(out, "\n| 1"); rows != 3 || !strings.Contains(out, "check: passed: 20,000 transfers made again, 101 balances, sum zero") {
+		t.Errorf("got:\n%s", out)
+	}
+}
+
+// TestBenchProfile checks that the profiles of both processes are there and can
+// be read.
+func TestBenchProfile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	runMaru(t, "bench", "wallet", "--accounts", "100", "--transfers", "50000", "--profile", dir, "--data", t.TempDir())
+	for _, name := range []string{"load.cpu.pprof", "load.heap.pprof", "server.cpu.pprof", "server.heap.pprof"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
+			t.Errorf("%s: %d bytes that are no profile, %v", name, len(content), err)
+		}
+	}
+}
+
+// TestBenchInterrupt interrupts a run: the server ends and its directory goes.
+func TestBenchInterrupt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "maru", "bench", "wallet", "--accounts", "100", "--duration", "10m", "--data", dir)
+	progress, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := progress.Read(make([]byte, 1)); err != nil { // the run has begun
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("while it runs the directory holds %v, %v, want the server's", left, err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+	rest := new(bytes.Buffer)
+	_, _ = rest.ReadFrom(progress)
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("got %v, want exit status %d\n%s", err, exitFailed, rest)
+	}
+	if !strings.Contains(rest.String(), "interrupt") {
+		t.Errorf("got %q, want what happened", rest)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("the directory still holds %v, %v", left, err)
+	}
+}
