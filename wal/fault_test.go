@@ -3,6 +3,7 @@ package wal_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -59,7 +60,12 @@ func TestEveryFault(t *testing.T) {
 						w.crash(seed)
 					}
 					w.open()
+					w.crash(seed) // what Open showed must be durable, whatever came before
+					w.open()
 					w.append("sound again")
+					w.check()
+					w.crash(seed)
+					w.open()
 					w.check()
 					w.close()
 				}
@@ -99,6 +105,30 @@ func TestFailedSync(t *testing.T) {
 				t.Errorf("a failed log changed the disk %d times", after-before)
 			}
 		})
+	}
+}
+
+// TestLastGroupIsWrittenAgain checks that Open writes what a failed sync may have
+// left in the page cache only, once for a log that was not closed.
+func TestLastGroupIsWrittenAgain(t *testing.T) {
+	mem := vfs.NewMem()
+	l := open(t, mem, nil)
+	add(t, l, "one", "12345678 and more")
+	mem.CrashClean()
+	var sizes []int
+	fs := vfs.NewFaulty(mem, func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpWrite {
+			sizes = append(sizes, c.Size)
+		}
+		return vfs.Fault{}
+	})
+	for range 2 {
+		l = open(t, fs, nil)
+		shut(t, l)
+	}
+	want := []int{32 + 24, 32} // the last record, and the close marker
+	if !slices.Equal(sizes, want) {
+		t.Errorf("got writes of %d bytes, want %d", sizes, want)
 	}
 }
 
