@@ -25,16 +25,16 @@ type serverMetrics map[string]float64
 // maxMetricsBytes bounds what is read of a page of metrics.
 const maxMetricsBytes = 16 << 20
 
-// metrics asks the server for its metrics.
-func (b *bench) metrics(ctx context.Context) (serverMetrics, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.url+"/metrics", http.NoBody)
+// metrics asks the server for its metrics. key is an API key, or empty.
+func (s *benchServer) metrics(ctx context.Context, key string) (serverMetrics, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/metrics", http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
-	if b.config.key != "" {
-		req.Header.Set("Authorization", "Bearer "+b.config.key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: b.server.httpTLS}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: s.httpTLS}}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {

@@ -124,7 +124,7 @@ type benchUsage struct {
 
 // usage reads what server and load have used.
 func (b *bench) usage(ctx context.Context) (*benchUsage, error) {
-	m, err := b.metrics(ctx)
+	m, err := b.server.metrics(ctx, b.config.key)
 	if err != nil {
 		return nil, err
 	}

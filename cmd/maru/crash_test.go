@@ -69,8 +69,11 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	c.checkEverything()
-	t.Logf("%d kills, %d transfers, %d of them refused, %d without an answer: of these %d were there",
-		c.kills, len(c.made), c.refused, c.unknown, c.unknownThere)
+	t.Logf("%d kills, %d starts from a snapshot, %d transfers, %d of them refused, %d without an answer: of these %d were there",
+		c.kills, c.fromSnapshot, len(c.made), c.refused, c.unknown, c.unknownThere)
+	if rounds >= 10 && (c.fromSnapshot == 0 || c.refused == 0 || c.unknown == 0) {
+		t.Error("the rounds did not come to everything that is to be tested")
+	}
 }
 
 // crashTest is one run of TestCrash.
@@ -94,6 +97,7 @@ type crashTest struct {
 	limits  crashLimits
 
 	kills, refused, unknown, unknownThere int
+	fromSnapshot                          int // starts that restored a snapshot
 }
 
 // crashTransfer is a transfer and its answer.
@@ -133,7 +137,13 @@ func (c *crashTest) start() {
 		c.t.Fatal(err)
 	}
 	c.killed.Store(false)
-	var err error
+	metrics, err := c.server.metrics(ctx, "")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if metrics["maru_log_snapshot_index"] > 0 {
+		c.fromSnapshot++
+	}
 	if c.stream, err = walletgrpc.Dial(ctx, c.server.streamAddr, nil); err != nil {
 		c.t.Fatal(err)
 	}
