@@ -2,6 +2,7 @@ package wallethttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -24,6 +25,8 @@ import (
 // how many callers at once find one open.
 const MaxIdleConns = 1024
 
+const defaultTimeout = 30 * time.Second
+
 // maxAnswerBytes is the most that a Client reads of an answer.
 const maxAnswerBytes = 4 << 20
 
@@ -32,20 +35,24 @@ type ClientOptions struct {
 	APIKey string        // default: none
 	Tenant wallet.Tenant // default: the key's, or wallet.DefaultTenant
 	TLS    *tls.Config   // default: the system's certificates
+	// Timeout is for calls whose context has no deadline; default 30 s.
+	Timeout time.Duration
 	// HTTPClient makes the requests, without TLS then; the default is one with
 	// connections for MaxIdleConns callers at once.
 	HTTPClient *http.Client
 }
 
 // Client calls a server over HTTP. A refusal that the wallet decided is a
-// [wallet.Code]; whatever else a server answers is a [*Problem]. No method
-// waits longer than its context. All of them may be repeated when an answer is
+// [wallet.Code]; whatever else a server answers is a [*Problem]. Every call ends
+// with its context or by the Timeout. All of them may be repeated when an answer is
 // lost: nothing happens twice. It is safe for concurrent use.
 type Client struct {
 	base   string
 	header http.Header
 	http   *http.Client
 	own    bool // http is our own, and nothing in it changes a request's header
+
+	timeout time.Duration
 }
 
 // NewClient returns a client of the server at a URL such as http://127.0.0.1:7070.
@@ -60,7 +67,10 @@ func NewClient(baseURL string, o *ClientOptions) (*Client, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("address of the wallet: %q is not like http://127.0.0.1:7070", baseURL)
 	}
-	c := &Client{base: strings.TrimSuffix(baseURL, "/"), header: http.Header{"Content-Type": {"application/json"}}, http: o.HTTPClient}
+	c := &Client{
+		base: strings.TrimSuffix(baseURL, "/"), header: http.Header{"Content-Type": {"application/json"}}, http: o.HTTPClient,
+		timeout: cmp.Or(o.Timeout, defaultTimeout),
+	}
 	if o.APIKey != "" {
 		c.header.Set("Authorization", "Bearer "+o.APIKey)
 	}
@@ -255,6 +265,11 @@ func (c *Client) account(ctx context.Context, method, path string, request any) 
 // do makes a request, decodes the answer into a value unless it is nil, and
 // returns the answer's header. A refusal is a *Problem.
 func (c *Client) do(ctx context.Context, method, path string, body []byte, answer any) (http.Header, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

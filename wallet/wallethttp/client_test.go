@@ -274,6 +274,45 @@ func TestClientProblems(t *testing.T) {
 	}
 }
 
+// An answer that makes no sense is an error, never a guess.
+func TestClientSenselessAnswers(t *testing.T) {
+	const balance = `{"currency":"USD","balance":"1.00","min_balance":"0.00"}`
+	account := func(handle, status, opened, balance string) string {
+		return `{"id":"a","handle":"` + handle + `","status":"` + status + `","opened_at":"` + opened + `","balances":[` + balance + `]}`
+	}
+	const opened = "2026-01-02T03:04:05.000000006Z"
+	show := func(c *wallethttp.Client) error { _, _, err := c.Account(t.Context(), "a"); return err }
+	totals := func(c *wallethttp.Client) error { _, _, err := c.Totals(t.Context()); return err }
+	decision := func(c *wallethttp.Client) error { _, err := c.Decision(t.Context(), tid(1)); return err }
+	for _, test := range []struct {
+		name, answer string
+		ask          func(c *wallethttp.Client) error
+		good         bool
+	}{
+		{"account", account("1", "open", opened, balance), show, true},
+		{"handle", account("-1", "open", opened, balance), show, false},
+		{"status", account("1", "dormant", opened, balance), show, false},
+		{"time", account("1", "open", "yesterday", balance), show, false},
+		{"currency", account("1", "open", opened, strings.Replace(balance, "USD", "US", 1)), show, false},
+		{"balance", account("1", "open", opened, strings.Replace(balance, "1.00", "1.001", 1)), show, false},
+		{"limit", account("1", "open", opened, strings.Replace(balance, "0.00", "none", 1)), show, false},
+		{"totals", `{"totals":[{"currency":"USD","sum":"-0.01","issued":"99999999999999999999.00"}]}`, totals, true},
+		{"sum", `{"totals":[{"currency":"USD","sum":"0","issued":"0.00"}]}`, totals, false},
+		{"issued", `{"totals":[{"currency":"USD","sum":"0.00","issued":"x.00"}]}`, totals, false},
+		{"total's currency", `{"totals":[{"currency":"","sum":"0.00","issued":"x.00"}]}`, totals, false},
+		{"decision", `{"status":"refused","code":"overflow"}`, decision, true},
+		{"decision's code", `{"status":"refused","code":"maybe"}`, decision, false},
+		{"cut", `{"status":"appl`, decision, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, test.answer) }), nil)
+			if err := test.ask(c); (err == nil) != test.good {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // A decision that this program has no name for is never taken for another.
 func TestClientUnknownCode(t *testing.T) {
 	c := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -287,14 +326,17 @@ func TestClientUnknownCode(t *testing.T) {
 	}
 }
 
-func TestClientEndsWithItsContext(t *testing.T) {
+func TestClientCallsEnd(t *testing.T) {
 	release := make(chan bool)
-	c := newClient(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), nil)
+	c := newClient(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), &wallethttp.ClientOptions{Timeout: 10 * time.Millisecond})
 	defer close(release)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := c.Transfer(ctx, wallet.Transfer{Currency: usd}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
+	if _, err := c.Transfer(context.Background(), wallet.Transfer{Currency: usd}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("by the time-out: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Transfer(ctx, wallet.Transfer{Currency: usd}); !errors.Is(err, context.Canceled) {
+		t.Errorf("with the context: got %v", err)
 	}
 }
 

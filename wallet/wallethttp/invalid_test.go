@@ -256,7 +256,7 @@ func TestRawConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpd.NewServer(wallethttp.NewHandler(s, nil), &httpd.Options{ReadTimeout: 50 * time.Millisecond, MaxBodyBytes: 1 << 20})
+	server := httpd.NewServer(wallethttp.NewHandler(s, nil), &httpd.Options{ReadTimeout: 50 * time.Millisecond, MaxBodyBytes: 2 << 10})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	defer func() {

@@ -162,7 +162,7 @@ func content(kind string, schemas huma.Registry, of any) map[string]*huma.MediaT
 func (op *operation) problemCodes() map[int][]string {
 	codes := map[int][]string{
 		http.StatusUnauthorized:        {codeUnauthenticated},
-		http.StatusForbidden:           {codeForbidden, "cross_origin"},
+		http.StatusForbidden:           {codeForbidden},
 		http.StatusMisdirectedRequest:  {"wrong_host"},
 		http.StatusUnprocessableEntity: {codeInvalidRequest},
 		http.StatusTooManyRequests:     {codeBusy},
@@ -178,6 +178,7 @@ func (op *operation) problemCodes() map[int][]string {
 		add(http.StatusUnsupportedMediaType, codeUnsupportedType)
 	}
 	if op.method != http.MethodGet {
+		add(http.StatusForbidden, "cross_origin")
 		add(http.StatusInsufficientStorage, codeDiskFull)
 	}
 	if op.absent {

@@ -23,9 +23,8 @@
 // anything after the object are refused with the member's place, as a member
 // that is silently ignored may have been the one that mattered. That is why
 // bodies are not decoded by encoding/json or by the library that the document is
-// made with (huma): both take a member twice and either case of its name. It is
-// also what makes 20,000 requests a second fit two processors; the benchmarks
-// compare the two.
+// made with (huma): both take a member twice and either case of its name. It
+// also costs a quarter of the time, as BenchmarkHandler shows.
 package wallethttp
 
 import (
