@@ -1,9 +1,9 @@
 package rsm_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -25,7 +25,7 @@ func TestCrash(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			t.Parallel()
-			c := &crashes{t: t, rand: rand.New(rand.NewPCG(seed, 1)), mem: vfs.NewMem()}
+			c := &crashes{t: t, rand: rand.New(rand.NewPCG(seed, 1)), mem: vfs.NewMem(), proposed: make(map[string]bool)}
 			for range 4 {
 				c.live()
 			}
@@ -43,11 +43,13 @@ type crashes struct {
 	mu           sync.Mutex
 	acknowledged []string
 	proposed     map[string]bool
-	before       []record // what the last life had applied
+	before       []record // what had been applied at the last crash
+	after        *vfs.Mem // what that crash left; nil before it
 }
 
 func (c *crashes) live() {
 	c.lives++
+	c.after = nil
 	l := &list{}
 	n, err := rsm.Open(dir, l, &rsm.Options{
 		FS:            c.mem,
@@ -62,7 +64,12 @@ func (c *crashes) live() {
 	c.check(l)
 	end := len(c.acknowledged) + 20 + c.rand.IntN(100)
 	outcome := c.rand.Uint64()
-	crash := sync.OnceFunc(func() { c.mem.Crash(outcome) })
+	crash := func() { // what happens on the old disk from here on is not seen by the next life
+		if err := n.Read(c.t.Context(), func() { c.before = slices.Clone(l.batches) }); err != nil {
+			c.t.Error(err)
+		}
+		c.after = c.mem.Crashed(outcome)
+	}
 	var wg sync.WaitGroup
 	for caller := range 1 + c.rand.IntN(6) {
 		wg.Go(func() { c.propose(n, fmt.Sprintf("%d/%d", c.lives, caller), end, crash) })
@@ -70,12 +77,14 @@ func (c *crashes) live() {
 	snapshots := c.rand.IntN(4)
 	wg.Go(func() {
 		for range snapshots {
-			_ = n.Snapshot(c.t.Context()) // the crash may end it
+			if err := n.Snapshot(c.t.Context()); err != nil {
+				c.t.Error(err)
+			}
 		}
 	})
 	wg.Wait()
-	n.Close() // the crash ends it
-	c.before = l.batches
+	closeNode(c.t, n)
+	c.mem = c.after
 }
 
 // propose proposes until the crash, which it brings about when so many were
@@ -83,27 +92,31 @@ func (c *crashes) live() {
 func (c *crashes) propose(n *rsm.Node, prefix string, end int, crash func()) {
 	for i := 0; ; i++ {
 		data := fmt.Sprintf("%s/%d", prefix, i)
-		c.mu.Lock()
-		if c.proposed == nil {
-			c.proposed = make(map[string]bool)
-		}
-		c.proposed[data] = true
-		c.mu.Unlock()
-		_, _, err := n.Propose(c.t.Context(), []byte(data))
-		if errors.Is(err, rsm.ErrFailed) {
+		if !c.while(func() { c.proposed[data] = true }) {
 			return
 		}
-		if err != nil {
-			c.t.Errorf("got %v, want ErrFailed", err)
+		if _, _, err := n.Propose(c.t.Context(), []byte(data)); err != nil {
+			c.t.Error(err)
 			return
 		}
-		c.mu.Lock()
-		c.acknowledged = append(c.acknowledged, data)
-		if len(c.acknowledged) == end {
-			crash()
-		}
-		c.mu.Unlock()
+		c.while(func() {
+			c.acknowledged = append(c.acknowledged, data)
+			if len(c.acknowledged) == end {
+				crash()
+			}
+		})
 	}
+}
+
+// while calls fn if the crash has not come yet, and says whether it did.
+func (c *crashes) while(fn func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.after != nil {
+		return false
+	}
+	fn()
+	return true
 }
 
 // check compares the state after a crash with what was known before it.
