@@ -271,7 +271,7 @@ func (plain) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (plain) Unmarshal(b mem.BufferSlice, v any) error {
-	*(v.(*[]byte)) = b.Materialize()
+	*v.(*[]byte) = b.Materialize()
 	return nil
 }
 
