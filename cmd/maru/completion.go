@@ -5,7 +5,7 @@ import (
 )
 
 func newCompletionCommand() *cobra.Command {
-	shell := func(name, example string, write func(root *cobra.Command, cmd *cobra.Command) error) *cobra.Command {
+	shell := func(name, example string, write func(root, cmd *cobra.Command) error) *cobra.Command {
 		return &cobra.Command{
 			Use:     name,
 			Short:   "Print the completion script for " + name,

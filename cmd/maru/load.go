@@ -58,7 +58,7 @@ file again.`,
 			return load(cmd, args[0], o)
 		},
 	}
-	o.streamOptions.register(cmd)
+	o.register(cmd)
 	cmd.Flags().StringVar(&o.format, "format", "auto", "`csv`, ndjson, or auto: by the name or the first byte")
 	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`")
 	cmd.Flags().BoolVar(&o.progress, "progress", isTerminal(os.Stderr), "show progress on standard error")
@@ -79,7 +79,7 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	input := &countingReader{r: file}
 	records, err := newRecordReader(input, f)
 	if err != nil {
@@ -93,7 +93,7 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // every answer was received, or its loss is the error
 
 	sum := &loadSummary{problems: list, size: size, started: time.Now()}
 	if o.progress {

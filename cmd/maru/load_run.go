@@ -137,7 +137,7 @@ func fillWindow(w *window, in recordReader) error {
 	var r record
 	for !w.full() {
 		err := in.read(&r)
-		var bad *malformedLine
+		var bad *lineError
 		switch {
 		case errors.As(err, &bad):
 			w.addMalformed(bad)

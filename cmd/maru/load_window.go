@@ -19,6 +19,7 @@ type window struct {
 	transfers     []wallet.Transfer
 	transferLines []int64
 
+	sides    []sides                 // of each transfer
 	resolved []wallet.HandleTransfer // the transfers whose accounts are known
 	source   []int                   // for each of them, its place in transfers
 	results  []wallet.Result         // for each of them
@@ -27,6 +28,9 @@ type window struct {
 	lastLine int64 // of the file
 	bytes    int64 // of the file, up to the window's end
 }
+
+// sides are the accounts of a transfer, 0 where one is not known.
+type sides struct{ from, to wallet.Handle }
 
 // problem is a line that did not do what it says.
 type problem struct {
@@ -56,7 +60,7 @@ func (w *window) add(r *record) {
 }
 
 // addMalformed notes a line that could not be read.
-func (w *window) addMalformed(e *malformedLine) {
+func (w *window) addMalformed(e *lineError) {
 	w.problems = append(w.problems, problem{line: e.line, code: wallet.Malformed, reason: e.reason})
 	w.lastLine = e.line
 }
@@ -85,7 +89,7 @@ func (w *window) reset() {
 	*w = window{
 		accounts: w.accounts[:0], accountLines: w.accountLines[:0],
 		transfers: w.transfers[:0], transferLines: w.transferLines[:0],
-		resolved: w.resolved[:0], source: w.source[:0], results: w.results[:0], problems: w.problems[:0],
+		sides: w.sides[:0], resolved: w.resolved[:0], source: w.source[:0], results: w.results[:0], problems: w.problems[:0],
 	}
 }
 
@@ -127,16 +131,21 @@ func (r *resolver) resolve(ctx context.Context, w *window) error {
 		return err
 	}
 	for i := range w.transfers {
-		t := &w.transfers[i]
-		from, to := r.handle(t.From, w.transferLines[i]), r.handle(t.To, w.transferLines[i])
+		t, s := &w.transfers[i], &w.sides[i]
+		if s.from == 0 {
+			s.from = r.handle(t.From, w.transferLines[i])
+		}
+		if s.to == 0 {
+			s.to = r.handle(t.To, w.transferLines[i])
+		}
 		switch {
-		case from == 0:
+		case s.from == 0:
 			w.refuseTransfer(i, wallet.UnknownAccount, "no account "+string(t.From))
-		case to == 0:
+		case s.to == 0:
 			w.refuseTransfer(i, wallet.UnknownAccount, "no account "+string(t.To))
 		default:
 			w.resolved = append(w.resolved, wallet.HandleTransfer{
-				ID: t.ID, From: from, To: to, Amount: t.Amount, Currency: t.Currency,
+				ID: t.ID, From: s.from, To: s.to, Amount: t.Amount, Currency: t.Currency,
 			})
 			w.source = append(w.source, i)
 		}
@@ -149,12 +158,9 @@ func (r *resolver) resolve(ctx context.Context, w *window) error {
 	return nil
 }
 
-// handle returns the handle of an account that a transfer on the given line
-// names, or 0 if there was no such account then.
+// handle returns the handle of an account that was not in the cache and that a
+// transfer on the given line names, or 0 if there was no such account then.
 func (r *resolver) handle(name wallet.AccountID, line int64) wallet.Handle {
-	if h := r.cache.get(name); h != 0 {
-		return h
-	}
 	if h := r.asked[name]; h != 0 {
 		return h
 	}
@@ -164,21 +170,22 @@ func (r *resolver) handle(name wallet.AccountID, line int64) wallet.Handle {
 	return 0
 }
 
-// lookup asks for the names that the cache does not have.
+// lookup finds the sides of the window's transfers in the cache, and asks for
+// the names that it does not have.
 func (r *resolver) lookup(ctx context.Context, w *window) error {
 	var names []wallet.AccountID
-	want := func(name wallet.AccountID) {
-		if r.cache.get(name) != 0 {
-			return
+	find := func(name wallet.AccountID) wallet.Handle {
+		h := r.cache.get(name)
+		if h == 0 {
+			if _, ok := r.asked[name]; !ok {
+				r.asked[name] = 0
+				names = append(names, name)
+			}
 		}
-		if _, ok := r.asked[name]; !ok {
-			r.asked[name] = 0
-			names = append(names, name)
-		}
+		return h
 	}
 	for i := range w.transfers {
-		want(w.transfers[i].From)
-		want(w.transfers[i].To)
+		w.sides = append(w.sides, sides{from: find(w.transfers[i].From), to: find(w.transfers[i].To)})
 	}
 	for some := range slices.Chunk(names, wallet.MaxBatch) {
 		handles, err := r.stream.Lookup(ctx, some)

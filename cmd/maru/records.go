@@ -69,19 +69,19 @@ type record struct {
 	transfer wallet.Transfer   // of a transferRecord
 }
 
-// A malformedLine was passed over: the reader goes on behind it.
-type malformedLine struct {
+// A lineError is a malformed line that was passed over: the reader goes on behind it.
+type lineError struct {
 	line   int64
 	reason string
 }
 
 // Error names the line and the reason.
-func (e *malformedLine) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.reason) }
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.reason) }
 
 // recordReader reads the records of a load file.
 type recordReader interface {
 	// read fills r with the next record. It returns io.EOF at the end, a
-	// *malformedLine for a line that it passes over, and any other error when
+	// *lineError for a line that it passes over, and any other error when
 	// it cannot go on.
 	read(r *record) error
 }
@@ -128,7 +128,7 @@ func (l *lineReader) first() byte {
 }
 
 // next returns the next line that is not blank, without its end. A line that is
-// too long is passed over and returned as a *malformedLine.
+// too long is passed over and returned as a *lineError.
 func (l *lineReader) next() (string, error) {
 	for {
 		b, err := l.r.ReadSlice('\n')
@@ -166,7 +166,7 @@ func (l *lineReader) skip() error {
 }
 
 func (l *lineReader) malformed(reason error) error {
-	return &malformedLine{line: l.number, reason: reason.Error()}
+	return &lineError{line: l.number, reason: reason.Error()}
 }
 
 // field is one of the values that a record may have.

@@ -29,7 +29,7 @@ func readAll(t *testing.T, content string, f format) (records []record, malforme
 	for {
 		var r record
 		err := in.read(&r)
-		var bad *malformedLine
+		var bad *lineError
 		switch {
 		case errors.Is(err, io.EOF):
 			return records, malformed
@@ -78,17 +78,20 @@ func TestRecords(t *testing.T) {
 		}, nil},
 		{
 			"no column for the smallest balance", formatCSV, "currency,id\nUSD,a\n",
-			[]record{account(2, "a", "USD", 0)}, nil,
+			[]record{account(2, "a", "USD", 0)},
+			nil,
 		},
 		{
 			"transfers, columns in another order", formatCSV,
 			"currency,amount,to_account,from_account,transaction_id\nUSD,1.50,b,a," + uuid1 + "\n",
-			[]record{transfer(2, uuid1, "a", "b", 150, "USD")}, nil,
+			[]record{transfer(2, uuid1, "a", "b", 150, "USD")},
+			nil,
 		},
 		{
 			"byte order mark, CRLF, empty lines, no end of the last line", formatCSV,
 			"\ufeffid,currency\r\n\r\na,USD\r\n  \r\nb,USD",
-			[]record{account(3, "a", "USD", 0), account(5, "b", "USD", 0)}, nil,
+			[]record{account(3, "a", "USD", 0), account(5, "b", "USD", 0)},
+			nil,
 		},
 		{
 			"quotes", formatCSV, "\"id\",currency\n\"a\",\"USD\"\n\"b\"\"\",USD\n\"c,USD\na\"b,USD\n\"d\"x,USD\n",
@@ -128,7 +131,8 @@ func TestRecords(t *testing.T) {
 			"objects of both kinds", formatNDJSON,
 			`{"id":"a","currency":"USD","min_balance":"-1.00"}` + "\n" +
 				` { "transaction_id" : "` + uuid2 + `", "from_account":"a", "to_account":"\u0062", "amount":"7", "currency":"JPY" } ` + "\n",
-			[]record{account(1, "a", "USD", -100), transfer(2, uuid2, "a", "b", 7, "JPY")}, nil,
+			[]record{account(1, "a", "USD", -100), transfer(2, uuid2, "a", "b", 7, "JPY")},
+			nil,
 		},
 		{"objects that are wrong", formatNDJSON, strings.Join([]string{
 			`[]`, `{}`, `{"id":"a"}x`, `{"id":1}`, `{"ID":"a"}`, `{"id":"a","id":"b"}`, `{"id":"a"`, `{"id" "a"}`, `{"id":"a`,
@@ -230,7 +234,7 @@ func FuzzRecords(f *testing.F) {
 		for {
 			var r record
 			err := in.read(&r)
-			var bad *malformedLine
+			var bad *lineError
 			switch {
 			case errors.Is(err, io.EOF):
 				return

@@ -78,6 +78,9 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return openError(o.data, err)
+	}
 	security, err := o.security(logger)
 	if err != nil {
 		return err
@@ -159,12 +162,10 @@ const failTimeout = time.Second
 func (s *server) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		s.logger.Info("stopping: answering what is under way; a second signal ends at once")
+		s.logger.InfoContext(ctx, "stopping: answering what is under way; a second signal ends at once")
 		return s.stop(s.options.requestTimeout + stopTimeout)
 	case <-s.node.Failed():
-		err := logFailure(s.node.Err())
-		s.logger.Error("the log failed: taking nothing more", "error", s.node.Err())
-		return errors.Join(err, s.stop(failTimeout))
+		return errors.Join(logFailure(s.node.Err()), s.stop(failTimeout))
 	case err := <-s.ended:
 		return errors.Join(failed(err, "see the log of this process"), s.stop(stopTimeout))
 	}

@@ -79,9 +79,6 @@ func listenError(addr string, err error) error {
 
 // openWallet recovers the wallet from the data directory.
 func openWallet(o *serveOptions, logger *slog.Logger) (*rsm.Node, *wallet.Service, error) {
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return nil, nil, openError(o.data, err)
-	}
 	machine := wallet.NewMachine()
 	node, err := rsm.Open(filepath.Join(o.data, "wallet"), machine, o.nodeOptions(logger))
 	if err != nil {
@@ -148,21 +145,21 @@ func (s *security) authorizeStream() walletgrpc.Authorize {
 
 // listen opens the listeners and serves them.
 func (s *server) listen(ctx context.Context) error {
-	http, err := httpd.Listen(ctx, s.options.http, s.security.Security)
+	api, err := httpd.Listen(ctx, s.options.http, s.security.Security)
 	if err != nil {
 		return listenError(s.options.http, err)
 	}
 	stream, err := httpd.Listen(ctx, s.options.stream, s.security.Security)
 	if err != nil {
-		return errors.Join(listenError(s.options.stream, err), http.Close())
+		return errors.Join(listenError(s.options.stream, err), api.Close())
 	}
 	if s.options.pprof != "" {
 		if err := s.listenProfiles(ctx); err != nil {
-			return errors.Join(err, http.Close(), stream.Close())
+			return errors.Join(err, api.Close(), stream.Close())
 		}
 	}
-	s.httpAddr, s.streamAddr = http.Addr().String(), stream.Addr().String()
-	s.serve(func() error { return s.http.Serve(http) })
+	s.httpAddr, s.streamAddr = api.Addr().String(), stream.Addr().String()
+	s.serve(func() error { return s.http.Serve(api) })
 	s.serve(func() error { return s.stream.Serve(stream) })
 	return nil
 }
@@ -195,7 +192,7 @@ func (s *server) listenProfiles(ctx context.Context) error {
 		}
 		return nil
 	})
-	s.logger.Info("profiles are served", "url", "http://"+l.Addr().String()+"/debug/pprof/")
+	s.logger.InfoContext(ctx, "profiles are served", "url", "http://"+l.Addr().String()+"/debug/pprof/")
 	return nil
 }
 
