@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"maru.example/vfs"
 )
 
@@ -27,7 +28,7 @@ func TestConformance(t *testing.T) {
 			return m, mustMkdir(t, m, "data")
 		},
 	}
-	tests := map[string]func(t *testing.T, fs vfs.FS, dir string){
+	tests := map[string]func(t *testing.T, fsys vfs.FS, dir string){
 		"read and write":     testReadWrite,
 		"modes":              testModes,
 		"missing":            testMissing,

@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"maru.example/wal"
 	"pgregory.net/rapid"
+
+	"maru.example/wal"
 )
 
 // TestModel plays random histories against a slice: every acknowledged record

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"maru.example/vfs"
 	"maru.example/wal"
 )
@@ -121,10 +122,7 @@ func (w *world) open() {
 	w.log = log
 	w.advanceTo(log.First())
 	got := texts(w.tb, log)
-	low := len(w.sure)
-	if w.low < low {
-		low = w.low
-	}
+	low := min(len(w.sure), w.low)
 	want := append(slices.Clone(w.sure), w.maybe...)
 	if len(got) < low || len(got) > len(want) || !slices.Equal(got, want[:len(got)]) {
 		w.tb.Fatalf("opened: got %q\nwant %q\nand perhaps some of %q\nor cut to no less than %d", got, w.sure, w.maybe, low)
