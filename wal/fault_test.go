@@ -109,7 +109,7 @@ func TestFailedSync(t *testing.T) {
 }
 
 // TestLastGroupIsWrittenAgain checks that Open writes what a failed sync may have
-// left in the page cache only, once for a log that was not closed.
+// left in the page cache only.
 func TestLastGroupIsWrittenAgain(t *testing.T) {
 	mem := vfs.NewMem()
 	l := open(t, mem, nil)
@@ -126,9 +126,29 @@ func TestLastGroupIsWrittenAgain(t *testing.T) {
 		l = open(t, fs, nil)
 		shut(t, l)
 	}
-	want := []int{32 + 24, 32} // the last record, and the close marker
+	want := []int{32 + 24, 32, 32} // the last record; the close marker, twice
 	if !slices.Equal(sizes, want) {
 		t.Errorf("got writes of %d bytes, want %d", sizes, want)
+	}
+}
+
+// TestMarkerThatWasNotSynced checks that a close marker whose sync failed is made
+// durable before a group follows it: else a crash that tears both would look as
+// if something durable were damaged.
+func TestMarkerThatWasNotSynced(t *testing.T) {
+	for seed := range uint64(100) {
+		w := newWorld(t, 1<<20)
+		w.open()
+		w.append("one")
+		w.cutPowerAt(2, 0) // the marker's sync
+		w.close()
+		w.fs.SetRule(nil)
+		w.open()
+		w.cutPowerAt(2, 0) // the group's sync
+		w.append("two", "three")
+		w.crash(seed)
+		w.open()
+		w.close()
 	}
 }
 

@@ -156,10 +156,8 @@ func (l *Log) scanLast(c *cursor, s *segment) error {
 		s.cut(c.pos)
 		l.filled = s.size
 	}
-	if r.dirty || !clean {
-		if err := l.rewrite(c, s); err != nil {
-			return err
-		}
+	if err := l.rewrite(c, s); err != nil {
+		return err
 	}
 	l.clean = clean
 	l.gen = max(l.gen, r.gen) + 1
