@@ -97,7 +97,8 @@ The APIs:
   busy                        calls that were made again, as the server was full
   errors                      answers other than applied
   fsyncs log_bytes log_bytes_per_transfer
-  snapshots snapshot_pause_max_ms
+  snapshots                   written in the run
+  snapshot_pause_max_ms       longest hold of the writes for one, setup included
   server_peak_bytes           resident memory, of the whole life of the server
   server_cpu_seconds_per_million, client_cpu_seconds_per_million
   setup_seconds recovery_seconds
@@ -155,7 +156,7 @@ func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 	f.Uint64Var(&c.transfers, "transfers", 0, "make `N` transfers; if not given 10,000,000 (client 2,000,000, http 300,000), with --duration no limit")
 	f.DurationVar(&c.duration, "duration", 0, "end after this `time`; if not given when all transfers are made, with --table 5s for each figure")
 	f.StringVar(api, "api", string(benchStream), "`stream`, client or http")
-	f.IntVar(&c.clients, "clients", 0, "make `N` calls at once; if not given 8 (client 1,024, http 64)")
+	f.IntVar(&c.clients, "clients", 0, "make `N` calls at once; if not given 4 (client 1,024, http 64)")
 	f.IntVar(&c.connections, "connections", 1, "let the calls share `N` streams; with http each has a connection of its own")
 	f.IntVar(&c.batch, "batch", wallet.MaxBatch, "put `N` transfers in a batch of the stream")
 	f.IntVar(&c.hot, "hot", 0, "let `P` per cent of the transfers have the same account on one side")
@@ -183,7 +184,7 @@ func (c *benchConfig) complete() error {
 		transfers uint64
 		clients   int
 	}{
-		benchStream: {10_000_000, 8},
+		benchStream: {10_000_000, 4},
 		benchClient: {2_000_000, 1024},
 		benchHTTP:   {300_000, 64},
 	}

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +129,67 @@ func TestBenchProfile(t *testing.T) {
 			t.Errorf("%s: %d bytes that are no profile, %v", name, len(content), err)
 		}
 	}
+}
+
+// TestBenchServerEnds checks that an error says so if the server has ended.
+func TestBenchServerEnds(t *testing.T) {
+	t.Parallel()
+	b := bench{server: &benchServer{program: "maru", args: serveArgs(t.TempDir(), nil)}}
+	if err := b.server.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.explain(t.Context(), errBroken); err != errBroken { //nolint:errorlint // nothing may be added
+		t.Errorf("while it runs: got %v, want %v", err, errBroken)
+	}
+	b.server.kill()
+	err := b.explain(t.Context(), errBroken)
+	if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "the server has ended; its log ends with") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestBenchServerFails starts servers that do not come up.
+func TestBenchServerFails(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, program string
+		args          []string
+		want          string
+	}{
+		{"no program", filepath.Join(t.TempDir(), "none"), nil, "start server"},
+		{"a bad flag", "maru", serveArgs(t.TempDir(), []string{"--wings"}), "unknown flag: --wings"},
+		{"another output", "maru", []string{"version"}, `parse "maru `},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := &benchServer{program: test.program, args: test.args}
+			if err := s.start(t.Context()); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			s.kill() // does nothing
+			s.stop()
+		})
+	}
+}
+
+// TestBenchTimeout checks that a phase ends at its deadline, and says so.
+func TestBenchTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := bench{config: benchConfig{credentials: credentials{timeout: time.Hour}}}
+		start := time.Now()
+		err := b.phase(t.Context(), "run", func(ctx context.Context) error {
+			<-ctx.Done()
+			return errBroken
+		})
+		if err == nil || err.Error() != "run: it took longer than --timeout 1h0m0s" || time.Since(start) != time.Hour {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		if err := b.phase(t.Context(), "run", func(context.Context) error { return errBroken }); !errors.Is(err, errBroken) {
+			t.Errorf("got %v, want %v", err, errBroken)
+		}
+	})
 }
 
 // TestBenchInterrupt interrupts a run: the server ends and its directory goes.

@@ -42,7 +42,7 @@ type benchReport struct {
 	LogBytes            uint64   `json:"log_bytes"`
 	LogBytesPerTransfer float64  `json:"log_bytes_per_transfer"`
 	Snapshots           uint64   `json:"snapshots"`
-	SnapshotPause       float64  `json:"snapshot_pause_max_ms"`
+	SnapshotPause       float64  `json:"snapshot_pause_max_ms"` // in the server's whole life
 	ServerPeakBytes     *uint64  `json:"server_peak_bytes"`
 	ServerCPU           *float64 `json:"server_cpu_seconds_per_million"`
 	ClientCPU           float64  `json:"client_cpu_seconds_per_million"`
@@ -205,7 +205,7 @@ func (r *benchReport) printText(w io.Writer) error {
 func (r *benchReport) resources() [][2]string {
 	pairs := [][2]string{
 		{"log", fmt.Sprintf("%s fsyncs, %s bytes, %.1f bytes a transfer", count(r.Fsyncs), count(r.LogBytes), r.LogBytesPerTransfer)},
-		{"snapshots", fmt.Sprintf("%d, longest pause %.2f ms", r.Snapshots, r.SnapshotPause)},
+		{"snapshots", fmt.Sprintf("%d in the run; longest pause for one %.2f ms", r.Snapshots, r.SnapshotPause)},
 	}
 	if r.ServerPeakBytes != nil {
 		pairs = append(pairs, [2]string{"server memory, peak", fmt.Sprintf("%s MiB", count(*r.ServerPeakBytes>>20))})

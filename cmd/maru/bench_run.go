@@ -49,12 +49,29 @@ func runBench(ctx context.Context, c benchConfig, stdout, stderr io.Writer) (err
 		return err
 	}
 	if err := b.execute(ctx); err != nil {
-		return err
+		return b.explain(ctx, err)
 	}
 	if err := b.print(stdout); err != nil {
 		return err
 	}
 	return b.report.verdict()
+}
+
+// explain adds to the error of a run that the server has ended, if it has, and
+// the end of its log.
+func (b *bench) explain(ctx context.Context, err error) error {
+	if !b.server.own() || ctx.Err() != nil {
+		return err
+	}
+	const soon = time.Second // connections break a moment before the process has ended
+	timer := time.NewTimer(soon)
+	defer timer.Stop()
+	select {
+	case <-b.server.exited:
+		return fmt.Errorf("%w; the server has ended%s", err, b.server.log.quote())
+	case <-timer.C:
+		return err
+	}
 }
 
 // open starts the server, or takes the running one.

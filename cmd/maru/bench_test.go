@@ -34,12 +34,12 @@ func TestBenchDefaults(t *testing.T) {
 		duration  time.Duration
 		clients   int
 	}{
-		{"stream", nil, 10_000_000, 0, 8},
+		{"stream", nil, 10_000_000, 0, 4},
 		{"client", []string{"--api", "client"}, 2_000_000, 0, 1024},
 		{"http", []string{"--api", "http"}, 300_000, 0, 64},
-		{"a time", []string{"--duration", "3s"}, 0, 3 * time.Second, 8},
-		{"both", []string{"--duration", "3s", "--transfers", "5"}, 5, 3 * time.Second, 8},
-		{"table", []string{"--table"}, 0, 5 * time.Second, 8},
+		{"a time", []string{"--duration", "3s"}, 0, 3 * time.Second, 4},
+		{"both", []string{"--duration", "3s", "--transfers", "5"}, 5, 3 * time.Second, 4},
+		{"table", []string{"--table"}, 0, 5 * time.Second, 4},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
