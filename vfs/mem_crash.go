@@ -12,14 +12,17 @@ import (
 // some of its sectors, of 512 or 4,096 bytes, reach the disk; each truncation,
 // creation, removal and rename that was not synced is kept or lost, for itself.
 // Files opened before answer [ErrCrashed], and the locks are free.
-func (m *Mem) Crash(seed uint64) { m.restart(m.Crashed(seed)) }
+func (m *Mem) Crash(seed uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restart(m.after(rand.New(rand.NewPCG(seed, 0))))
+}
 
 // CrashClean is a Crash that loses everything that was not synced.
 func (m *Mem) CrashClean() {
 	m.mu.Lock()
-	after := m.after(nil)
-	m.mu.Unlock()
-	m.restart(after)
+	defer m.mu.Unlock()
+	m.restart(m.after(nil))
 }
 
 // Crashed returns the file system as Crash would leave it, and leaves m as it
@@ -30,10 +33,9 @@ func (m *Mem) Crashed(seed uint64) *Mem {
 	return m.after(rand.New(rand.NewPCG(seed, 0)))
 }
 
-// restart puts the state of after, which nobody else has, in place of m's.
+// restart puts the state of after, which nobody else has, in place of m's. It is
+// called with mu held since after was made: a Sync between would be lost.
 func (m *Mem) restart(after *Mem) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.now, m.disk, m.pending, m.dirs = after.now, after.disk, nil, after.dirs
 	m.locks, m.capacity, m.used = after.locks, after.capacity, after.used
 	m.epoch++

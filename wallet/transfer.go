@@ -121,7 +121,7 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 		if e.fingerprint() != sum {
 			return Result(IDReused)
 		}
-		return Result(e.code()) | repeated
+		return Repeat(e.code())
 	}
 	if ids.full(v.hash) {
 		return Result(LimitReached)

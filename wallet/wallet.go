@@ -240,6 +240,9 @@ type Result uint8
 
 const repeated Result = 0x80
 
+// Repeat returns the answer to a transfer that had been decided before.
+func Repeat(c Code) Result { return Result(c) | repeated }
+
 // Code returns the decision.
 func (r Result) Code() Code { return Code(r &^ repeated) }
 

@@ -337,7 +337,7 @@ func parseCode(name string) (wallet.Code, bool) {
 // newResult returns the result of a code, with the mark of one that was decided before.
 func newResult(c wallet.Code, replayed bool) wallet.Result {
 	if replayed {
-		return wallet.Result(c) | 0x80
+		return wallet.Repeat(c)
 	}
 	return wallet.Result(c)
 }
