@@ -202,7 +202,7 @@ func TestLoadStopsAtAFailure(t *testing.T) {
 		}
 		return nil
 	}
-	counts, _, err := runLoad(t.Context(), t, s, strings.NewReader(chain(30*wallet.MaxBatch)))
+	counts, _, err := runLoad(t.Context(), t, s, strings.NewReader(chain(10*wallet.MaxBatch)))
 	if !errors.Is(err, lost) {
 		t.Fatalf("error %v, want %v", err, lost)
 	}
@@ -225,7 +225,7 @@ func TestLoadInterrupted(t *testing.T) {
 			}
 			return nil
 		}
-		counts, _, err := runLoad(ctx, t, s, strings.NewReader(chain(30*wallet.MaxBatch)))
+		counts, _, err := runLoad(ctx, t, s, strings.NewReader(chain(10*wallet.MaxBatch)))
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("error %v, want %v", err, context.Canceled)
 		}

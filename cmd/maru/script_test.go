@@ -22,8 +22,15 @@ import (
 
 // TestMain lets scripts, and tests that need a process, run this program as maru.
 func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"maru": main})
 }
+
+// raceOptions keeps the race detector from making every process wait a second
+// at its end.
+const raceOptions = "atexit_sleep_ms=10"
 
 // TestScripts runs testdata/script. Beside the commands of testscript there are
 //
@@ -41,6 +48,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", raceOptions)
 			env.Setenv("MARU_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Values[serverOfScript{}] = &scriptServer{}
 			return nil
