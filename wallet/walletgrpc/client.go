@@ -39,6 +39,7 @@ type Client struct {
 	room  chan struct{} // a token for each batch under way
 	names handleCache
 	batch batcher
+	opens chan struct{} // has a token while a call opens a stream
 
 	mu      sync.Mutex
 	current *clientStream
@@ -78,7 +79,10 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 		md.Set("maru-tenant", string(opt.Tenant))
 	}
 	life, end := context.WithCancel(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
-	c := &Client{grpc: conn, life: life, end: end, room: make(chan struct{}, min(opt.InFlight, MaxInFlight))}
+	c := &Client{
+		grpc: conn, life: life, end: end,
+		room: make(chan struct{}, min(opt.InFlight, MaxInFlight)), opens: make(chan struct{}, 1),
+	}
 	c.batch.client = c
 	if _, err := c.stream(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial %s: %w", addr, err), c.Close())
@@ -119,6 +123,23 @@ type clientStream struct {
 
 // stream returns the present stream, or opens one.
 func (c *Client) stream(ctx context.Context) (*clientStream, error) {
+	if st, err := c.present(); st != nil || err != nil {
+		return st, err
+	}
+	select {
+	case c.opens <- struct{}{}:
+		defer func() { <-c.opens }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if st, err := c.present(); st != nil || err != nil { // another call has opened it
+		return st, err
+	}
+	return c.open(ctx)
+}
+
+// present returns the stream, or nil if there is none that works.
+func (c *Client) present() (*clientStream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -127,31 +148,43 @@ func (c *Client) stream(ctx context.Context) (*clientStream, error) {
 	if st := c.current; st != nil && st.failed() == nil {
 		return st, nil
 	}
+	return nil, nil
+}
+
+// open opens a stream, which outlasts ctx; its opening does not.
+func (c *Client) open(ctx context.Context) (*clientStream, error) {
 	life, end := context.WithCancel(c.life)
-	stop := context.AfterFunc(ctx, end) // the opening must not outlast the call
+	stop := context.AfterFunc(ctx, end)
 	g, err := c.grpc.NewStream(life, &streamDesc, "/"+serviceName+"/"+methodName)
 	if err == nil {
-		_, err = g.Header() // the server sends it when it let us in
-		if err == nil && !stop() {
-			err = ctx.Err()
-		}
+		err = admitted(g)
 	}
-	if err == nil {
-		if md, _ := g.Header(); md == nil { // ended before it began: the reason is with the message
-			err = g.RecvMsg(new([]byte))
-		}
+	if !stop() && err == nil {
+		err = ctx.Err()
 	}
 	if err != nil {
 		end()
 		return nil, err
 	}
 	st := &clientStream{grpc: g, done: make(chan struct{}), calls: make(map[uint64]func([]byte, error))}
+	c.mu.Lock()
 	c.current = st
+	c.mu.Unlock()
 	go func() {
 		defer end()
 		st.receive()
 	}()
 	return st, nil
+}
+
+// admitted waits for the header, which the server sends when it has let the
+// client in. A stream that ended before has none, and its reason with the message.
+func admitted(g grpc.ClientStream) error {
+	md, err := g.Header()
+	if err == nil && md == nil {
+		err = g.RecvMsg(new([]byte))
+	}
+	return err
 }
 
 func (st *clientStream) failed() error {

@@ -163,7 +163,7 @@ func (s *Server) serve(g grpc.ServerStream) error {
 	case err := <-sent:
 		return err
 	case <-st.stalled:
-		return status.Errorf(codes.DeadlineExceeded, "the client took no answer for %v", s.sendTimeout)
+		return st.slow()
 	case err := <-received:
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (st *stream) drain(sent <-chan error, tokens int) error {
 		case err := <-sent:
 			return err
 		case <-st.stalled:
-			return context.DeadlineExceeded
+			return st.slow()
 		case <-st.ended.Done():
 			return st.ended.Err()
 		}
@@ -342,11 +342,16 @@ func (st *stream) send() error {
 				return err
 			}
 			if !slow.Stop() {
-				return nil // serve knows
+				return st.slow()
 			}
 			<-st.room
 		case <-st.ended.Done():
 			return st.ended.Err()
 		}
 	}
+}
+
+// slow is the end of a stream whose client takes no answers.
+func (st *stream) slow() error {
+	return status.Errorf(codes.DeadlineExceeded, "the client took no answer for %v", st.server.sendTimeout)
 }
