@@ -106,7 +106,11 @@ func TestDiskFull(t *testing.T) {
 	if status != exitFailed || answered.Complete || answered.Applied == 0 {
 		t.Fatalf("status %d and %+v: want a load that fails on the way", status, answered)
 	}
+	told := time.Now()
 	err := p.wait()
+	if took := time.Since(told); took > 10*time.Second { // one or two, on a machine with nothing else to do
+		t.Errorf("the server ended %v after it told its clients", took)
+	}
 	if err == nil || p.cmd.ProcessState.ExitCode() != exitFailed {
 		t.Fatalf("the server ended with %v, want status %d", p.cmd.ProcessState, exitFailed)
 	}

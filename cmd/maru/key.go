@@ -86,7 +86,7 @@ includes another, and a key with wallet:admin acts for any tenant.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&scopes, "scope", nil, "what the key allows: wallet:read, wallet:write or wallet:admin; may be `repeated` (required)")
+	f.StringSliceVar(&scopes, "scope", nil, "`scope` that the key has: wallet:read, wallet:write or wallet:admin; may be repeated (required)")
 	f.StringVar(&n.Tenant, "tenant", string(wallet.DefaultTenant), "`tenant` that it acts for")
 	f.DurationVar(&validFor, "valid-for", 0, "`time` after which it expires, such as 720h (default: never)")
 	f.StringVar(&n.Note, "note", "", "`text` that key list shows")

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -59,7 +61,7 @@ file again.`,
 		},
 	}
 	o.register(cmd)
-	cmd.Flags().StringVar(&o.format, "format", "auto", "`csv`, ndjson, or auto: by the name or the first byte")
+	cmd.Flags().StringVar(&o.format, "format", "auto", "`format` of the file: csv, ndjson, or auto, by its name or first byte")
 	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`")
 	cmd.Flags().BoolVar(&o.progress, "progress", isTerminal(os.Stderr), "show progress on standard error")
 	jsonFlag(cmd, &o.json)
@@ -112,9 +114,20 @@ func (o *streamOptions) dial(ctx context.Context) (*walletgrpc.Client, error) {
 	}
 	c, err := walletgrpc.Dial(ctx, host, &walletgrpc.ClientOptions{APIKey: o.key, Tenant: wallet.Tenant(o.tenant), TLS: tls})
 	if err != nil {
-		return nil, failed(err, "is `maru serve` running there? --stream says where the stream is")
+		return nil, dialError(err)
 	}
 	return c, nil
+}
+
+// dialError says what to do about a stream that could not be opened.
+func dialError(err error) error {
+	switch status.Code(err) { //nolint:exhaustive // of the codes of gRPC, those that the server uses
+	case codes.Unauthenticated:
+		return failed(err, "set MARU_KEY to an API key of the tenant with the scope wallet:write")
+	case codes.NotFound:
+		return failed(err, "`maru tenant list` shows the tenants")
+	}
+	return failed(err, "is `maru serve` running there? --stream says where the stream is, --ca or https:// that it has TLS")
 }
 
 // openInput opens the file, or standard input for "-", and returns its size, 0 if unknown.

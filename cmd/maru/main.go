@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,8 +17,15 @@ import (
 // main runs one command. The first interrupt asks it to end; a second one ends
 // the process at once. An error ends here: what went wrong, a hint, and a status.
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, interrupt := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		interrupt()
+		<-signals
+		os.Exit(report(os.Stderr, errors.New("ended by a second signal")))
+	}()
 	err := newRootCommand().ExecuteContext(ctx)
 	os.Exit(report(os.Stderr, err))
 }

@@ -29,7 +29,7 @@ func (n *ndjsonReader) read(r *record) error {
 
 // scanObject reads a JSON object (RFC 8259) whose names are fields and whose
 // values are strings. It is stricter than encoding/json, which takes names that
-// differ in case and names that stand twice, and five times as fast.
+// differ in case and names that stand twice, and takes a third of the time.
 func (v *values) scanObject(s string) error {
 	rest, ok := skip(s, '{')
 	if !ok {

@@ -64,7 +64,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "text", "format of the log on standard error: `text` or json")
+	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
@@ -74,6 +74,9 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 
 // serve is the life of a server: open the data, listen, serve, stop.
 func serve(cmd *cobra.Command, o *serveOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	logger, err := o.logger(cmd)
 	if err != nil {
 		return err
@@ -97,6 +100,17 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 		return errors.Join(err, s.stop(stopTimeout))
 	}
 	return s.run(cmd.Context())
+}
+
+// validate refuses settings with which a server cannot run.
+func (o *serveOptions) validate() error {
+	switch {
+	case o.maxQueue <= 0:
+		return usageError("writes wait in memory while the disk syncs: 64MiB is the default", "--max-queue-bytes is %s", &o.maxQueue)
+	case o.requestTimeout <= 0:
+		return usageError("every request ends: 10s is the default", "--request-timeout is %v", o.requestTimeout)
+	}
+	return nil
 }
 
 // logger returns the log on standard error.

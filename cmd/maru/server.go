@@ -209,6 +209,9 @@ type announcement struct {
 func (s *server) announce(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
 	if s.options.json {
+		if !s.security.Keys {
+			s.logger.InfoContext(cmd.Context(), "there are no API keys: listening on loopback only and asking nobody who he is")
+		}
 		return printJSON(out, announcement{s.httpAddr, s.streamAddr, s.security.TLS != nil, s.options.data, os.Getpid()})
 	}
 	scheme := "http://"
