@@ -1,9 +1,11 @@
 package wallet
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"maru.example/money"
 	"maru.example/rsm"
@@ -59,6 +61,50 @@ func openMany(tb testing.TB, m *Machine, n int) {
 			if Code(out[0]) != Applied {
 				tb.Fatalf("open: %v", Code(out[0]))
 			}
+		}
+	}
+}
+
+// BenchmarkSnapshotPause applies full batches while a snapshot of ten million
+// accounts is taken in steps of 256 KiB, and reports the longest hold of the
+// machine by Snapshot, by a step, and by a batch before and meanwhile.
+func BenchmarkSnapshotPause(b *testing.B) {
+	const accounts = 10_000_000
+	m := NewMachine()
+	openMany(b, m, accounts)
+	r := rand.New(rand.NewPCG(3, 4))
+	batch := func() time.Duration {
+		data := AppendHeader(nil, Header{Kind: KindTransfers, Count: MaxBatch})
+		for range MaxBatch {
+			t := HandleTransfer{From: Handle(1 + r.IntN(accounts)), To: Handle(1 + r.IntN(accounts)), Amount: 1, Currency: usd}
+			binary.LittleEndian.PutUint64(t.ID[:], r.Uint64())
+			binary.LittleEndian.PutUint64(t.ID[8:], r.Uint64())
+			data = AppendHandleTransfer(data, &t)
+		}
+		begin := time.Now()
+		m.Apply(nil, rsm.Batch{Data: data})
+		return time.Since(begin)
+	}
+	for b.Loop() {
+		var before, during, step time.Duration
+		for range 100 {
+			before = max(before, batch())
+		}
+		begin := time.Now()
+		s := m.Snapshot()
+		freeze := time.Since(begin)
+		var buf []byte
+		for more := true; more; {
+			begin := time.Now()
+			buf, more = s.Next(buf[:0], 256<<10)
+			step = max(step, time.Since(begin))
+			if r.IntN(8) == 0 {
+				during = max(during, batch())
+			}
+		}
+		s.Close()
+		for unit, d := range map[string]time.Duration{"ms-snapshot": freeze, "ms-step": step, "ms-batch-before": before, "ms-batch-during": during} {
+			b.ReportMetric(float64(d.Microseconds())/1000, unit)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result
 	if from == 0 || to == 0 { // the machine is to decide by the ids, and to remember them
 		message := wallet.AppendTransfer(request(nil, wallet.KindTransfersByName, 1), &t)
 		var r wallet.Result
-		_, err := c.call(ctx, message, func(results []byte) { r = wallet.Result(results[0]) })
+		err := c.call(ctx, message, func(results []byte) { r = wallet.Result(results[0]) })
 		return r, err
 	}
 	return c.TransferByHandle(ctx, wallet.HandleTransfer{ID: t.ID, From: from, To: to, Amount: t.Amount, Currency: t.Currency})
@@ -107,7 +107,7 @@ func (b *batcher) sendOne(batch []*waiter) {
 	for _, w := range batch {
 		message = wallet.AppendHandleTransfer(message, &w.transfer)
 	}
-	_, err := b.client.call(b.client.life, message, func(results []byte) {
+	err := b.client.call(b.client.life, message, func(results []byte) {
 		for i, w := range batch {
 			w.answer <- answer{result: wallet.Result(results[i])}
 		}

@@ -3,7 +3,6 @@ package walletgrpc
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"maru.example/wallet"
@@ -32,9 +30,15 @@ type ClientOptions struct {
 // use. An error of a call that was sent means that its outcome is unknown:
 // transfers and openings can be repeated. A client whose stream broke opens
 // another at the next call.
+//
+// Calls from several goroutines may overtake each other. Whose batches must be
+// decided in order waits for each, or uses a [Sequence].
+//
+// What a server said when it refused or ended a stream is the text of the error;
+// [status.Code] tells which of the statuses of docs/format/stream.md it is.
 type Client struct {
 	grpc  *grpc.ClientConn
-	life  context.Context // of the streams
+	life  context.Context // of the streams; it ends with Close
 	end   context.CancelFunc
 	room  chan struct{} // a token for each batch under way
 	names handleCache
@@ -90,35 +94,23 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 	return c, nil
 }
 
-// Close waits for the calls under way and closes the connection.
+// Close closes the connection. Calls under way end with [ErrClosed], their
+// outcome unknown: whoever wants the answers waits for them first.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	for range cap(c.room) {
+	c.end()
+	for range cap(c.room) { // until every call has its error
 		c.room <- struct{}{}
 	}
 	c.mu.Lock()
 	st := c.current
 	c.mu.Unlock()
-	c.end()
 	if st != nil {
 		<-st.done
 	}
 	return c.grpc.Close()
-}
-
-// clientStream is one gRPC stream and the calls that wait for its answers.
-type clientStream struct {
-	grpc grpc.ClientStream
-	done chan struct{} // closed when receive ended
-
-	send sync.Mutex // one SendMsg at a time
-
-	mu    sync.Mutex
-	last  uint64
-	calls map[uint64]func(results []byte, err error)
-	err   error // why the stream ended
 }
 
 // stream returns the present stream, or opens one.
@@ -164,101 +156,14 @@ func (c *Client) open(ctx context.Context) (*clientStream, error) {
 	}
 	if err != nil {
 		end()
-		return nil, err
+		return nil, spoken(err)
 	}
-	st := &clientStream{grpc: g, done: make(chan struct{}), calls: make(map[uint64]func([]byte, error))}
+	st := newClientStream(c, g, end)
 	c.mu.Lock()
 	c.current = st
 	c.mu.Unlock()
-	go func() {
-		defer end()
-		st.receive()
-	}()
+	go st.run()
 	return st, nil
-}
-
-// admitted waits for the header, which the server sends when it has let the
-// client in. A stream that ended before has none, and its reason with the message.
-func admitted(g grpc.ClientStream) error {
-	md, err := g.Header()
-	if err == nil && md == nil {
-		err = g.RecvMsg(new([]byte))
-	}
-	return err
-}
-
-func (st *clientStream) failed() error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.err
-}
-
-// receive gives answers to the calls that wait for them, until the stream ends.
-func (st *clientStream) receive() {
-	defer close(st.done)
-	var buf []byte
-	for {
-		err := st.grpc.RecvMsg(&buf)
-		var id uint64
-		var results []byte
-		if err == nil {
-			id, _, results, err = parseResponse(buf)
-		}
-		if err != nil {
-			st.fail(err)
-			return
-		}
-		st.mu.Lock()
-		answer := st.calls[id]
-		delete(st.calls, id)
-		st.mu.Unlock()
-		if answer != nil {
-			answer(results, nil)
-		}
-	}
-}
-
-func (st *clientStream) fail(err error) {
-	st.mu.Lock()
-	st.err = fmt.Errorf("wallet stream: %w", err)
-	calls := st.calls
-	st.calls = nil
-	st.mu.Unlock()
-	for _, answer := range calls {
-		answer(nil, st.err)
-	}
-}
-
-// request returns a message with room for the id and a header for count commands.
-func request(dst []byte, kind wallet.Kind, count int) []byte {
-	dst = append(dst[:0], make([]byte, requestBytes)...)
-	return wallet.AppendHeader(dst, wallet.Header{Kind: kind, Count: count})
-}
-
-// start sends a request. answer is called once, by the stream's goroutine, and
-// must not wait; from then on the message may be used again. It holds a token.
-func (c *Client) start(ctx context.Context, message []byte, answer func(results []byte, err error)) {
-	st, err := c.stream(ctx)
-	if err != nil {
-		answer(nil, err)
-		return
-	}
-	st.mu.Lock()
-	if st.err != nil {
-		st.mu.Unlock()
-		answer(nil, st.err)
-		return
-	}
-	st.last++
-	id := st.last
-	st.calls[id] = answer
-	st.mu.Unlock()
-
-	binary.LittleEndian.PutUint64(message, id)
-	st.send.Lock()
-	// An error ends the stream: receive gets the reason, and answers.
-	_ = st.grpc.SendMsg(mem.SliceBuffer(message))
-	st.send.Unlock()
 }
 
 // take takes a token, and give gives it back.
@@ -275,16 +180,21 @@ func (c *Client) take(ctx context.Context) error {
 
 func (c *Client) give() { <-c.room }
 
-// call sends a request and waits for the answer, which parse reads. When ctx
-// ends first the message stays in use: parse is not called, and call returns false for reuse.
-func (c *Client) call(ctx context.Context, message []byte, parse func(results []byte)) (reuse bool, err error) {
+// call sends a request and waits for the answer, which parse reads. After an
+// error the message may still be in use, and parse is not called any more.
+func (c *Client) call(ctx context.Context, message []byte, parse func(results []byte)) error {
 	if err := c.take(ctx); err != nil {
-		return true, err
+		return err
+	}
+	st, err := c.stream(ctx)
+	if err != nil {
+		c.give()
+		return err
 	}
 	var mu sync.Mutex
 	left := false
 	done := make(chan error, 1)
-	c.start(ctx, message, func(results []byte, err error) {
+	st.start(message, func(results []byte, err error) {
 		mu.Lock()
 		if !left && err == nil {
 			parse(results)
@@ -295,49 +205,13 @@ func (c *Client) call(ctx context.Context, message []byte, parse func(results []
 	})
 	select {
 	case err := <-done:
-		return true, err
+		return err
 	case <-ctx.Done():
 		mu.Lock()
 		left = true
 		mu.Unlock()
-		return false, fmt.Errorf("outcome unknown: %w", ctx.Err())
+		return fmt.Errorf("outcome unknown: %w", ctx.Err())
 	}
-}
-
-// messages recycles the messages of full batches.
-var messages = sync.Pool{New: func() any {
-	b := make([]byte, 0, requestBytes+wallet.HeaderBytes+wallet.MaxBatch*wallet.RecordBytes)
-	return &b
-}}
-
-// Transfers makes up to wallet.MaxBatch transfers in one batch and appends one
-// result each to dst. Calls from several goroutines are under way at once, up to InFlight.
-func (c *Client) Transfers(ctx context.Context, dst []wallet.Result, ts []wallet.HandleTransfer) ([]wallet.Result, error) {
-	if len(ts) == 0 || len(ts) > wallet.MaxBatch {
-		return dst, wallet.ErrBatchSize
-	}
-	buf, _ := messages.Get().(*[]byte)
-	message := request(*buf, wallet.KindTransfers, len(ts))
-	for i := range ts {
-		message = wallet.AppendHandleTransfer(message, &ts[i])
-	}
-	var out []wallet.Result
-	reuse, err := c.call(ctx, message, func(results []byte) { out = appendResults(dst, results) })
-	if reuse {
-		*buf = message
-		messages.Put(buf)
-	}
-	if err != nil {
-		return dst, err
-	}
-	return out, nil
-}
-
-func appendResults(dst []wallet.Result, results []byte) []wallet.Result {
-	for _, r := range results {
-		dst = append(dst, wallet.Result(r))
-	}
-	return dst
 }
 
 // OpenAccounts opens up to wallet.MaxBatch accounts and returns one answer each.
@@ -353,7 +227,7 @@ func (c *Client) OpenAccounts(ctx context.Context, as []wallet.NewAccount) ([]wa
 		message = wallet.AppendAccount(message, &as[i])
 	}
 	var out []wallet.Opened
-	_, err := c.call(ctx, message, func(results []byte) { out = parseOpened(results) })
+	err := c.call(ctx, message, func(results []byte) { out = parseOpened(results) })
 	return out, err
 }
 
@@ -378,7 +252,7 @@ func (c *Client) Lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.H
 		message = wallet.AppendName(message, string(id))
 	}
 	var out []wallet.Handle
-	_, err := c.call(ctx, message, func(results []byte) {
+	err := c.call(ctx, message, func(results []byte) {
 		for _, o := range parseOpened(results) {
 			out = append(out, o.Handle)
 		}

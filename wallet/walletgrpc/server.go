@@ -18,13 +18,21 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"maru.example/internal/auth"
 	"maru.example/rsm"
 	"maru.example/wallet"
 )
 
+// Errors of an [Authorize].
+var (
+	ErrUnauthenticated = auth.ErrUnauthenticated
+	ErrForbidden       = auth.ErrForbidden
+)
+
 // Authorize returns the tenant that a stream acts for, given its metadata's
-// authorization and maru-tenant values ("" if absent), or an error whose text the
-// client is shown.
+// authorization and maru-tenant values ("" if absent). Otherwise the client is
+// shown the error's text, with the status PERMISSION_DENIED if it wraps
+// [ErrForbidden], and UNAUTHENTICATED if it wraps [ErrUnauthenticated] or neither.
 type Authorize func(ctx context.Context, authorization, tenant string) (wallet.Tenant, error)
 
 // ServerOptions are the settings of a server; nil means all defaults.
@@ -204,7 +212,10 @@ func (s *Server) admit(ctx context.Context) (uint16, error) {
 		return ""
 	}
 	tenant, err := s.authorize(ctx, first("authorization"), first("maru-tenant"))
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrForbidden):
+		return 0, status.Error(codes.PermissionDenied, err.Error())
+	case err != nil:
 		return 0, status.Error(codes.Unauthenticated, err.Error())
 	}
 	number, ok, err := s.service.Tenant(ctx, tenant)
