@@ -225,15 +225,30 @@ func TestAuthorize(t *testing.T) {
 	_, service := start(t, vfs.NewMem(), "data", nil)
 	addr := serve(t, service, &walletgrpc.ServerOptions{
 		Authorize: func(_ context.Context, authorization, _ string) (wallet.Tenant, error) {
-			if authorization != "Bearer right" {
-				return "", errors.New("this key is not known")
+			switch authorization {
+			case "Bearer right":
+				return wallet.DefaultTenant, nil
+			case "Bearer reader":
+				return "", fmt.Errorf("%w: it only reads", walletgrpc.ErrForbidden)
+			case "":
+				return "", walletgrpc.ErrUnauthenticated
 			}
-			return wallet.DefaultTenant, nil
+			return "", errors.New("this key is not known")
 		},
 	})
-	_, err := walletgrpc.Dial(t.Context(), addr, &walletgrpc.ClientOptions{APIKey: "wrong"})
-	if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "this key is not known") {
-		t.Errorf("wrong key: got %v", err)
+	for _, tt := range []struct {
+		key  string
+		code codes.Code
+		text string
+	}{
+		{"", codes.Unauthenticated, walletgrpc.ErrUnauthenticated.Error()},
+		{"wrong", codes.Unauthenticated, "this key is not known"},
+		{"reader", codes.PermissionDenied, walletgrpc.ErrForbidden.Error() + ": it only reads"},
+	} {
+		_, err := walletgrpc.Dial(t.Context(), addr, &walletgrpc.ClientOptions{APIKey: tt.key})
+		if want := "dial " + addr + ": " + tt.text; status.Code(err) != tt.code || err.Error() != want {
+			t.Errorf("key %q: got %v, %q, want %v, %q", tt.key, status.Code(err), err, tt.code, want)
+		}
 	}
 	client, err := walletgrpc.Dial(t.Context(), addr, &walletgrpc.ClientOptions{APIKey: "right"})
 	if err != nil {
@@ -322,44 +337,7 @@ func TestStreamCutInARecord(t *testing.T) {
 	client, service := start(t, vfs.NewMem(), "data", nil)
 	open(t, client, 2)
 	addr := serve(t, service, nil)
-	server, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	const pass = 100_000 // bytes, of a message of 512 KiB
-	go func() {
-		conn, err := proxy.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			buf := make([]byte, 4096)
-			for {
-				n, err := server.Read(buf)
-				if err != nil {
-					return
-				}
-				_, _ = conn.Write(buf[:n])
-			}
-		}()
-		buf := make([]byte, pass)
-		for n := 0; n < pass; {
-			m, err := conn.Read(buf[n:])
-			if err != nil {
-				return
-			}
-			_, _ = server.Write(buf[n : n+m])
-			n += m
-		}
-		_ = server.Close()
-		_ = conn.Close()
-	}()
-	cut, err := walletgrpc.Dial(t.Context(), proxy.Addr().String(), nil)
+	cut, err := walletgrpc.Dial(t.Context(), cutAfter(t, addr, 100_000), nil) // in a message of 512 KiB
 	if err != nil {
 		t.Fatal(err)
 	}

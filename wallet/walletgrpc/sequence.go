@@ -1,0 +1,109 @@
+package walletgrpc
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"maru.example/wallet"
+)
+
+// Transfers makes up to wallet.MaxBatch transfers in one batch and appends one
+// result each to dst. Calls from several goroutines are under way at once, up to InFlight.
+func (c *Client) Transfers(ctx context.Context, dst []wallet.Result, ts []wallet.HandleTransfer) ([]wallet.Result, error) {
+	if len(ts) == 0 || len(ts) > wallet.MaxBatch {
+		return dst, wallet.ErrBatchSize
+	}
+	if err := c.take(ctx); err != nil {
+		return dst, err
+	}
+	st, err := c.stream(ctx)
+	if err != nil {
+		c.give()
+		return dst, err
+	}
+	return c.start(st, ts).Wait(ctx, dst)
+}
+
+// Sequence sends batches of transfers that are decided in the order in which
+// they were started, many of them under way at once. It is safe for concurrent
+// use, and there may be several, and other calls beside them.
+//
+// It is bound to one stream. When that breaks, every batch without an answer
+// fails, and every later one: a batch is decided only if all batches before it
+// were. To go on, send everything from the first batch without an answer on, in
+// order, by another Sequence: what had been applied is not applied again.
+type Sequence struct {
+	client *Client
+	stream *clientStream
+}
+
+// Sequence returns a sequence on the present stream, or on one that it opens.
+func (c *Client) Sequence(ctx context.Context) (*Sequence, error) {
+	st, err := c.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Sequence{client: c, stream: st}, nil
+}
+
+// Start sends up to wallet.MaxBatch transfers behind those that were started
+// before. It copies ts. While as many batches are under way as the client's
+// InFlight it waits for room; its error says that the batch was not sent.
+func (s *Sequence) Start(ctx context.Context, ts []wallet.HandleTransfer) (*Pending, error) {
+	if len(ts) == 0 || len(ts) > wallet.MaxBatch {
+		return nil, wallet.ErrBatchSize
+	}
+	if err := s.client.take(ctx); err != nil {
+		return nil, err
+	}
+	return s.client.start(s.stream, ts), nil
+}
+
+// start sends a batch. The caller has taken a token, which the answer gives back.
+func (c *Client) start(st *clientStream, ts []wallet.HandleTransfer) *Pending {
+	buf, _ := messages.Get().(*[]byte)
+	message := request(*buf, wallet.KindTransfers, len(ts))
+	for i := range ts {
+		message = wallet.AppendHandleTransfer(message, &ts[i])
+	}
+	p := &Pending{done: make(chan struct{})}
+	st.start(message, func(results []byte, err error) {
+		if err == nil {
+			*buf = message
+			messages.Put(buf)
+		}
+		p.results, p.err = append(p.results, results...), err
+		c.give()
+		close(p.done)
+	})
+	return p
+}
+
+// Pending is a batch of a [Sequence] that was started.
+type Pending struct {
+	done    chan struct{} // closed with the answer
+	results []byte        // one each
+	err     error
+}
+
+// Wait waits for the answer and appends one result for each transfer to dst. An
+// error means that the outcome is unknown. If it is that of ctx, the batch stays
+// under way, and Wait can be called again.
+func (p *Pending) Wait(ctx context.Context, dst []wallet.Result) ([]wallet.Result, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return dst, fmt.Errorf("outcome unknown: %w", ctx.Err())
+	}
+	for _, r := range p.results {
+		dst = append(dst, wallet.Result(r))
+	}
+	return dst, p.err
+}
+
+// messages recycles the messages of full batches.
+var messages = sync.Pool{New: func() any {
+	b := make([]byte, 0, requestBytes+wallet.HeaderBytes+wallet.MaxBatch*wallet.RecordBytes)
+	return &b
+}}
