@@ -96,12 +96,19 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // every answer was received, or its loss is the error
+	sequence, err := client.Sequence(cmd.Context())
+	if err != nil {
+		return dialError(err)
+	}
 
 	sum := &loadSummary{problems: list, size: size, started: time.Now()}
 	if o.progress {
 		sum.progress = newProgress(cmd.ErrOrStderr(), isTerminal(os.Stderr))
 	}
-	l := &loader{stream: client, timeout: o.timeout, read: func() int64 { return input.n }, counted: sum.add}
+	l := &loader{
+		stream: orderedStream{client, sequence}, timeout: o.timeout,
+		read: func() int64 { return input.n }, counted: sum.add,
+	}
 	err = l.run(cmd.Context(), records)
 	return errors.Join(sum.finish(cmd, o.json, err), list.close())
 }
@@ -124,6 +131,8 @@ func dialError(err error) error {
 	switch status.Code(err) { //nolint:exhaustive // of the codes of gRPC, those that the server uses
 	case codes.Unauthenticated:
 		return failed(err, "set MARU_KEY to an API key of the tenant with the scope wallet:write")
+	case codes.PermissionDenied:
+		return failed(err, "use an API key of the tenant with the scope wallet:write: `maru key list` shows the scopes")
 	case codes.NotFound:
 		return failed(err, "`maru tenant list` shows the tenants")
 	}

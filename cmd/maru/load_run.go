@@ -9,38 +9,53 @@ import (
 	"time"
 
 	"maru.example/wallet"
+	"maru.example/wallet/walletgrpc"
 )
 
-// batchStream is what a load needs of the server: walletgrpc.Client is one.
+// batchStream is what a load needs of the server.
 type batchStream interface {
-	Transfers(ctx context.Context, dst []wallet.Result, ts []wallet.HandleTransfer) ([]wallet.Result, error)
+	// Start sends a batch of transfers, to be decided after those that were
+	// sent before; if one of them is lost, so are all that follow.
+	Start(ctx context.Context, ts []wallet.HandleTransfer) (pendingBatch, error)
 	OpenAccounts(ctx context.Context, as []wallet.NewAccount) ([]wallet.Opened, error)
 	Lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.Handle, error)
 }
 
-// windowsUnderWay bounds the windows in memory, from being read to being counted.
-const windowsUnderWay = 8
+// pendingBatch is a batch under way: walletgrpc.Pending is one.
+type pendingBatch interface {
+	Wait(ctx context.Context, dst []wallet.Result) ([]wallet.Result, error)
+}
+
+// orderedStream is a batchStream of a client.
+type orderedStream struct {
+	*walletgrpc.Client
+	sequence *walletgrpc.Sequence
+}
+
+// Start implements batchStream.
+func (s orderedStream) Start(ctx context.Context, ts []wallet.HandleTransfer) (pendingBatch, error) {
+	return s.sequence.Start(ctx, ts)
+}
+
+// windowsUnderWay bounds the windows in memory, from being read to being
+// counted, at about 3 MiB each.
+const windowsUnderWay = 16
 
 // loader sends the records of a file to a server, in the order of the file: a
-// transfer may spend what an earlier line brought. Three goroutines pass windows
-// on: one reads, one opens accounts and looks up names, one makes the transfers.
-// run itself counts.
-//
-// Of the transfers one batch is under way at a time, as batches that are sent by
-// several goroutines may overtake each other. That is no limit in practice: the
-// stream makes 1.6 million transfers a second one batch at a time, and names are
-// not looked up faster than that.
+// transfer may spend what an earlier line brought. Goroutines pass windows on:
+// one reads, one opens accounts and looks up names, one sends the transfers, one
+// waits for the answers. run itself counts.
 type loader struct {
 	stream  batchStream
-	timeout time.Duration // of one batch
+	timeout time.Duration // of one batch, once those before it are answered
 	read    func() int64  // bytes of the file so far; of the reading goroutine
 
 	// counted gets every window that is done, in order.
 	counted func(w *window) error
 }
 
-// run loads the file and returns when every batch that was sent is answered.
-// When ctx ends it sends no more and returns the cause.
+// run loads the file and returns when every batch that was sent is answered, or
+// one of them is lost. When ctx ends it sends no more and returns the cause.
 func (l *loader) run(ctx context.Context, in recordReader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -49,7 +64,9 @@ func (l *loader) run(ctx context.Context, in recordReader) error {
 	for range windowsUnderWay {
 		free <- new(window)
 	}
-	full, resolved, sent := make(chan *window), make(chan *window), make(chan *window)
+	full, resolved := make(chan *window), make(chan *window)
+	// The steps behind these need not be waited for: there is room for every window.
+	sent, answered := make(chan *window, windowsUnderWay), make(chan *window, windowsUnderWay)
 	// A read of standard input cannot be interrupted: this goroutine alone is
 	// not waited for. It ends with its next read, or the process.
 	go func() {
@@ -77,14 +94,24 @@ func (l *loader) run(ctx context.Context, in recordReader) error {
 	group.Go(func() {
 		defer close(sent)
 		for w := range windowsOf(ctx, resolved) {
-			if err := l.within(ctx, w, l.transfer); err != nil {
+			if err := l.within(ctx, w, l.send); err != nil {
 				cancel(err)
 				return
 			}
 			sent <- w
 		}
 	})
-	for w := range sent {
+	group.Go(func() {
+		defer close(answered)
+		for w := range sent { // also after ctx ended
+			if err := l.within(ctx, w, l.await); err != nil {
+				cancel(err)
+				return
+			}
+			answered <- w
+		}
+	})
+	for w := range answered {
 		if err := l.counted(w); err != nil {
 			cancel(err)
 			continue
@@ -164,12 +191,23 @@ func (l *loader) within(ctx context.Context, w *window, do func(context.Context,
 	return do(ctx, w)
 }
 
-// transfer makes the transfers of a window.
-func (l *loader) transfer(ctx context.Context, w *window) (err error) {
+// send sends the transfers of a window.
+func (l *loader) send(ctx context.Context, w *window) (err error) {
 	if len(w.resolved) == 0 {
 		return nil
 	}
-	if w.results, err = l.stream.Transfers(ctx, w.results, w.resolved); err != nil {
+	if w.pending, err = l.stream.Start(ctx, w.resolved); err != nil {
+		return fmt.Errorf("make transfers: %w", err)
+	}
+	return nil
+}
+
+// await waits for the results of a window's transfers.
+func (l *loader) await(ctx context.Context, w *window) (err error) {
+	if w.pending == nil {
+		return nil
+	}
+	if w.results, err = w.pending.Wait(ctx, w.results); err != nil {
 		return fmt.Errorf("make transfers: %w", err)
 	}
 	for i, r := range w.results {

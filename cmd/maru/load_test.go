@@ -26,8 +26,25 @@ type fakeStream struct {
 	ids      map[wallet.TransactionID]wallet.Code
 	order    []wallet.TransactionID
 
-	transfers func(batch int) error // called before each batch; nil: none
+	transfers func(batch int) error // called when a batch is sent; nil: none
+	wait      func(batch int)       // called before each answer; nil: none
 	batches   int
+	broken    error // of all later batches
+}
+
+// fakeBatch is a batch that was decided when it was sent.
+type fakeBatch struct {
+	stream  *fakeStream
+	number  int
+	results []wallet.Result
+	err     error
+}
+
+func (b *fakeBatch) Wait(_ context.Context, dst []wallet.Result) ([]wallet.Result, error) {
+	if b.stream.wait != nil {
+		b.stream.wait(b.number)
+	}
+	return append(dst, b.results...), b.err
 }
 
 func newFakeStream() *fakeStream {
@@ -71,25 +88,24 @@ func (f *fakeStream) OpenAccounts(_ context.Context, as []wallet.NewAccount) ([]
 	return opened, nil
 }
 
-func (f *fakeStream) Transfers(_ context.Context, dst []wallet.Result, ts []wallet.HandleTransfer) ([]wallet.Result, error) {
-	f.mu.Lock()
-	f.batches++
-	batch := f.batches
-	f.mu.Unlock()
-	if f.transfers != nil {
-		if err := f.transfers(batch); err != nil {
-			return dst, err
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *fakeStream) Start(_ context.Context, ts []wallet.HandleTransfer) (pendingBatch, error) {
 	if len(ts) > wallet.MaxBatch {
 		return nil, wallet.ErrBatchSize
 	}
-	for _, t := range ts {
-		dst = append(dst, f.decide(t))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batches++
+	if f.transfers != nil && f.broken == nil {
+		f.broken = f.transfers(f.batches)
 	}
-	return dst, nil
+	b := &fakeBatch{stream: f, number: f.batches, err: f.broken}
+	if b.err != nil {
+		return b, nil
+	}
+	for _, t := range ts {
+		b.results = append(b.results, f.decide(t))
+	}
+	return b, nil
 }
 
 func (f *fakeStream) decide(t wallet.HandleTransfer) wallet.Result {
@@ -221,10 +237,11 @@ func TestLoadInterrupted(t *testing.T) {
 		s.transfers = func(batch int) error {
 			if batch == 2 {
 				interrupt()
-				time.Sleep(time.Second) // of the bubble's clock: the batch is under way when the load is told to end
 			}
 			return nil
 		}
+		// Of the bubble's clock: both are under way when the load is told to end.
+		s.wait = func(int) { time.Sleep(time.Second) }
 		counts, _, err := runLoad(ctx, t, s, strings.NewReader(chain(10*wallet.MaxBatch)))
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("error %v, want %v", err, context.Canceled)
@@ -232,6 +249,26 @@ func TestLoadInterrupted(t *testing.T) {
 		if counts.Applied != int64(len(s.order)) || s.batches != 2 {
 			t.Errorf("%d transfers are counted and %d were made, in %d batches, want 2: what was under way must be waited for",
 				counts.Applied, len(s.order), s.batches)
+		}
+	})
+}
+
+// TestLoadSendsAhead has a server that answers a batch when it has the third
+// behind it: a load that waits for each batch would wait for ever.
+func TestLoadSendsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const batches, ahead = 10, 3
+		s := newFakeStream()
+		sent := make([]chan struct{}, batches+1)
+		for i := range sent {
+			sent[i] = make(chan struct{})
+		}
+		s.transfers = func(batch int) error { close(sent[batch]); return nil }
+		s.wait = func(batch int) { <-sent[min(batch+ahead, batches)] }
+		counts, _, err := runLoad(t.Context(), t, s, strings.NewReader(objectAccount("a")+strings.Repeat(objectTransfer(1, "mint", "a", "1.00"), batches*wallet.MaxBatch)))
+		want := loadCounts{LastLine: batches*wallet.MaxBatch + 1, Accounts: 1, Applied: 1, AlreadyApplied: batches*wallet.MaxBatch - 1}
+		if diff := cmp.Diff(want, counts); err != nil || diff != "" {
+			t.Errorf("error %v, counts (-want +got):\n%s", err, diff)
 		}
 	})
 }

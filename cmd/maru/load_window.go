@@ -22,6 +22,7 @@ type window struct {
 	sides    []sides                 // of each transfer
 	resolved []wallet.HandleTransfer // the transfers whose accounts are known
 	source   []int                   // for each of them, its place in transfers
+	pending  pendingBatch            // of the resolved transfers, nil if there are none
 	results  []wallet.Result         // for each of them
 
 	problems []problem

@@ -56,17 +56,11 @@ func report(w io.Writer, err error) int {
 	return f.status
 }
 
-// plain returns the text of an error without the name of the package that made
-// it, and without what gRPC puts in front of a server's words.
+// plain returns the text of an error without the name of the package that made it.
 func plain(err error) string {
 	text := err.Error()
 	for _, prefix := range []string{"wallet: ", "wallethttp: ", "walletgrpc: ", "money: ", "auth: "} {
 		text = strings.TrimPrefix(text, prefix)
-	}
-	if before, rest, ok := strings.Cut(text, "rpc error: code = "); ok {
-		if _, after, ok := strings.Cut(rest, " desc = "); ok {
-			text = before + after
-		}
 	}
 	return text
 }

@@ -6,9 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"maru.example/wallet"
 )
 
@@ -29,7 +26,6 @@ func TestReport(t *testing.T) {
 			"refused", refused("transfer x", wallet.CurrencyNotHeld),
 			"maru: transfer x: currency_not_held: an account does not hold the currency\nhint: add it with `maru wallet currency add ID CODE`\n", 3,
 		},
-		{"gRPC", fmt.Errorf("dial: %w", status.Error(codes.NotFound, "no tenant")), "maru: dial: no tenant\n", 1},
 		{"package name", wallet.ErrCurrency, "maru: unknown currency\n", 1},
 	}
 	for _, tt := range tests {
