@@ -94,6 +94,16 @@ func (c *csvReader) read(r *record) error {
 
 // splitCSV appends the fields of a line to dst.
 func splitCSV(dst []string, line string) ([]string, error) {
+	if strings.IndexByte(line, '"') < 0 { // as most lines are
+		for {
+			comma := strings.IndexByte(line, ',')
+			if comma < 0 {
+				return append(dst, line), nil
+			}
+			dst = append(dst, line[:comma])
+			line = line[comma+1:]
+		}
+	}
 	for {
 		if strings.HasPrefix(line, `"`) {
 			value, rest, err := cutQuoted(line)

@@ -101,10 +101,11 @@ func scanString(s string) (value, rest string, err error) {
 			return "", "", errors.New("a control character in a string")
 		case c != '"':
 		case escaped:
-			if err := json.Unmarshal([]byte(`"`+inner[:i+1]), &value); err != nil {
+			var unescaped string // not value, which would be allocated in all cases
+			if err := json.Unmarshal([]byte(`"`+inner[:i+1]), &unescaped); err != nil {
 				return "", "", errors.New("a string with an invalid escape")
 			}
-			return value, inner[i+1:], nil
+			return unescaped, inner[i+1:], nil
 		default:
 			return inner[:i], inner[i+1:], nil
 		}
