@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -17,12 +18,11 @@ import (
 // main runs one command. The first interrupt asks it to end; a second one ends
 // the process at once. An error ends here: what went wrong, a hint, and a status.
 func main() {
-	ctx, interrupt := context.WithCancel(context.Background())
+	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-signals
-		interrupt()
+		end(fmt.Errorf("ended by a signal: %v", <-signals)) // such as interrupt
 		<-signals
 		os.Exit(report(os.Stderr, errors.New("ended by a second signal")))
 	}()
