@@ -22,13 +22,22 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		end(fmt.Errorf("ended by a signal: %v", <-signals)) // such as interrupt
+		end(signaledError{<-signals})
 		<-signals
 		os.Exit(report(os.Stderr, errors.New("ended by a second signal")))
 	}()
 	err := newRootCommand().ExecuteContext(ctx)
 	os.Exit(report(os.Stderr, err))
 }
+
+// signaledError is the cause of a context that a signal ended.
+type signaledError struct{ signal os.Signal }
+
+// Error names the signal, such as interrupt.
+func (s signaledError) Error() string { return fmt.Sprintf("ended by a signal: %v", s.signal) }
+
+// Is says that it is a kind of context.Canceled.
+func (s signaledError) Is(target error) bool { return target == context.Canceled }
 
 // newRootCommand returns the tree of commands.
 func newRootCommand() *cobra.Command {
