@@ -42,8 +42,8 @@ func writeOK(w http.ResponseWriter) {
 var errStopping = errors.New("the server is stopping")
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	err := s.o.Ready()
-	if s.stopping.Load() {
+	err := s.o.Ready() // goes first: it is why a server whose log failed is stopping
+	if err == nil && s.stopping.Load() {
 		err = errStopping
 	}
 	if err != nil {

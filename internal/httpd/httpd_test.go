@@ -53,6 +53,7 @@ func startOn(t *testing.T, h http.Handler, o *httpd.Options, security httpd.Secu
 type answer struct {
 	Status  int
 	Code    string // of a problem
+	Detail  string // of a problem
 	Body    string // of anything else
 	Headers http.Header
 }
@@ -85,7 +86,7 @@ func read(t *testing.T, resp *http.Response) answer {
 	if p.Status != resp.StatusCode || p.Title != http.StatusText(p.Status) || p.Code == "" || p.Detail == "" {
 		t.Errorf("incomplete problem %s with status %d", body, resp.StatusCode)
 	}
-	a.Code = p.Code
+	a.Code, a.Detail = p.Code, p.Detail
 	return a
 }
 
@@ -135,9 +136,23 @@ func TestPagesOfTheOperator(t *testing.T) {
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
-	read(t, w.Result()).want(t, 503, "not_ready")
+	for _, tt := range []struct {
+		name   string
+		reason error
+		want   string
+	}{
+		{"stopping", nil, "the server is stopping"},
+		{"stopping for a reason", errors.New("log failed"), "log failed"},
+	} {
+		reason = tt.reason
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
+		got := read(t, w.Result())
+		got.want(t, 503, "not_ready")
+		if got.Detail != tt.want {
+			t.Errorf("%s: got the detail %q, want %q", tt.name, got.Detail, tt.want)
+		}
+	}
 }
 
 // Without a page of metrics its path is the handler's.
