@@ -3,6 +3,7 @@ package money
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -123,6 +124,22 @@ func (a Amount) AppendFormat(dst []byte, c Currency) []byte {
 		dst = append(dst, '0'+byte(rest/unit%10))
 	}
 	return dst
+}
+
+// FormatSum is [Amount.Format] for sums of amounts, which may be of any size: a
+// number of the currency's minor units in major units.
+func FormatSum(sum *big.Int, c Currency) string {
+	digits, places := new(big.Int).Abs(sum).String(), c.Digits()
+	if missing := places + 1 - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	if places > 0 {
+		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
+	}
+	if sum.Sign() < 0 {
+		return "-" + digits
+	}
+	return digits
 }
 
 // quote returns s in quotes, cut to a length that is fit for a message.

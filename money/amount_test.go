@@ -202,6 +202,31 @@ func TestArithmeticAgainstBig(t *testing.T) {
 	})
 }
 
+func TestFormatSum(t *testing.T) {
+	large := new(big.Int).Exp(big.NewInt(10), big.NewInt(30), nil)
+	for _, tt := range []struct {
+		sum      *big.Int
+		currency string
+		want     string
+	}{
+		{new(big.Int), "USD", "0.00"},
+		{big.NewInt(-5), "BHD", "-0.005"},
+		{large, "JPY", "1" + strings.Repeat("0", 30)},
+		{new(big.Int).Neg(large), "USD", "-1" + strings.Repeat("0", 28) + ".00"},
+	} {
+		if got := money.FormatSum(tt.sum, money.MustParseCurrency(tt.currency)); got != tt.want {
+			t.Errorf("FormatSum(%v, %s) = %s, want %s", tt.sum, tt.currency, got, tt.want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c := rapid.SampledFrom(money.Currencies()).Draw(t, "currency")
+		a := anyAmount().Draw(t, "amount")
+		if got, want := money.FormatSum(big.NewInt(int64(a)), c), a.Format(c); got != want {
+			t.Errorf("FormatSum(%d, %v) = %s, want %s as of the amount", a, c, got, want)
+		}
+	})
+}
+
 func TestFormatParsesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := rapid.SampledFrom(money.Currencies()).Draw(t, "currency")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
 	"strconv"
 	"time"
 
@@ -235,7 +234,7 @@ func (o *httpOptions) printTotals(cmd *cobra.Command, totals []wallet.Total, set
 	var wrong error
 	for _, x := range totals {
 		c := x.Currency
-		sum, issued := formatSum(x.Sum, c), formatSum(x.Issued, c)
+		sum, issued := money.FormatSum(x.Sum, c), money.FormatSum(x.Issued, c)
 		v.Totals = append(v.Totals, totalView{c.String(), x.Balances, sum, issued})
 		t.add(c.String(), count(x.Balances), issued, sum)
 		if settled && x.Sum.Sign() != 0 {
@@ -251,10 +250,4 @@ func (o *httpOptions) printTotals(cmd *cobra.Command, totals []wallet.Total, set
 		fmt.Fprintln(cmd.ErrOrStderr(), "money moved meanwhile: the sums are of no one moment")
 	}
 	return errors.Join(wrong, err)
-}
-
-// formatSum returns a sum of minor units in major units.
-func formatSum(sum *big.Int, c money.Currency) string {
-	unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(c.Digits())), nil)
-	return new(big.Rat).SetFrac(sum, unit).FloatString(c.Digits())
 }

@@ -388,7 +388,7 @@ func (a *accountAnswer) parse() (wallet.Account, error) {
 	return out, nil
 }
 
-// parseSum reads what formatSum writes.
+// parseSum reads what money.FormatSum writes.
 func parseSum(s string, c money.Currency) (*big.Int, bool) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if len(fraction) != c.Digits() {

@@ -3,6 +3,7 @@ package wallethttp
 import (
 	"slices"
 
+	"maru.example/money"
 	"maru.example/wallet"
 )
 
@@ -25,8 +26,8 @@ func (s *server) totals(q query) (*reply, error) {
 		answer.Totals[i] = totalAnswer{
 			Currency: currency(t.Currency.String()),
 			Balances: t.Balances,
-			Sum:      sum(formatSum(t.Sum, t.Currency)),
-			Issued:   sum(formatSum(t.Issued, t.Currency)),
+			Sum:      sum(money.FormatSum(t.Sum, t.Currency)),
+			Issued:   sum(money.FormatSum(t.Issued, t.Currency)),
 		}
 	}
 	return jsonReply(answer), nil

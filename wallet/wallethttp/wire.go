@@ -2,9 +2,7 @@ package wallethttp
 
 import (
 	"encoding/json"
-	"math/big"
 	"strconv"
-	"strings"
 
 	"maru.example/money"
 	"maru.example/wallet"
@@ -116,21 +114,6 @@ func formatLimit(a money.Amount, c money.Currency) string {
 		return unlimited
 	}
 	return a.Format(c)
-}
-
-// formatSum is money.Amount's Format for sums, which may be of any size.
-func formatSum(sum *big.Int, c money.Currency) string {
-	digits, places := new(big.Int).Abs(sum).String(), c.Digits()
-	if missing := places + 1 - len(digits); missing > 0 {
-		digits = strings.Repeat("0", missing) + digits
-	}
-	if places > 0 {
-		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
-	}
-	if sum.Sign() < 0 {
-		return "-" + digits
-	}
-	return digits
 }
 
 // appendString appends s as a JSON string.

@@ -12,7 +12,7 @@ func TestSums(t *testing.T) {
 	for _, code := range []string{"JPY", "USD", "BHD", "CLF"} {
 		c := money.MustParseCurrency(code)
 		for _, a := range []money.Amount{0, 1, -1, 9, 10, -10, 100, 12345, -12345, math.MaxInt64, math.MinInt64} {
-			got := formatSum(big.NewInt(int64(a)), c)
+			got := money.FormatSum(big.NewInt(int64(a)), c)
 			if want := a.Format(c); got != want {
 				t.Errorf("%d in %s: got %s, want %s", a, code, got, want)
 			}
@@ -21,7 +21,7 @@ func TestSums(t *testing.T) {
 			}
 		}
 		large := new(big.Int).Lsh(big.NewInt(1), 90)
-		if back, ok := parseSum(formatSum(large, c), c); !ok || back.Cmp(large) != 0 {
+		if back, ok := parseSum(money.FormatSum(large, c), c); !ok || back.Cmp(large) != 0 {
 			t.Errorf("%v read back: got %v, %v", large, back, ok)
 		}
 	}
