@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"maru.example/vfs"
 	"maru.example/wal"
@@ -24,15 +25,16 @@ type recovered struct {
 // oldest first, and replays the log after it.
 func recoverMachine(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, o *Options) (recovered, error) {
 	start := o.Now()
+	said := &progress{options: o, dir: files.dir, last: start}
 	var state recovered
 	if err := files.clean(); err != nil {
 		o.Logger.Warn("rsm: temporary files stay", "dir", files.dir, "error", err)
 	}
-	if err := state.restore(m, log, files, found, o); err != nil {
+	if err := state.restore(m, log, files, found, said); err != nil {
 		return state, err
 	}
 	o.Logger.Info("rsm: replaying the log", "dir", files.dir, "snapshot_index", uint64(state.SnapshotIndex), "last_index", uint64(log.Last()))
-	if err := state.replay(m, log); err != nil {
+	if err := state.replay(m, log, said); err != nil {
 		return state, err
 	}
 	state.Duration = o.Now().Sub(start)
@@ -42,11 +44,11 @@ func recoverMachine(m Machine, log *wal.Log, files *snapshotDir, found []wal.Ind
 
 // restore restores the newest good snapshot, or the initial state. The log goes
 // on from there, or it is an error.
-func (s *recovered) restore(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, o *Options) error {
+func (s *recovered) restore(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, said *progress) error {
 	for _, i := range slices.Backward(found) {
 		name := snapshotFile(i)
-		if err := s.restoreFile(m, files, i); err != nil {
-			o.Logger.Error("rsm: snapshot passed over", "dir", files.dir, "name", name, "error", err)
+		if err := s.restoreFile(m, files, i, said); err != nil {
+			said.options.Logger.Error("rsm: snapshot passed over", "dir", files.dir, "name", name, "error", err)
 			s.Damaged = append(s.Damaged, name)
 			continue
 		}
@@ -61,7 +63,7 @@ func (s *recovered) restore(m Machine, log *wal.Log, files *snapshotDir, found [
 
 // restoreFile restores one snapshot. After an error the machine's state is
 // undefined.
-func (s *recovered) restoreFile(m Machine, files *snapshotDir, i wal.Index) (err error) {
+func (s *recovered) restoreFile(m Machine, files *snapshotDir, i wal.Index, said *progress) (err error) {
 	f, err := files.fs.Open(path.Join(files.dir, snapshotFile(i)), vfs.Read)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -76,7 +78,7 @@ func (s *recovered) restoreFile(m Machine, files *snapshotDir, i wal.Index) (err
 	if r.at.Index != i {
 		return fmt.Errorf("holds index %d: %w", r.at.Index, wal.ErrCorrupt)
 	}
-	if err := m.Restore(r); err != nil {
+	if err := m.Restore(&progressReader{snapshotReader: r, said: said}); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	left, err := io.Copy(io.Discard, r)
@@ -106,7 +108,7 @@ func (s *recovered) connects(log *wal.Log) error {
 }
 
 // replay feeds the log after the snapshot to the machine.
-func (s *recovered) replay(m Machine, log *wal.Log) (err error) {
+func (s *recovered) replay(m Machine, log *wal.Log, said *progress) (err error) {
 	next, last := s.SnapshotIndex+1, log.Last()
 	if next > last {
 		return nil
@@ -130,6 +132,7 @@ func (s *recovered) replay(m Machine, log *wal.Log) (err error) {
 		if result, err = s.replayEntry(m, index, record, result); err != nil {
 			return fmt.Errorf("replay index %d: %w", index, err)
 		}
+		said.replayed(index, last)
 	}
 	return nil
 }
@@ -154,4 +157,51 @@ func (s *recovered) replayEntry(m Machine, index wal.Index, record, result []byt
 	s.Batches += uint64(e.count())
 	s.logBytes += int64(len(record))
 	return result, nil
+}
+
+// progressInterval is how often a long recovery says how far it is.
+const progressInterval = 5 * time.Second
+
+// progress says how far a recovery is, so that an operator sees how long it takes.
+type progress struct {
+	options *Options
+	dir     string
+	last    time.Time // it was said
+}
+
+// due says whether it is time to say it again.
+func (p *progress) due() bool {
+	now := p.options.Now()
+	if now.Sub(p.last) < progressInterval {
+		return false
+	}
+	p.last = now
+	return true
+}
+
+// replayed is called with every entry that was replayed, and the last of the log.
+func (p *progress) replayed(index, last wal.Index) {
+	if p.due() {
+		p.options.Logger.Info("rsm: replaying the log", "dir", p.dir, "index", uint64(index), "last_index", uint64(last))
+	}
+}
+
+// progressReader is a snapshotReader that says how far it is.
+type progressReader struct {
+	*snapshotReader
+	said   *progress
+	looked uint64 // the chunk at which it looked at the clock
+}
+
+// Read implements io.Reader.
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.snapshotReader.Read(p)
+	if r.chunks != r.looked {
+		r.looked = r.chunks
+		if r.said.due() {
+			r.said.options.Logger.Info("rsm: restoring the snapshot", "dir", r.said.dir,
+				"snapshot_index", uint64(r.at.Index), "bytes", r.offset, "of_bytes", r.size)
+		}
+	}
+	return n, err
 }

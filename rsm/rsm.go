@@ -112,7 +112,8 @@ type Options struct {
 	// kept. The default keeps it all.
 	CutLog bool
 	// ReserveBytes is the free space below which the node takes no proposals;
-	// default 1 GiB; negative: none.
+	// default 1 GiB; negative: none. The free space is looked at once a second:
+	// the reserve has to hold what is written in a second, and a snapshot.
 	ReserveBytes int64
 	Logger       *slog.Logger // default: discards
 }

@@ -58,7 +58,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.tlsCert, "tls-cert", "", "PEM `file` with the certificate chain; read again when it changes")
 	f.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with its key")
 	f.BoolVar(&o.insecurePlaintext, "insecure-plaintext", false, "allow API keys in plain text beyond loopback, in a network that encrypts by itself")
-	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this, or none")
+	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this, or none; it is looked at once a second and has to hold a second's writes and a snapshot")
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
