@@ -22,6 +22,10 @@ func newItem(p *Proposal) item {
 	return item{proposal: p, bytes: int64(len(p.Data)) + proposalOverhead}
 }
 
+// proposeShare is the part of max, one in so many, that only Propose may use
+// beyond it: who does not wait for room would never find any while others do.
+const proposeShare = 8
+
 // queue holds the proposals that wait for the writer, in order. It counts the
 // bytes of these and of those under way, until release, and takes no more than
 // max; but a single one is taken always.
@@ -59,7 +63,7 @@ func (q *queue) tryAdd(it item) error {
 	if err := q.refusal(); err != nil {
 		return err
 	}
-	if !q.fits(it) {
+	if !q.hasRoom(it, q.max+q.max/proposeShare) {
 		q.refused++
 		return ErrBusy
 	}
@@ -141,7 +145,7 @@ func (q *queue) release(bytes int64) {
 		panic(fmt.Sprintf("rsm: queue holds %d bytes", q.bytes))
 	}
 	n := 0
-	for n < len(q.waiting) && q.hasRoom(q.waiting[n].item) {
+	for n < len(q.waiting) && q.hasRoom(q.waiting[n].item, q.max) {
 		q.push(q.waiting[n].item)
 		q.waiting[n].joins <- nil
 		n++
@@ -222,11 +226,11 @@ func (q *queue) refusal() error {
 }
 
 func (q *queue) fits(it item) bool {
-	return len(q.waiting) == 0 && q.hasRoom(it)
+	return len(q.waiting) == 0 && q.hasRoom(it, q.max)
 }
 
-func (q *queue) hasRoom(it item) bool {
-	return q.bytes == 0 || q.bytes+it.bytes <= q.max
+func (q *queue) hasRoom(it item, most int64) bool {
+	return q.bytes == 0 || q.bytes+it.bytes <= most
 }
 
 func (q *queue) push(it item) {

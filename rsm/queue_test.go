@@ -38,7 +38,7 @@ func TestQueueModel(t *testing.T) {
 		default:
 			name, size := fmt.Sprintf("%03d", step%1000), 70+r.Int64N(200)
 			err := q.tryAdd(newItem(proposal(name, size)))
-			if fits := held == 0 || held+size <= maxBytes; fits != (err == nil) {
+			if fits := held == 0 || held+size <= maxBytes+maxBytes/proposeShare; fits != (err == nil) {
 				t.Fatalf("step %d: %d bytes held, %d more: %v", step, held, size, err)
 			}
 			if err == nil {
@@ -81,18 +81,21 @@ func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		large := add(ctx, "big", 200)
 		two := add(t.Context(), "two", 80) // would fit, but is behind
+		if err := q.tryAdd(newItem(proposal("now", 100))); err != nil {
+			t.Errorf("who does not wait has an eighth of his own: %v", err)
+		}
 		if err := q.tryAdd(newItem(proposal("bsy", 70))); !errors.Is(err, ErrBusy) {
-			t.Errorf("passed those who wait: %v", err)
+			t.Errorf("beyond that: got %v, want ErrBusy", err)
 		}
 		three := add(t.Context(), "thr", 250)
-		if got, _ := q.take(nil, 1<<20); len(got) != 1 {
-			t.Errorf("took %v, want one", names(got))
+		if got, _ := q.take(nil, 1<<20); len(got) != 2 {
+			t.Errorf("took %v, want two", names(got))
 		}
 		cancel()
 		if err := <-large; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want Canceled", err)
 		}
-		q.release(200)
+		q.release(300)
 		if err := <-two; err != nil {
 			t.Error(err)
 		}

@@ -99,7 +99,8 @@ type Options struct {
 	// most 8 MiB.
 	MaxEntryBytes int
 	// MaxQueueBytes bounds the proposals that wait or are under way; default
-	// 64 MiB. Each counts as its data and 64 bytes more.
+	// 64 MiB. Each counts as its data and 64 bytes more. Propose, which does not
+	// wait for room, may use an eighth more.
 	MaxQueueBytes int64
 	// SyncTimeout is how long one append to the log may take before the node
 	// gives it up and fails; default 10 s; negative: for ever.

@@ -81,7 +81,7 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
+	if err := vfs.OS().MkdirAll(o.data); err != nil {
 		return openError(o.data, err)
 	}
 	security, err := o.security(logger)
@@ -177,7 +177,13 @@ func (s *server) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		s.logger.InfoContext(ctx, "stopping: answering what is under way; a second signal ends at once")
-		return s.stop(s.options.requestTimeout + stopTimeout)
+		err := s.stop(s.options.requestTimeout + stopTimeout)
+		select {
+		case <-s.node.Failed(): // meanwhile
+			return errors.Join(logFailure(s.node.Err()), err)
+		default:
+			return err
+		}
 	case <-s.node.Failed():
 		return errors.Join(logFailure(s.node.Err()), s.stop(failTimeout))
 	case err := <-s.ended:

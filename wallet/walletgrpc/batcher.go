@@ -2,7 +2,9 @@ package walletgrpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"maru.example/wallet"
@@ -16,37 +18,62 @@ func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result
 	if err := t.Validate(); err != nil {
 		return 0, err
 	}
-	from, to, err := c.handles(ctx, t.From, t.To)
-	if err != nil {
-		return 0, err
+	for {
+		st, err := c.stream(ctx)
+		if err != nil {
+			return 0, err
+		}
+		from, to, err := st.handles(ctx, t.From, t.To)
+		if err != nil {
+			return 0, err
+		}
+		if from == 0 || to == 0 { // the machine is to decide by the ids, and to remember them
+			results, err := c.call(ctx, wallet.AppendTransfer(request(nil, wallet.KindTransfersByName, 1), &t))
+			if err != nil {
+				return 0, err
+			}
+			return wallet.Result(results[0]), nil
+		}
+		r, err := c.gather(ctx, st, wallet.HandleTransfer{ID: t.ID, From: from, To: to, Amount: t.Amount, Currency: t.Currency})
+		if !errors.Is(err, errMoved) {
+			return r, err
+		}
 	}
-	if from == 0 || to == 0 { // the machine is to decide by the ids, and to remember them
-		message := wallet.AppendTransfer(request(nil, wallet.KindTransfersByName, 1), &t)
-		var r wallet.Result
-		err := c.call(ctx, message, func(results []byte) { r = wallet.Result(results[0]) })
-		return r, err
-	}
-	return c.TransferByHandle(ctx, wallet.HandleTransfer{ID: t.ID, From: from, To: to, Amount: t.Amount, Currency: t.Currency})
 }
 
 // TransferByHandle is Transfer for a caller that knows the handles.
 func (c *Client) TransferByHandle(ctx context.Context, t wallet.HandleTransfer) (wallet.Result, error) {
+	return c.gather(ctx, nil, t)
+}
+
+// errMoved says that a transfer was not sent, as the stream on which its handles
+// were asked for has ended.
+var errMoved = errors.New("not sent: the stream has ended")
+
+// gather has a transfer sent with the next batch: on the stream st, or on any
+// if it is nil.
+func (c *Client) gather(ctx context.Context, st *clientStream, t wallet.HandleTransfer) (wallet.Result, error) {
 	w, _ := waiters.Get().(*waiter)
-	w.transfer = t
+	w.transfer, w.stream = t, st
 	c.batch.add(w)
 	select {
 	case a := <-w.answer:
 		waiters.Put(w)
 		return a.result, a.err
 	case <-ctx.Done():
+		if c.batch.leave(w) {
+			waiters.Put(w)
+			return 0, fmt.Errorf("not sent: %w", ctx.Err())
+		}
 		return 0, fmt.Errorf("outcome unknown: %w", ctx.Err())
 	}
 }
 
-// waiter is a call of TransferByHandle.
+// waiter is a call of gather.
 type waiter struct {
 	transfer wallet.HandleTransfer
-	answer   chan answer // of size 1: nobody waits for a caller that left
+	stream   *clientStream // that the handles belong to; nil if they are the caller's
+	answer   chan answer   // of size 1: nobody waits for a caller that left
 }
 
 type answer struct {
@@ -84,6 +111,18 @@ func (b *batcher) add(w *waiter) {
 	}
 }
 
+// leave takes a transfer out of the line, and says false if it was sent.
+func (b *batcher) leave(w *waiter) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.waiting, w)
+	if i < 0 {
+		return false
+	}
+	b.waiting = slices.Delete(b.waiting, i, i+1)
+	return true
+}
+
 // send sends batches until nothing waits.
 func (b *batcher) send() {
 	for {
@@ -101,50 +140,66 @@ func (b *batcher) send() {
 	}
 }
 
+// sendOne sends a batch and gives each waiter one answer.
 func (b *batcher) sendOne(batch []*waiter) {
-	buf, _ := messages.Get().(*[]byte)
-	message := request(*buf, wallet.KindTransfers, len(batch))
-	for _, w := range batch {
-		message = wallet.AppendHandleTransfer(message, &w.transfer)
-	}
-	err := b.client.call(b.client.life, message, func(results []byte) {
-		for i, w := range batch {
-			w.answer <- answer{result: wallet.Result(results[i])}
-		}
-	})
+	c := b.client
+	st, err := c.takeStream(c.life)
 	if err != nil {
-		for _, w := range batch {
-			w.answer <- answer{err: err}
-		}
+		refuse(batch, err)
 		return
 	}
-	*buf = message
-	messages.Put(buf)
+	batch = slices.DeleteFunc(batch, func(w *waiter) bool {
+		moved := w.stream != nil && w.stream != st
+		if moved {
+			w.answer <- answer{err: errMoved}
+		}
+		return moved
+	})
+	if len(batch) == 0 {
+		c.give()
+		return
+	}
+	p := c.start(st, len(batch), func(i int) *wallet.HandleTransfer { return &batch[i].transfer })
+	<-p.done
+	if p.err != nil {
+		refuse(batch, p.err)
+		return
+	}
+	for i, w := range batch {
+		w.answer <- answer{result: wallet.Result(p.results[i])}
+	}
 }
 
-// maxCached bounds the handles that a client remembers: some 100 MB.
+func refuse(batch []*waiter, err error) {
+	for _, w := range batch {
+		w.answer <- answer{err: err}
+	}
+}
+
+// maxCached bounds the handles that a stream remembers: some 100 MB.
 const maxCached = 1 << 20
 
-// handleCache remembers handles, which never change.
+// handleCache remembers handles. They never change, but for a server that comes
+// back with other data: therefore each stream has its own.
 type handleCache struct {
 	mu   sync.RWMutex
 	byID map[wallet.AccountID]wallet.Handle
 }
 
 // handles returns the handles of two accounts, 0 where there is none.
-func (c *Client) handles(ctx context.Context, from, to wallet.AccountID) (f, t wallet.Handle, err error) {
-	c.names.mu.RLock()
-	f, t = c.names.byID[from], c.names.byID[to]
-	c.names.mu.RUnlock()
+func (st *clientStream) handles(ctx context.Context, from, to wallet.AccountID) (f, t wallet.Handle, err error) {
+	st.names.mu.RLock()
+	f, t = st.names.byID[from], st.names.byID[to]
+	st.names.mu.RUnlock()
 	if f != 0 && t != 0 {
 		return f, t, nil
 	}
-	found, err := c.Lookup(ctx, []wallet.AccountID{from, to})
+	found, err := st.lookup(ctx, []wallet.AccountID{from, to})
 	if err != nil {
 		return 0, 0, err
 	}
-	c.names.add(from, found[0])
-	c.names.add(to, found[1])
+	st.names.add(from, found[0])
+	st.names.add(to, found[1])
 	return found[0], found[1], nil
 }
 

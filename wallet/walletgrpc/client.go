@@ -41,9 +41,9 @@ type Client struct {
 	life  context.Context // of the streams; it ends with Close
 	end   context.CancelFunc
 	room  chan struct{} // a token for each batch under way
-	names handleCache
 	batch batcher
 	opens chan struct{} // has a token while a call opens a stream
+	close func() error  // does it once
 
 	mu      sync.Mutex
 	current *clientStream
@@ -88,6 +88,7 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 		room: make(chan struct{}, min(opt.InFlight, MaxInFlight)), opens: make(chan struct{}, 1),
 	}
 	c.batch.client = c
+	c.close = sync.OnceValue(c.shutdown)
 	if _, err := c.stream(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial %s: %w", addr, err), c.Close())
 	}
@@ -95,8 +96,11 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 }
 
 // Close closes the connection. Calls under way end with [ErrClosed], their
-// outcome unknown: whoever wants the answers waits for them first.
-func (c *Client) Close() error {
+// outcome unknown: whoever wants the answers waits for them first. A second Close
+// does nothing.
+func (c *Client) Close() error { return c.close() }
+
+func (c *Client) shutdown() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -180,38 +184,29 @@ func (c *Client) take(ctx context.Context) error {
 
 func (c *Client) give() { <-c.room }
 
-// call sends a request and waits for the answer, which parse reads. After an
-// error the message may still be in use, and parse is not called any more.
-func (c *Client) call(ctx context.Context, message []byte, parse func(results []byte)) error {
+// takeStream takes a token, for a request on the stream that it returns.
+func (c *Client) takeStream(ctx context.Context) (*clientStream, error) {
 	if err := c.take(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	st, err := c.stream(ctx)
 	if err != nil {
 		c.give()
-		return err
 	}
-	var mu sync.Mutex
-	left := false
-	done := make(chan error, 1)
-	st.start(message, func(results []byte, err error) {
-		mu.Lock()
-		if !left && err == nil {
-			parse(results)
-		}
-		mu.Unlock()
-		c.give()
-		done <- err
-	})
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		mu.Lock()
-		left = true
-		mu.Unlock()
-		return fmt.Errorf("outcome unknown: %w", ctx.Err())
+	return st, err
+}
+
+// call sends a request and waits for the results.
+func (c *Client) call(ctx context.Context, message []byte) ([]byte, error) {
+	st, err := c.takeStream(ctx)
+	if err != nil {
+		return nil, err
 	}
+	p := c.ask(st, message, func() {})
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	return p.results, nil
 }
 
 // OpenAccounts opens up to wallet.MaxBatch accounts and returns one answer each.
@@ -226,9 +221,8 @@ func (c *Client) OpenAccounts(ctx context.Context, as []wallet.NewAccount) ([]wa
 		}
 		message = wallet.AppendAccount(message, &as[i])
 	}
-	var out []wallet.Opened
-	err := c.call(ctx, message, func(results []byte) { out = parseOpened(results) })
-	return out, err
+	results, err := c.call(ctx, message)
+	return parseOpened(results), err
 }
 
 func parseOpened(results []byte) []wallet.Opened {
@@ -241,6 +235,14 @@ func parseOpened(results []byte) []wallet.Opened {
 
 // Lookup returns the handles of up to wallet.MaxBatch accounts, 0 where there is no such account.
 func (c *Client) Lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.Handle, error) {
+	st, err := c.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return st.lookup(ctx, ids)
+}
+
+func (st *clientStream) lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.Handle, error) {
 	if len(ids) == 0 || len(ids) > wallet.MaxBatch {
 		return nil, wallet.ErrBatchSize
 	}
@@ -251,11 +253,16 @@ func (c *Client) Lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.H
 		}
 		message = wallet.AppendName(message, string(id))
 	}
-	var out []wallet.Handle
-	err := c.call(ctx, message, func(results []byte) {
-		for _, o := range parseOpened(results) {
-			out = append(out, o.Handle)
-		}
-	})
-	return out, err
+	if err := st.client.take(ctx); err != nil {
+		return nil, err
+	}
+	p := st.client.ask(st, message, func() {})
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]wallet.Handle, 0, len(ids))
+	for _, o := range parseOpened(p.results) {
+		out = append(out, o.Handle)
+	}
+	return out, nil
 }

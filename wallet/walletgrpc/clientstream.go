@@ -22,6 +22,7 @@ type clientStream struct {
 	end    context.CancelFunc
 	out    chan []byte   // requests to be sent; there is room for every token
 	done   chan struct{} // closed when run ended
+	names  handleCache
 
 	mu    sync.Mutex
 	last  uint64

@@ -14,15 +14,11 @@ func (c *Client) Transfers(ctx context.Context, dst []wallet.Result, ts []wallet
 	if len(ts) == 0 || len(ts) > wallet.MaxBatch {
 		return dst, wallet.ErrBatchSize
 	}
-	if err := c.take(ctx); err != nil {
-		return dst, err
-	}
-	st, err := c.stream(ctx)
+	st, err := c.takeStream(ctx)
 	if err != nil {
-		c.give()
 		return dst, err
 	}
-	return c.start(st, ts).Wait(ctx, dst)
+	return c.start(st, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }).Wait(ctx, dst)
 }
 
 // Sequence sends batches of transfers that are decided in the order in which
@@ -57,21 +53,31 @@ func (s *Sequence) Start(ctx context.Context, ts []wallet.HandleTransfer) (*Pend
 	if err := s.client.take(ctx); err != nil {
 		return nil, err
 	}
-	return s.client.start(s.stream, ts), nil
+	return s.client.start(s.stream, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }), nil
 }
 
-// start sends a batch. The caller has taken a token, which the answer gives back.
-func (c *Client) start(st *clientStream, ts []wallet.HandleTransfer) *Pending {
+// start sends a batch of n transfers. The caller has taken a token, which the
+// answer gives back.
+func (c *Client) start(st *clientStream, n int, transfer func(i int) *wallet.HandleTransfer) *Pending {
 	buf, _ := messages.Get().(*[]byte)
-	message := request(*buf, wallet.KindTransfers, len(ts))
-	for i := range ts {
-		message = wallet.AppendHandleTransfer(message, &ts[i])
+	message := request(*buf, wallet.KindTransfers, n)
+	for i := range n {
+		message = wallet.AppendHandleTransfer(message, transfer(i))
 	}
+	return c.ask(st, message, func() {
+		*buf = message
+		messages.Put(buf)
+	})
+}
+
+// ask sends a request. The caller has taken a token, which the answer gives
+// back. free is called when the message is not in use any more: after an error
+// it may be.
+func (c *Client) ask(st *clientStream, message []byte, free func()) *Pending {
 	p := &Pending{done: make(chan struct{})}
 	st.start(message, func(results []byte, err error) {
 		if err == nil {
-			*buf = message
-			messages.Put(buf)
+			free()
 		}
 		p.results, p.err = append(p.results, results...), err
 		c.give()
@@ -91,15 +97,22 @@ type Pending struct {
 // error means that the outcome is unknown. If it is that of ctx, the batch stays
 // under way, and Wait can be called again.
 func (p *Pending) Wait(ctx context.Context, dst []wallet.Result) ([]wallet.Result, error) {
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return dst, fmt.Errorf("outcome unknown: %w", ctx.Err())
+	if err := p.wait(ctx); err != nil {
+		return dst, err
 	}
 	for _, r := range p.results {
 		dst = append(dst, wallet.Result(r))
 	}
-	return dst, p.err
+	return dst, nil
+}
+
+func (p *Pending) wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("outcome unknown: %w", ctx.Err())
+	}
 }
 
 // messages recycles the messages of full batches.

@@ -41,6 +41,9 @@ type ServerOptions struct {
 	TLS         *tls.Config   // default: plain text
 	MaxStreams  uint32        // of one connection; default 64
 	SendTimeout time.Duration // for a client to take an answer before its stream is ended; default 30 s
+	// AuthorizeEvery is how long a stream goes on without a new call of
+	// Authorize: its key may be revoked or expire meanwhile. Default 1 s.
+	AuthorizeEvery time.Duration
 }
 
 // Server serves the stream.
@@ -48,11 +51,13 @@ type Server struct {
 	service     *wallet.Service
 	authorize   Authorize
 	sendTimeout time.Duration
-	grpc        *grpc.Server
-	frames      sync.Pool // of *frame
-	close       sync.Once
-	closing     chan struct{}  // closed by Shutdown
-	running     sync.WaitGroup // the goroutines of streams
+
+	authorizeEvery time.Duration
+	grpc           *grpc.Server
+	frames         sync.Pool // of *frame
+	close          sync.Once
+	closing        chan struct{}  // closed by Shutdown
+	running        sync.WaitGroup // the goroutines of streams
 }
 
 // NewServer returns a server of the service.
@@ -75,7 +80,10 @@ func NewServer(s *wallet.Service, o *ServerOptions) *Server {
 	if opt.SendTimeout == 0 {
 		opt.SendTimeout = 30 * time.Second
 	}
-	server := &Server{service: s, authorize: opt.Authorize, sendTimeout: opt.SendTimeout, closing: make(chan struct{})}
+	if opt.AuthorizeEvery == 0 {
+		opt.AuthorizeEvery = time.Second
+	}
+	server := &Server{authorizeEvery: opt.AuthorizeEvery, service: s, authorize: opt.Authorize, sendTimeout: opt.SendTimeout, closing: make(chan struct{})}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(raw{}),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
@@ -129,9 +137,12 @@ type stream struct {
 	server *Server
 	grpc   grpc.ServerStream
 	tenant uint16
-	room   chan struct{}   // a token for each request under way
-	out    chan response   // answers to be sent: there is room for one for each token
-	ended  context.Context // of the stream
+
+	admitted time.Time // when the key was last looked at; receive's
+
+	room  chan struct{}   // a token for each request under way
+	out   chan response   // answers to be sent: there is room for one for each token
+	ended context.Context // of the stream
 
 	stalled chan struct{} // closed when the client does not take its answers
 }
@@ -159,7 +170,7 @@ func (s *Server) serve(g grpc.ServerStream) error {
 		return err
 	}
 	st := &stream{
-		server: s, grpc: g, tenant: number, ended: ctx,
+		server: s, grpc: g, tenant: number, ended: ctx, admitted: time.Now(),
 		room: make(chan struct{}, MaxInFlight), out: make(chan response, MaxInFlight), stalled: make(chan struct{}),
 	}
 	received, sent := make(chan error, 1), make(chan error, 1)
@@ -176,19 +187,22 @@ func (s *Server) serve(g grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
-		return st.drain(sent, MaxInFlight)
 	case <-s.closing:
-		// One token is with receive, which waits for the next request.
-		if err := st.drain(sent, MaxInFlight-1); err != nil {
-			return err
-		}
-		return status.Error(codes.Unavailable, "the server is closing: what was not answered may be repeated")
+	}
+	if err := st.drain(sent); err != nil {
+		return err
+	}
+	select {
+	case <-s.closing:
+		return status.Error(codes.Unavailable, "the server is closing: what was not answered was not done")
+	default:
+		return nil
 	}
 }
 
 // drain waits until the requests under way are answered.
-func (st *stream) drain(sent <-chan error, tokens int) error {
-	for range tokens {
+func (st *stream) drain(sent <-chan error) error {
+	for range MaxInFlight {
 		select {
 		case st.room <- struct{}{}:
 		case err := <-sent:
@@ -230,6 +244,20 @@ func (s *Server) admit(ctx context.Context) (uint16, error) {
 	return number, nil
 }
 
+// stillAdmitted returns why the stream may not go on, if so.
+func (st *stream) stillAdmitted() error {
+	now := time.Now()
+	if now.Sub(st.admitted) < st.server.authorizeEvery {
+		return nil
+	}
+	number, err := st.server.admit(st.ended)
+	if err == nil && number != st.tenant {
+		err = status.Error(codes.PermissionDenied, "the key is another tenant's now")
+	}
+	st.admitted = now
+	return err
+}
+
 // explain turns an error into a status that names what happened.
 func explain(err error) error {
 	code := codes.Unavailable
@@ -246,22 +274,27 @@ func explain(err error) error {
 	return status.Error(code, err.Error())
 }
 
-// receive reads requests and submits them, until the client has no more.
+// receive reads requests and submits them, until the client has no more or the
+// server closes. Whoever gets a token is answered before the stream ends.
 func (st *stream) receive() error {
 	for {
-		select {
-		case st.room <- struct{}{}:
-		case <-st.ended.Done():
-			return st.ended.Err()
-		}
 		f := st.server.frame(st)
 		err := st.grpc.RecvMsg(&f.message)
 		if errors.Is(err, io.EOF) {
-			<-st.room
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if err := st.stillAdmitted(); err != nil {
+			return err
+		}
+		select {
+		case st.room <- struct{}{}:
+		case <-st.server.closing:
+			return nil
+		case <-st.ended.Done():
+			return st.ended.Err()
 		}
 		if err := f.submit(); err != nil {
 			return err
