@@ -190,7 +190,7 @@ const (
 	Overflow                      // a balance would not fit 64 bits
 	IDReused                      // the transaction_id was used for another transfer
 	AccountExists                 // the account was opened with other content
-	CurrencyExists                // the account holds the currency, added with another limit
+	CurrencyExists                // the account holds the currency, with another limit now
 	BalanceNotZero                // only accounts with no money can be closed
 	UnknownTenant                 // no tenant has this name
 	LimitReached                  // a table is full: see Limits
