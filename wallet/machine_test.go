@@ -134,33 +134,6 @@ func TestSameTransferByEitherWay(t *testing.T) {
 	}
 }
 
-// TestUnknownHandleStaysRefused repeats a transfer by a handle that named no
-// account the first time.
-func TestUnknownHandleStaysRefused(t *testing.T) {
-	m := NewMachine()
-	openAccount(t, m, "a", usd, Unlimited)
-	for i, v := range []HandleTransfer{
-		{txid(1), 1, 2, 5, usd}, {txid(2), 2, 1, 5, usd}, {txid(3), 2, 3, 5, usd},
-	} {
-		if got := do(t, m, KindTransfers, AppendHandleTransfer(nil, &v)); got != UnknownAccount {
-			t.Fatalf("transfer %d: got %v", i, got)
-		}
-	}
-	openAccount(t, m, "b", usd, Unlimited)
-	openAccount(t, m, "c", usd, Unlimited)
-	for i, v := range []HandleTransfer{
-		{txid(1), 1, 2, 5, usd}, {txid(2), 2, 1, 5, usd}, {txid(3), 2, 3, 5, usd},
-	} {
-		if got := Result(do(t, m, KindTransfers, AppendHandleTransfer(nil, &v))); got != Repeat(UnknownAccount) {
-			t.Errorf("transfer %d, again: got %v, repeated %v", i, got.Code(), got.Repeated())
-		}
-		v.Amount++
-		if got := do(t, m, KindTransfers, AppendHandleTransfer(nil, &v)); got != IDReused {
-			t.Errorf("transfer %d, of another amount: got %v", i, got)
-		}
-	}
-}
-
 func TestMalformedCommandsMoveNothing(t *testing.T) {
 	m := NewMachine()
 	openAccount(t, m, "a", usd, Unlimited)

@@ -118,10 +118,10 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
 	e, free := ids.find(v.key, v.hash)
 	if e != nil {
-		if e.fingerprint() == sum || e.code() == UnknownAccount && v.unknown(e.fingerprint()) {
-			return Repeat(e.code())
+		if e.fingerprint() != sum {
+			return Result(IDReused)
 		}
-		return Result(IDReused)
+		return Repeat(e.code())
 	}
 	if ids.full(v.hash) {
 		return Result(LimitReached)
@@ -129,15 +129,6 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	code := m.move(v, from, to)
 	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
 	return Result(code)
-}
-
-// unknown says that sum is the fingerprint of the movement from when handles of
-// one side or both named no account yet.
-func (v *movement) unknown(sum uint64) bool {
-	from, to := unknownHash(v.from), unknownHash(v.to)
-	return sum == fingerprint(from, v.toHash, v.amount, v.currency) ||
-		sum == fingerprint(v.fromHash, to, v.amount, v.currency) ||
-		sum == fingerprint(from, to, v.amount, v.currency)
 }
 
 // move carries out a movement, or says why not. The order of the checks is part
