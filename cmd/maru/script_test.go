@@ -40,6 +40,7 @@ const raceOptions = "atexit_sleep_ms=10"
 //	status N maru args   run a command that ends with the exit status N
 //	transfers N FILE     write a CSV file of N transfers from mint to alice
 //	applied N            wait until the server has applied N transfers
+//	repeated N           wait until it was sent N transfers again since it started
 //	certificate          make cert.pem and key.pem for 127.0.0.1
 //	env-from-file K FILE set an environment variable to the content of a file
 func TestScripts(t *testing.T) {
@@ -59,7 +60,8 @@ func TestScripts(t *testing.T) {
 			"crash":       scriptCrash,
 			"status":      scriptStatus,
 			"transfers":   scriptTransfers,
-			"applied":     scriptApplied,
+			"applied":     waitFor("applied", `maru_wallet_decided_total{code="applied"} `),
+			"repeated":    waitFor("repeated", "maru_wallet_repeated_total "),
 			"certificate": scriptCertificate,
 			"env-from-file": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
@@ -156,38 +158,41 @@ func transfersFile(n int) []byte {
 	return b
 }
 
-func scriptApplied(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: applied N")
-	}
-	want, err := strconv.ParseFloat(args[0], 64)
-	ts.Check(err)
-	deadline := time.Now().Add(time.Minute)
-	for time.Now().Before(deadline) {
-		n, err := appliedTransfers(ts.Getenv("MARU_ADDR"))
-		ts.Check(err)
-		if n >= want {
-			return
+// waitFor returns the command of a script that waits until a metric of the
+// server, whose line begins with prefix, has reached a number.
+func waitFor(command, prefix string) func(ts *testscript.TestScript, neg bool, args []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: %s N", command)
 		}
+		want, err := strconv.ParseFloat(args[0], 64)
+		ts.Check(err)
+		deadline := time.Now().Add(time.Minute)
+		for time.Now().Before(deadline) {
+			n, err := readMetric(ts.Getenv("MARU_ADDR"), prefix)
+			ts.Check(err)
+			if n >= want {
+				return
+			}
+		}
+		ts.Fatalf("not %s %s within a minute", args[0], command)
 	}
-	ts.Fatalf("not %s transfers within a minute", args[0])
 }
 
-// appliedTransfers returns how many transfers a server has applied.
-func appliedTransfers(addr string) (float64, error) {
+// readMetric returns a server's metric, whose line begins with prefix.
+func readMetric(addr, prefix string) (float64, error) {
 	resp, err := http.Get(addr + "/metrics")
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	const name = `maru_wallet_decided_total{code="applied"} `
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), name); ok {
+		if value, ok := strings.CutPrefix(lines.Text(), prefix); ok {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, fmt.Errorf("there is no %sin the metrics", name)
+	return 0, fmt.Errorf("there is no %sin the metrics", prefix)
 }
 
 // process is a server in a process of its own.
