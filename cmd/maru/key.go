@@ -70,7 +70,8 @@ func newKeyCreateCommand() *cobra.Command {
 		Short: "Create an API key and print it: it is nowhere else",
 		Long: `Create an API key and print it: the server keeps its hash only, so that it cannot be
 shown again. The scopes are wallet:read, wallet:write and wallet:admin; none
-includes another, and a key with wallet:admin acts for any tenant.`,
+includes another. With wallet:admin a key makes tenants, and does what its other
+scopes allow in any tenant.`,
 		Example: `  maru key create --scope wallet:read --scope wallet:write
   maru key create --scope wallet:read --tenant acme --valid-for 720h --note reporting
   export MARU_KEY=$(maru key create --scope wallet:write --json | jq -r .key)`,
@@ -79,7 +80,11 @@ includes another, and a key with wallet:admin acts for any tenant.`,
 			for _, s := range scopes {
 				n.Scopes = append(n.Scopes, auth.Scope(s))
 			}
-			if validFor > 0 {
+			if cmd.Flags().Changed("valid-for") {
+				if validFor < time.Second {
+					return usageError("give a second or more, such as 720h; leave it out for a key that never expires",
+						"--valid-for %v is not in the future", validFor)
+				}
 				n.Expires = time.Now().Add(validFor).UTC().Truncate(time.Second)
 			}
 			return o.create(cmd, n)

@@ -1,5 +1,5 @@
-// Maru is the back end of a super-app in one program: it serves the wallet, and
-// is the command line of its clients. `maru --help` shows what there is.
+// Command maru is the back end of a super-app in one program: it serves the
+// wallet, and is the command line of its clients. `maru --help` shows what there is.
 package main
 
 import (
