@@ -57,7 +57,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// OpenedBytes is the size of an Opened: the code, and 8 bytes of handle.
+// OpenedBytes is the size of an Opened: a result, and 8 bytes of handle.
 const OpenedBytes = 9
 
 // Header begins a batch.
@@ -239,13 +239,18 @@ func AppendName(dst []byte, name string) []byte {
 
 // AppendOpened appends the answer to a command of KindOpenAccounts or KindLookup.
 func AppendOpened(dst []byte, o Opened) []byte {
-	return binary.LittleEndian.AppendUint64(append(dst, byte(o.Code)), uint64(o.Handle))
+	result := Result(o.Code)
+	if o.Before {
+		result = Repeat(o.Code)
+	}
+	return binary.LittleEndian.AppendUint64(append(dst, byte(result)), uint64(o.Handle))
 }
 
 // ParseOpened reads the answer to a command of KindOpenAccounts or KindLookup
 // from the first OpenedBytes of b.
 func ParseOpened(b []byte) Opened {
-	return Opened{Code: Code(b[0]), Handle: Handle(binary.LittleEndian.Uint64(b[1:]))}
+	result := Result(b[0])
+	return Opened{Handle: Handle(binary.LittleEndian.Uint64(b[1:])), Code: result.Code(), Before: result.Repeated()}
 }
 
 // parseTransfer reads a command of KindTransfersByName that Validate accepted.

@@ -147,10 +147,13 @@ func (m *Machine) openAccount(tenant uint16, now int64, cmd []byte) Opened {
 	}
 	hash := m.names.hash(tenant, string(name))
 	if h := m.find(tenant, string(name), hash); h != 0 {
-		if m.accounts.at(uint64(h-1)).openSum != openSum(c, smallest) {
+		switch a := m.accounts.at(uint64(h - 1)); {
+		case a.status == Closed:
+			return Opened{Code: AccountClosed}
+		case a.openSum != openSum(c, smallest):
 			return Opened{Code: AccountExists}
 		}
-		return Opened{Handle: h, Code: Applied}
+		return Opened{Handle: h, Code: Applied, Before: true}
 	}
 	if m.accounts.len >= MaxAccounts {
 		return Opened{Code: LimitReached}

@@ -159,6 +159,7 @@ func TestMalformedCommandsMoveNothing(t *testing.T) {
 		"no id":           append(AppendHeader(nil, Header{Kind: KindTransfers, Count: 1}), make([]byte, 64)...),
 		"no currency":     AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{ID: "c"}),
 		"no name":         AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{Currency: usd}),
+		"two dots":        AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{ID: "..", Currency: usd}),
 		"bad name":        AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{ID: "a b", Currency: usd}),
 		"bad status":      AppendStatus(AppendHeader(nil, Header{Kind: KindSetStatus, Count: 1}), "a", 9),
 		"bad tenant":      AppendName(AppendHeader(nil, Header{Kind: KindCreateTenants, Count: 1}), "/"),
@@ -186,11 +187,46 @@ func TestTenantsAreApart(t *testing.T) {
 	if got := Code(in(KindTransfers, AppendHandleTransfer(nil, &HandleTransfer{txid(1), 1, 2, 5, usd}))[0]); got != UnknownAccount {
 		t.Errorf("handles of another tenant: got %v", got)
 	}
-	if got := ParseOpened(in(KindOpenAccounts, AppendAccount(nil, &NewAccount{"a", jpy, 0}))); got != (Opened{3, Applied}) {
+	if got := ParseOpened(in(KindOpenAccounts, AppendAccount(nil, &NewAccount{"a", jpy, 0}))); got != (Opened{Handle: 3, Code: Applied}) {
 		t.Errorf("the same id in another tenant: got %v", got)
 	}
 	if got := do(t, m, KindTransfers, AppendHandleTransfer(nil, &HandleTransfer{txid(1), 1, 2, 5, usd})); got != Applied {
 		t.Errorf("a transaction id that another tenant used: got %v", got)
+	}
+}
+
+// TestOpenAgain opens an account that exists: it is there once, and a closed one
+// does not come back.
+func TestOpenAgain(t *testing.T) {
+	m := NewMachine()
+	open := func(c money.Currency, smallest money.Amount) Opened {
+		t.Helper()
+		batch := AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{"a", c, smallest})
+		return ParseOpened(m.Apply(nil, rsm.Batch{Data: batch}))
+	}
+	if got, want := open(usd, -5), (Opened{Handle: 1, Code: Applied}); got != want {
+		t.Errorf("for the first time: got %v, want %v", got, want)
+	}
+	for _, step := range []struct {
+		name   string
+		status Status
+		open   Opened // with the same content
+		other  Code   // with other content
+	}{
+		{"open", Open, Opened{Handle: 1, Code: Applied, Before: true}, AccountExists},
+		{"frozen", Frozen, Opened{Handle: 1, Code: Applied, Before: true}, AccountExists},
+		{"closed", Closed, Opened{Code: AccountClosed}, AccountClosed},
+	} {
+		do(t, m, KindSetStatus, AppendStatus(nil, "a", step.status))
+		if got := open(usd, -5); got != step.open {
+			t.Errorf("%s: got %v, want %v", step.name, got, step.open)
+		}
+		if got := open(usd, 0).Code; got != step.other {
+			t.Errorf("%s, other limit: got %v, want %v", step.name, got, step.other)
+		}
+		if got := open(jpy, -5).Code; got != step.other {
+			t.Errorf("%s, other currency: got %v, want %v", step.name, got, step.other)
+		}
 	}
 }
 

@@ -52,10 +52,13 @@ func (a *naiveAccount) hold(c money.Currency) *Balance {
 func (n *naive) open(tenant uint16, now int64, a NewAccount) Opened {
 	key := fmt.Sprintf("%d/%s", tenant, a.ID)
 	if old := n.accounts[key]; old != nil {
-		if old.openedAs != a {
+		switch {
+		case old.status == Closed:
+			return Opened{Code: AccountClosed}
+		case old.openedAs != a:
 			return Opened{Code: AccountExists}
 		}
-		return Opened{Handle: Handle(slices.Index(n.handles, key) + 1), Code: Applied}
+		return Opened{Handle: Handle(slices.Index(n.handles, key) + 1), Code: Applied, Before: true}
 	}
 	n.accounts[key] = &naiveAccount{id: string(a.ID), opened: now, openedAs: a, balances: []Balance{{Currency: a.Currency, Min: a.Min}}}
 	n.handles = append(n.handles, key)

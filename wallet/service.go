@@ -166,7 +166,8 @@ func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID)
 }
 
 // OpenAccount opens an account that holds one currency. Repeated with the same
-// content, it returns the same handle again; with other content, AccountExists.
+// content, it returns the same handle again, also of an account that is frozen;
+// with other content, AccountExists. A closed account stays closed: AccountClosed.
 func (s *Service) OpenAccount(ctx context.Context, tenant Tenant, a NewAccount) (Opened, error) {
 	if err := a.Validate(); err != nil {
 		return Opened{}, err

@@ -32,15 +32,16 @@ const DefaultTenant Tenant = "default"
 
 // Errors of malformed input: nothing was proposed.
 var (
-	ErrAccountID     = errors.New("wallet: an account id has 1 to 64 letters, digits and ._:-@")
-	ErrTenant        = errors.New("wallet: a tenant's name has 1 to 64 letters, digits and ._:-@")
+	ErrAccountID     = errors.New("wallet: an account id has 1 to 64 letters, digits and ._:-@ (. and .. are no ids)")
+	ErrTenant        = errors.New("wallet: a tenant's name has 1 to 64 letters, digits and ._:-@ (. and .. are no names)")
 	ErrTransactionID = errors.New("wallet: a transaction_id is a UUID, such as 01900000-0000-7000-8000-000000000001, and not all zeros")
 	ErrBatchSize     = errors.New("wallet: a batch has 1 to 8192 commands")
 	ErrCurrency      = errors.New("wallet: unknown currency")
 )
 
 // AccountID names an account, uniquely within its tenant: 1 to 64 letters (A-Z,
-// a-z), digits and ._:-@.
+// a-z), digits and ._:-@. The names . and .. are not valid: clients, proxies and
+// servers take them out of the paths of URLs (RFC 3986, section 5.2.4).
 type AccountID string
 
 // Validate returns ErrAccountID if id is not an account id.
@@ -64,7 +65,7 @@ func (t Tenant) Validate() error {
 }
 
 func validName(s string) bool {
-	if len(s) == 0 || len(s) > MaxAccountIDBytes {
+	if len(s) == 0 || len(s) > MaxAccountIDBytes || s == "." || s == ".." {
 		return false
 	}
 	for i := range len(s) {
@@ -238,6 +239,8 @@ func (c Code) String() string {
 // an earlier transfer with the same id and content. Nothing moves in that case.
 type Result uint8
 
+// repeated is the bit of a result that was given before: of a transfer, or of
+// the opening of an account.
 const repeated Result = 0x80
 
 // Repeat returns the answer to a transfer that had been decided before.
@@ -268,4 +271,5 @@ type NewAccount struct {
 type Opened struct {
 	Handle Handle
 	Code   Code
+	Before bool // it had been opened before, with the same content
 }

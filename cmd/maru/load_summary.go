@@ -26,7 +26,8 @@ type loadSummary struct {
 type loadCounts struct {
 	Complete       bool    `json:"complete"`        // the whole file was read and answered
 	LastLine       int64   `json:"last_line"`       // everything up to it was answered
-	Accounts       int64   `json:"accounts"`        // opened now, or before with the same content
+	Opened         int64   `json:"opened"`          // accounts opened now
+	AlreadyOpened  int64   `json:"already_opened"`  // accounts that had been opened before
 	Applied        int64   `json:"applied"`         // transfers made now
 	AlreadyApplied int64   `json:"already_applied"` // transfers that had been made before
 	Refused        int64   `json:"refused"`         // accounts and transfers
@@ -37,14 +38,15 @@ type loadCounts struct {
 
 // records returns how many accounts and transfers were answered.
 func (c *loadCounts) records() int64 {
-	return c.Accounts + c.Applied + c.AlreadyApplied + c.Refused
+	return c.Opened + c.AlreadyOpened + c.Applied + c.AlreadyApplied + c.Refused
 }
 
 // add counts a window and lists its problems.
 func (s *loadSummary) add(w *window) error {
 	c := &s.counts
 	c.LastLine = w.lastLine
-	c.Accounts += int64(len(w.accounts))
+	c.Opened += w.opened
+	c.AlreadyOpened += w.alreadyOpened
 	for _, r := range w.results {
 		switch {
 		case r.Code() != wallet.Applied:
@@ -59,9 +61,6 @@ func (s *loadSummary) add(w *window) error {
 		switch p.kind {
 		case "":
 			c.Malformed++
-		case "account":
-			c.Accounts--
-			c.Refused++
 		default:
 			c.Refused++
 		}
@@ -106,7 +105,7 @@ func (s *loadSummary) print(w io.Writer, asJSON bool) error {
 		return printJSON(w, c)
 	}
 	return printPairs(w,
-		[2]string{"accounts", count(c.Accounts) + " open"},
+		[2]string{"accounts", fmt.Sprintf("%s opened, %s already opened", count(c.Opened), count(c.AlreadyOpened))},
 		[2]string{"transfers", fmt.Sprintf("%s applied, %s already applied", count(c.Applied), count(c.AlreadyApplied))},
 		[2]string{"refused", count(c.Refused)},
 		[2]string{"malformed", count(c.Malformed)},

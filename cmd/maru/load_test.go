@@ -80,10 +80,11 @@ func (f *fakeStream) OpenAccounts(_ context.Context, as []wallet.NewAccount) ([]
 			opened = append(opened, wallet.Opened{Code: wallet.AccountExists})
 			continue
 		}
-		if f.names[a.ID] == 0 {
+		before := f.names[a.ID] != 0
+		if !before {
 			f.names[a.ID] = wallet.Handle(len(f.names) + 1)
 		}
-		opened = append(opened, wallet.Opened{Handle: f.names[a.ID], Code: wallet.Applied})
+		opened = append(opened, wallet.Opened{Handle: f.names[a.ID], Code: wallet.Applied, Before: before})
 	}
 	return opened, nil
 }
@@ -160,7 +161,7 @@ func TestLoadKeepsTheOrderOfTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := loadCounts{LastLine: 7, Accounts: 1, Applied: 2, Refused: 4}
+	want := loadCounts{LastLine: 7, Opened: 1, Applied: 2, Refused: 4}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
@@ -192,7 +193,7 @@ func TestLoadTwice(t *testing.T) {
 	if err != nil || listed != "" {
 		t.Fatalf("error %v, listed %s", err, listed)
 	}
-	if diff := cmp.Diff(loadCounts{LastLine: 2 * n, Accounts: n, Applied: n}, first); diff != "" {
+	if diff := cmp.Diff(loadCounts{LastLine: 2 * n, Opened: n, Applied: n}, first); diff != "" {
 		t.Errorf("first time (-want +got):\n%s", diff)
 	}
 	for i, id := range s.order {
@@ -204,7 +205,7 @@ func TestLoadTwice(t *testing.T) {
 	if err != nil || listed != "" {
 		t.Fatalf("error %v, listed %s", err, listed)
 	}
-	if diff := cmp.Diff(loadCounts{LastLine: 2 * n, Accounts: n, AlreadyApplied: n}, second); diff != "" {
+	if diff := cmp.Diff(loadCounts{LastLine: 2 * n, AlreadyOpened: n, AlreadyApplied: n}, second); diff != "" {
 		t.Errorf("second time (-want +got):\n%s", diff)
 	}
 }
@@ -224,7 +225,7 @@ func TestLoadStopsAtAFailure(t *testing.T) {
 	}
 	// The first window has one account more than transfers, the second one less.
 	const each = 2*wallet.MaxBatch - 1
-	want := loadCounts{LastLine: 2 * each, Accounts: each, Applied: each}
+	want := loadCounts{LastLine: 2 * each, Opened: each, Applied: each}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
@@ -266,7 +267,7 @@ func TestLoadSendsAhead(t *testing.T) {
 		s.transfers = func(batch int) error { close(sent[batch]); return nil }
 		s.wait = func(batch int) { <-sent[min(batch+ahead, batches)] }
 		counts, _, err := runLoad(t.Context(), t, s, strings.NewReader(objectAccount("a")+strings.Repeat(objectTransfer(1, "mint", "a", "1.00"), batches*wallet.MaxBatch)))
-		want := loadCounts{LastLine: batches*wallet.MaxBatch + 1, Accounts: 1, Applied: 1, AlreadyApplied: batches*wallet.MaxBatch - 1}
+		want := loadCounts{LastLine: batches*wallet.MaxBatch + 1, Opened: 1, Applied: 1, AlreadyApplied: batches*wallet.MaxBatch - 1}
 		if diff := cmp.Diff(want, counts); err != nil || diff != "" {
 			t.Errorf("error %v, counts (-want +got):\n%s", err, diff)
 		}

@@ -16,6 +16,8 @@ import (
 type window struct {
 	accounts      []wallet.NewAccount
 	accountLines  []int64
+	opened        int64 // of the accounts
+	alreadyOpened int64 // of them, before and with the same content
 	transfers     []wallet.Transfer
 	transferLines []int64
 
@@ -214,6 +216,11 @@ func (r *resolver) open(ctx context.Context, w *window) error {
 		if a.Code != wallet.Applied {
 			w.refuseAccount(i, a.Code)
 			continue
+		}
+		if a.Before {
+			w.alreadyOpened++
+		} else {
+			w.opened++
 		}
 		if _, ok := r.opened[w.accounts[i].ID]; !ok {
 			r.opened[w.accounts[i].ID] = openedAt{handle: a.Handle, line: w.accountLines[i]}

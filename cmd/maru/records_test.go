@@ -97,7 +97,7 @@ func TestRecords(t *testing.T) {
 			"quotes", formatCSV, "\"id\",currency\n\"a\",\"USD\"\n\"b\"\"\",USD\n\"c,USD\na\"b,USD\n\"d\"x,USD\n",
 			[]record{account(2, "a", "USD", 0)},
 			[]string{
-				"line 3: id: an account id has 1 to 64 letters, digits and ._:-@",
+				"line 3: id: an account id has 1 to 64 letters, digits and ._:-@ (. and .. are no ids)",
 				"line 4: a quote is not closed on its line",
 				"line 5: a quote inside a field that does not begin with one",
 				"line 6: text behind a closing quote",
@@ -115,7 +115,7 @@ func TestRecords(t *testing.T) {
 			[]record{transfer(7, uuid1, "a", "b", -100, "USD")},
 			[]string{
 				"line 2: a transaction_id is a UUID, such as 01900000-0000-7000-8000-000000000001, and not all zeros",
-				"line 3: from_account: an account id has 1 to 64 letters, digits and ._:-@",
+				"line 3: from_account: an account id has 1 to 64 letters, digits and ._:-@ (. and .. are no ids)",
 				`line 4: amount "1.001" in USD: more decimal places than the currency has`,
 				`line 5: currency "XXX": unknown currency`,
 				`line 6: amount "99999999999999999999" in USD: amount out of range`,
@@ -139,7 +139,7 @@ func TestRecords(t *testing.T) {
 			`{"id":"\x"}`, `{"id":"a","amount":"1"}`, `{"id":"a","currency":"USD","min_balance":"lots"}`, "{\"id\":\"\x01\"}", `{"id":"a",}`,
 		}, "\n"), nil, []string{
 			"line 1: not a JSON object",
-			"line 2: id: an account id has 1 to 64 letters, digits and ._:-@",
+			"line 2: id: an account id has 1 to 64 letters, digits and ._:-@ (. and .. are no ids)",
 			"line 3: text behind the object",
 			"line 4: id: a string in quotes is needed",
 			`line 5: unknown field "ID"`,

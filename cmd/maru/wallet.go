@@ -68,11 +68,13 @@ func newOpenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "open ID --currency CODE",
 		Short: "Open an account that holds a currency",
-		Long: `Open an account that holds a currency. An id has 1 to 64 letters, digits and ._:-@
+		Long: `Open an account that holds a currency. An id has 1 to 64 letters, digits
+and ._:-@ and is neither . nor ..
 
 No transfer takes the balance below --min-balance: 0 for most accounts, less for
 one with a credit line, and unlimited for the accounts of the house, where money
-enters and leaves. To open an account again with the same content is no error.`,
+enters and leaves. To open an account again with the same content is no error,
+unless it has been closed: closed accounts stay closed.`,
 		Example: `  maru wallet open alice --currency USD
   maru wallet open alice --currency USD --min-balance=-100.00
   maru wallet open mint --currency USD --min-balance unlimited`,
@@ -84,7 +86,7 @@ enters and leaves. To open an account again with the same content is no error.`,
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				account, code, err := client.OpenAccount(ctx, wallet.NewAccount{ID: wallet.AccountID(args[0]), Currency: c, Min: limit})
-				return o.account(cmd, account, code, err, args[0]+" is open and holds "+c.String())
+				return o.account(cmd, account, code, err, args[0]+" is "+account.Status.String()+" and holds "+c.String())
 			})
 		},
 	}

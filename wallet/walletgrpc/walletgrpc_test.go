@@ -64,7 +64,7 @@ func TestBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(opened); got != "[{1 applied} {2 applied} {2 applied} {0 account_exists}]" {
+	if got := fmt.Sprint(opened); got != "[{1 applied false} {2 applied false} {2 applied true} {0 account_exists false}]" {
 		t.Errorf("open: got %s", got)
 	}
 	handles, err := client.Lookup(t.Context(), []wallet.AccountID{"alice", "nobody", "bank"})

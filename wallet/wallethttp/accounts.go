@@ -3,23 +3,16 @@ package wallethttp
 import (
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"maru.example/money"
 	"maru.example/wallet"
 )
 
-// openAccount opens an account, or finds it open with the same content.
+// openAccount opens an account, or finds that it was opened with the same content.
 func (s *server) openAccount(q query) (*reply, error) {
 	var a wallet.NewAccount
 	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { a = d.account() }); err != nil {
-		return nil, err
-	}
-	// Whether the account is new is asked before, as its opening answers the
-	// same either way. Of two requests at once both may say 201.
-	_, before, err := s.wallet.Account(q.Context(), q.tenant, a.ID)
-	if err != nil {
 		return nil, err
 	}
 	opened, err := s.wallet.OpenAccount(q.Context(), q.tenant, a)
@@ -27,7 +20,7 @@ func (s *server) openAccount(q query) (*reply, error) {
 		return nil, err
 	}
 	answer, err := s.changed(q, a.ID, opened.Code)
-	if err == nil && before == wallet.UnknownAccount {
+	if err == nil && !opened.Before {
 		answer.status, answer.location = http.StatusCreated, accountPath(a.ID)
 	}
 	return answer, err
@@ -84,7 +77,7 @@ func (s *server) setLimit(q query) (*reply, error) {
 	return s.changed(q, id, code)
 }
 
-// setStatus returns the operation that sets a status. It takes no body.
+// setStatus returns the operation that sets a status.
 func setStatus(to wallet.Status) func(*server, query) (*reply, error) {
 	return func(s *server, q query) (*reply, error) {
 		id, err := q.account()
@@ -135,12 +128,7 @@ func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply
 	return jsonReply(answer), nil
 }
 
-// accountPath returns the path of an account. The ids "." and ".." are escaped,
-// as clients and servers take them out of paths.
+// accountPath returns the path of an account.
 func accountPath(id wallet.AccountID) string {
-	name := url.PathEscape(string(id))
-	if id == "." || id == ".." {
-		name = strings.ReplaceAll(name, ".", "%2E")
-	}
-	return "/v1/wallet/accounts/" + name
+	return "/v1/wallet/accounts/" + url.PathEscape(string(id))
 }

@@ -161,7 +161,7 @@ func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.
 }
 
 // OpenAccount opens an account that holds one currency and returns it; with the
-// same content again it returns it as it is.
+// same content again it returns it as it is, which may be frozen.
 func (c *Client) OpenAccount(ctx context.Context, a wallet.NewAccount) (wallet.Account, wallet.Code, error) {
 	smallest := limit(formatLimit(a.Min, a.Currency))
 	return c.account(ctx, http.MethodPost, "/v1/wallet/accounts",
@@ -170,18 +170,18 @@ func (c *Client) OpenAccount(ctx context.Context, a wallet.NewAccount) (wallet.A
 
 // Account returns an account's state.
 func (c *Client) Account(ctx context.Context, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
-	return c.account(ctx, http.MethodGet, accountPath(id), nil)
+	return c.accountOf(ctx, http.MethodGet, id, "", nil)
 }
 
 // AddCurrency lets an account hold one more currency.
 func (c *Client) AddCurrency(ctx context.Context, id wallet.AccountID, of money.Currency, smallest money.Amount) (wallet.Account, wallet.Code, error) {
 	text := limit(formatLimit(smallest, of))
-	return c.account(ctx, http.MethodPost, accountPath(id)+"/currencies", currencyRequest{Currency: currency(of.String()), Min: &text})
+	return c.accountOf(ctx, http.MethodPost, id, "/currencies", currencyRequest{Currency: currency(of.String()), Min: &text})
 }
 
 // SetLimit changes the smallest balance of a currency.
 func (c *Client) SetLimit(ctx context.Context, id wallet.AccountID, of money.Currency, smallest money.Amount) (wallet.Account, wallet.Code, error) {
-	return c.account(ctx, http.MethodPut, accountPath(id)+"/limits/"+of.String(), limitRequest{limit(formatLimit(smallest, of))})
+	return c.accountOf(ctx, http.MethodPut, id, "/limits/"+of.String(), limitRequest{limit(formatLimit(smallest, of))})
 }
 
 // SetStatus freezes, unfreezes ([wallet.Open]) or closes an account.
@@ -194,7 +194,7 @@ func (c *Client) SetStatus(ctx context.Context, id wallet.AccountID, to wallet.S
 	case wallet.Closed:
 		verb = "close"
 	}
-	return c.account(ctx, http.MethodPost, accountPath(id)+"/"+verb, nil)
+	return c.accountOf(ctx, http.MethodPost, id, "/"+verb, nil)
 }
 
 // Totals adds up all accounts of the tenant: see [wallet.Service.Totals].
@@ -239,6 +239,15 @@ func (c *Client) Tenants(ctx context.Context) ([]wallet.Tenant, error) {
 		names[i] = wallet.Tenant(name)
 	}
 	return names, nil
+}
+
+// accountOf makes a request of an account that its path names. What is no id
+// would be another path.
+func (c *Client) accountOf(ctx context.Context, method string, id wallet.AccountID, below string, request any) (wallet.Account, wallet.Code, error) {
+	if err := id.Validate(); err != nil {
+		return wallet.Account{}, 0, err
+	}
+	return c.account(ctx, method, accountPath(id)+below, request)
 }
 
 // account makes a request that is answered with an account.

@@ -53,6 +53,7 @@ type schemaDoc struct {
 	MinItems, MaxItems   *int
 	Minimum              *float64
 	AllOf                []*schemaDoc
+	Not                  *schemaDoc
 }
 
 // readDocument reads the served document. Schemas with words that schemaDoc does
@@ -95,6 +96,9 @@ func (d *openAPI) check(s *schemaDoc, at string, v any) (errs []string) {
 	}
 	for _, part := range s.AllOf {
 		errs = append(errs, d.check(part, at, v)...)
+	}
+	if s.Not != nil && slices.Contains(s.Not.Enum, v) {
+		fail("%v is one of %v", v, s.Not.Enum)
 	}
 	if len(s.Enum) > 0 && !slices.Contains(s.Enum, v) {
 		fail("%v is not one of %v", v, s.Enum)

@@ -29,19 +29,22 @@ func stringSchema(pattern, description, example string) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Description: description, Examples: []any{example}}
 }
 
-const (
-	namePattern   = `^[A-Za-z0-9._:@-]{1,64}$`
-	amountPattern = `-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?`
-)
+const amountPattern = `-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?`
 
 // Schema describes an account's id.
 func (accountID) Schema(huma.Registry) *huma.Schema {
-	return stringSchema(namePattern, "An account's id: letters, digits and ._:-@", "customer:42")
+	return nameSchema("An account's id: letters, digits and ._:-@, and neither . nor ..", "customer:42")
 }
 
 // Schema describes a tenant's name.
 func (tenantName) Schema(huma.Registry) *huma.Schema {
-	return stringSchema(namePattern, "A tenant's name: letters, digits and ._:-@", "default")
+	return nameSchema("A tenant's name: letters, digits and ._:-@, and neither . nor ..", "default")
+}
+
+func nameSchema(description, example string) *huma.Schema {
+	s := stringSchema(`^[A-Za-z0-9._:@-]{1,64}$`, description, example)
+	s.Not = &huma.Schema{Enum: []any{".", ".."}}
+	return s
 }
 
 // Schema describes a transfer's id.

@@ -62,7 +62,7 @@ func (s scripted) Decision(context.Context, wallet.Tenant, wallet.TransactionID)
 }
 
 func (s scripted) OpenAccount(context.Context, wallet.Tenant, wallet.NewAccount) (wallet.Opened, error) {
-	return wallet.Opened{Handle: 1, Code: s.code}, s.err
+	return wallet.Opened{Handle: 1, Code: s.code, Before: true}, s.err
 }
 
 func (s scripted) AddCurrency(context.Context, wallet.Tenant, wallet.AccountID, money.Currency, money.Amount) (wallet.Code, error) {

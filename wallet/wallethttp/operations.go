@@ -58,9 +58,9 @@ func accountOperations() []operation {
 	ops := []operation{{
 		id: "open-account", method: "POST", path: "/v1/wallet/accounts",
 		summary:     "Open an account that holds one currency",
-		description: "Repeated with the same content it answers 200 with the account as it is now.",
+		description: "The first time it answers 201. Repeated with the same content it answers 200 with the account as it is now, which may be frozen.",
 		request:     accountRequest{}, created: true, do: (*server).openAccount,
-		codes: []wallet.Code{wallet.UnknownTenant, wallet.AccountExists, wallet.LimitReached},
+		codes: []wallet.Code{wallet.UnknownTenant, wallet.AccountClosed, wallet.AccountExists, wallet.LimitReached},
 	}, {
 		id: "get-account", method: "GET", path: "/v1/wallet/accounts/{id}", scope: ReadScope,
 		summary: "Show an account and its balances", do: (*server).account, codes: account,

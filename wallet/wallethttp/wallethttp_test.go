@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,6 +197,7 @@ func TestAccounts(t *testing.T) {
 		{"limit of an unknown one", "PUT", accounts + "/x/limits/EUR", `{"min_balance":"-7"}`, 404, `{"code":"unknown_account"}`},
 		{"freeze", "", accounts + "/c/freeze", "", 200, two("frozen", "-7.00")},
 		{"pay from a frozen one", "", transferPath, transferBody("c", "a", "1", id("1")), 409, `{"code":"account_frozen","transaction_id":"` + id("1") + `"}`},
+		{"open a frozen one", "", accounts, `{"id":"c","currency":"USD","min_balance":"-5"}`, 200, two("frozen", "-7.00")},
 		{"unfreeze", "", accounts + "/c/unfreeze", "", 200, two("open", "-7.00")},
 		{"close", "", accounts + "/c/close", "", 200, two("closed", "-7.00")},
 		{"close again", "", accounts + "/c/close", "", 200, two("closed", "-7.00")},
@@ -203,8 +206,11 @@ func TestAccounts(t *testing.T) {
 		{"limit of a closed one", "PUT", accounts + "/c/limits/USD", `{"min_balance":"0"}`, 409, `{"code":"account_closed"}`},
 		{"close one with money", "", accounts + "/a/close", "", 409, `{"code":"balance_not_zero"}`},
 		{"unknown", "", accounts + "/x/close", "", 404, `{"code":"unknown_account"}`},
-		{"two dots are a name", "", accounts, `{"id":"..","currency":"USD"}`, 201, `{"id":"..","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
-		{"which a path can have", "GET", accounts + "/%2E%2E", "", 200, `{"id":"..","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
+		{"open a closed one", "", accounts, `{"id":"c","currency":"USD","min_balance":"-5"}`, 409, `{"code":"account_closed"}`},
+		{"two dots are no name", "", accounts, `{"id":"..","currency":"USD"}`, 422, `{"code":"invalid_request"}`},
+		{"nor in a path", "GET", accounts + "/%2E%2E", "", 422, `{"code":"invalid_request"}`},
+		{"three are", "", accounts, `{"id":"...","currency":"USD"}`, 201, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
+		{"which a path can have", "GET", accounts + "/...", "", 200, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
 	} {
 		e.run(t, h)
 	}
@@ -220,12 +226,31 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// Of many requests at once that open the same account, one has opened it.
+func TestOneRequestCreates(t *testing.T) {
+	h := truthful(t, wallethttp.NewHandler(newWallet(t), nil))
+	statuses := make([]int, 50)
+	var all sync.WaitGroup
+	for i := range statuses {
+		all.Go(func() { statuses[i] = ask(t, h, "POST", "/v1/wallet/accounts", `{"id":"a","currency":"USD"}`).status })
+	}
+	all.Wait()
+	slices.Sort(statuses)
+	if statuses[49] != http.StatusCreated || statuses[48] != http.StatusOK || statuses[0] != http.StatusOK {
+		t.Errorf("got %v, want one 201 and otherwise 200", statuses)
+	}
+}
+
 func TestTenantsAreApart(t *testing.T) {
 	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	open := `{"id":"a","currency":"JPY"}`
 	as := func(tenant, method, path, body string, status int, code string) {
 		t.Helper()
-		got := ask(t, h, method, path, body, wallethttp.TenantHeader, tenant)
+		var headers []string
+		if tenant != "" {
+			headers = []string{wallethttp.TenantHeader, tenant}
+		}
+		got := ask(t, h, method, path, body, headers...)
 		if v := essence(t, got.body); got.status != status || code != "" && v["code"] != code {
 			t.Errorf("%s %s for %q: got %d %s, want %d %s", method, path, tenant, got.status, got.body, status, code)
 		}
