@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"maru.example/internal/httpd"
+	"maru.example/money"
 )
 
 // The strings of the API have types for their schemas.
@@ -55,9 +56,15 @@ func (transactionID) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// Schema describes a currency's code.
-func (currency) Schema(huma.Registry) *huma.Schema {
-	return stringSchema("^[A-Z]{3}$", "The alphabetic code of ISO 4217.", "USD")
+// Schema describes a currency's code. The list of them is in the document once.
+func (currency) Schema(schemas huma.Registry) *huma.Schema {
+	const name = "Currency"
+	s := &huma.Schema{Type: huma.TypeString, Description: "The alphabetic code of ISO 4217.", Examples: []any{"USD"}}
+	for _, c := range money.Currencies() {
+		s.Enum = append(s.Enum, c.String())
+	}
+	schemas.Map()[name] = s
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
 // Schema describes an amount of money.

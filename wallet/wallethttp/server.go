@@ -2,6 +2,8 @@ package wallethttp
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -64,14 +66,45 @@ func static(contentType string, content func() []byte) http.Handler {
 
 // serve finds out who asks and carries out the operation.
 func (s *server) serve(op *operation, r *http.Request) (*reply, error) {
-	tenant, err := s.o.Authorize(r.Context(), r.Header.Get("Authorization"), r.Header.Get(TenantHeader), op.scope)
+	named, err := tenantHeader(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	tenant, err := s.o.Authorize(r.Context(), r.Header.Get("Authorization"), named, op.scope)
 	if err != nil {
 		return nil, err
 	}
 	if err := tenant.Validate(); err != nil {
 		return nil, invalidParameter(TenantHeader, err)
 	}
+	if op.request == nil && hasBody(r) {
+		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
+	}
 	return op.do(s, query{r, tenant})
+}
+
+// tenantHeader returns the tenant that a request names, "" for none.
+func tenantHeader(h http.Header) (string, error) {
+	values := h[TenantHeader]
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values) > 1:
+		return "", invalidParameter(TenantHeader, errors.New("must be there once at most"))
+	}
+	if err := wallet.Tenant(values[0]).Validate(); err != nil {
+		return "", invalidParameter(TenantHeader, err)
+	}
+	return values[0], nil
+}
+
+// hasBody says whether a request has a body, of which it may read a byte.
+func hasBody(r *http.Request) bool {
+	if r.ContentLength >= 0 {
+		return r.ContentLength > 0
+	}
+	_, err := io.ReadFull(r.Body, make([]byte, 1))
+	return !errors.Is(err, io.EOF)
 }
 
 func (a *reply) write(w http.ResponseWriter) {

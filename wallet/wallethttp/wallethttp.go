@@ -14,6 +14,8 @@
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
 //	GET  /docs                                    the same to read
 //
+// An operation that has no body by the document refuses one.
+//
 // Every refusal is problem details (RFC 9457) with a code: the name of a
 // [wallet.Code], or one of the codes that [Problem] lists. Every write may be
 // repeated: a transfer by its transaction_id, the others because they say what

@@ -2,6 +2,7 @@ package wallethttp_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -198,6 +199,7 @@ func TestAccounts(t *testing.T) {
 		{"freeze", "", accounts + "/c/freeze", "", 200, two("frozen", "-7.00")},
 		{"pay from a frozen one", "", transferPath, transferBody("c", "a", "1", id("1")), 409, `{"code":"account_frozen","transaction_id":"` + id("1") + `"}`},
 		{"open a frozen one", "", accounts, `{"id":"c","currency":"USD","min_balance":"-5"}`, 200, two("frozen", "-7.00")},
+		{"freeze with a body", "", accounts + "/c/freeze", "{}", 422, `{"code":"invalid_request"}`},
 		{"unfreeze", "", accounts + "/c/unfreeze", "", 200, two("open", "-7.00")},
 		{"close", "", accounts + "/c/close", "", 200, two("closed", "-7.00")},
 		{"close again", "", accounts + "/c/close", "", 200, two("closed", "-7.00")},
@@ -238,6 +240,49 @@ func TestOneRequestCreates(t *testing.T) {
 	slices.Sort(statuses)
 	if statuses[49] != http.StatusCreated || statuses[48] != http.StatusOK || statuses[0] != http.StatusOK {
 		t.Errorf("got %v, want one 201 and otherwise 200", statuses)
+	}
+}
+
+// The header that names a tenant is there once, or not at all.
+func TestTenantHeader(t *testing.T) {
+	h := wallethttp.NewHandler(newFunded(t), nil)
+	for _, test := range []struct {
+		name   string
+		values []string
+		status int
+	}{
+		{"absent", nil, 200},
+		{"once", []string{"default"}, 200},
+		{"empty", []string{""}, 422},
+		{"not a name", []string{"a b"}, 422},
+		{"dots", []string{".."}, 422},
+		{"twice", []string{"default", "default"}, 422},
+		{"empty and not", []string{"", "default"}, 422},
+		{"in one line", []string{"default,default"}, 422},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/v1/wallet/accounts/a", nil)
+			r.Header[wallethttp.TenantHeader] = test.values
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code != test.status {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, test.status)
+			}
+		})
+	}
+}
+
+// A body of unknown length is found too, and an empty one is none.
+func TestUnexpectedBody(t *testing.T) {
+	h := wallethttp.NewHandler(newFunded(t), nil)
+	for body, status := range map[string]int{"": 200, "{}": 422, " ": 422} {
+		r := httptest.NewRequest(http.MethodPost, "/v1/wallet/accounts/a/freeze", io.MultiReader(strings.NewReader(body)))
+		if r.ContentLength != -1 {
+			t.Fatalf("the length of the body is known: %d", r.ContentLength)
+		}
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != status {
+			t.Errorf("%q: got %d %s, want %d", body, w.Code, w.Body, status)
+		}
 	}
 }
 

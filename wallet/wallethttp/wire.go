@@ -13,7 +13,7 @@ import (
 
 type transferRequest struct {
 	From     accountID     `json:"from_account" doc:"The paying account."`
-	To       accountID     `json:"to_account" doc:"The account that is paid."`
+	To       accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
 	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
 	Currency currency      `json:"currency"`
 	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer: repeated with the same content it gives the first answer again and moves nothing."`
