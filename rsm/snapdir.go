@@ -86,7 +86,7 @@ func (d *snapshotDir) commit(i wal.Index) error {
 	if err := d.fs.Rename(name+temporarySuffix, name); err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
-	if err := d.fs.SyncDir(d.dir); err != nil {
+	if err := vfs.SyncDir(d.fs, d.dir); err != nil {
 		return fmt.Errorf("sync the directory: %w", err)
 	}
 	d.addGood(i)

@@ -178,7 +178,7 @@ func testMissing(t *testing.T, fsys vfs.FS, dir string) {
 		"List":        func() error { _, err := fsys.List(no); return err },
 		"Remove":      func() error { return fsys.Remove(no) },
 		"Rename":      func() error { return fsys.Rename(no, path.Join(dir, "f")) },
-		"SyncDir":     func() error { return fsys.SyncDir(no) },
+		"SyncDir":     func() error { return vfs.SyncDir(fsys, no) },
 		"Lock":        func() error { _, err := fsys.Lock(path.Join(no, "lock")); return err },
 		"Free":        func() error { _, err := fsys.Free(no); return err },
 	}
@@ -224,8 +224,27 @@ func testMkdir(t *testing.T, fsys vfs.FS, dir string) {
 	if err := fsys.Remove(deep); err == nil {
 		t.Error("Remove of a directory: got no error")
 	}
-	if err := fsys.SyncDir(deep); err != nil {
+	if err := vfs.SyncDir(fsys, deep); err != nil {
 		t.Errorf("SyncDir: %v", err)
+	}
+	if _, err := fsys.OpenDir(path.Join(deep, "f")); err == nil {
+		t.Error("OpenDir of a file: got no error")
+	}
+	d, err := fsys.OpenDir(deep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, fsys, path.Join(deep, "g"), "")
+	for range 2 {
+		if err := d.Sync(); err != nil {
+			t.Errorf("Sync of a directory: %v", err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Errorf("Close of a directory: %v", err)
+	}
+	if err := d.Sync(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Sync of a closed directory: got %v, want %v", err, fs.ErrClosed)
 	}
 }
 

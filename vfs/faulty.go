@@ -217,10 +217,29 @@ func (f *Faulty) Rename(from, to string) error {
 	return f.do(OpRename, from, func() error { return f.fs.Rename(from, to) })
 }
 
-// SyncDir makes the names in dir durable.
-func (f *Faulty) SyncDir(dir string) error {
-	return f.do(OpSyncDir, dir, func() error { return f.fs.SyncDir(dir) })
+// OpenDir opens the directory: OpOpen for the rule. Its Sync is OpSyncDir.
+func (f *Faulty) OpenDir(name string) (Dir, error) {
+	var dir Dir
+	err := f.do(OpOpen, name, func() (err error) {
+		dir, err = f.fs.OpenDir(name)
+		return err
+	})
+	if err != nil {
+		if dir != nil {
+			err = errors.Join(err, dir.Close())
+		}
+		return nil, err
+	}
+	return &faultyDir{Dir: dir, faulty: f, name: name}, nil
 }
+
+type faultyDir struct {
+	Dir    // Close is its own: nobody can do anything about a fault there
+	faulty *Faulty
+	name   string
+}
+
+func (d *faultyDir) Sync() error { return d.faulty.do(OpSyncDir, d.name, d.Dir.Sync) }
 
 // Lock takes an exclusive lock on the file.
 func (f *Faulty) Lock(name string) (lock io.Closer, err error) {

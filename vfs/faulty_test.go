@@ -49,7 +49,7 @@ func TestFailAll(t *testing.T) {
 		vfs.OpMkdirAll: func(f vfs.FS, _ vfs.File) error { return f.MkdirAll("d") },
 		vfs.OpRemove:   func(f vfs.FS, _ vfs.File) error { return f.Remove("f") },
 		vfs.OpRename:   func(f vfs.FS, _ vfs.File) error { return f.Rename("f", "g") },
-		vfs.OpSyncDir:  func(f vfs.FS, _ vfs.File) error { return f.SyncDir(".") },
+		vfs.OpSyncDir:  func(f vfs.FS, _ vfs.File) error { return vfs.SyncDir(f, ".") },
 		vfs.OpLock:     func(f vfs.FS, _ vfs.File) error { _, err := f.Lock("l"); return err },
 		vfs.OpFree:     func(f vfs.FS, _ vfs.File) error { _, err := f.Free("."); return err },
 		vfs.OpRead:     func(_ vfs.FS, f vfs.File) error { _, err := f.ReadAt(make([]byte, 1), 0); return err },

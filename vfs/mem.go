@@ -16,7 +16,7 @@ import (
 type Mem struct {
 	mu       sync.Mutex
 	now      names           // what a program sees
-	disk     names           // what SyncDir made durable
+	disk     names           // what a Sync of the directory made durable
 	pending  []nameOp        // what leads from disk to now
 	dirs     map[string]bool // MkdirAll is durable at once
 	locks    map[string]*memLock
@@ -201,22 +201,61 @@ func (m *Mem) Rename(from, to string) error {
 	return nil
 }
 
-// SyncDir makes creations, removals and renames in dir durable.
-func (m *Mem) SyncDir(dir string) error {
+// OpenDir opens the directory.
+func (m *Mem) OpenDir(dir string) (Dir, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	dir = path.Clean(dir)
 	if !m.dirs[dir] {
-		return pathError("sync", dir, m.missing(dir))
+		return nil, pathError("open", dir, m.missing(dir))
+	}
+	return &memDir{mem: m, name: dir, epoch: m.epoch}, nil
+}
+
+// memDir is an open directory of a Mem.
+type memDir struct {
+	mem    *Mem
+	name   string
+	epoch  int // of mem when it was opened
+	closed bool
+}
+
+// check says why the directory cannot be used, if so.
+func (d *memDir) check(op string) error {
+	switch {
+	case d.mem.epoch != d.epoch:
+		return pathError(op, d.name, ErrCrashed)
+	case d.closed:
+		return pathError(op, d.name, fs.ErrClosed)
+	}
+	return nil
+}
+
+// Sync makes creations, removals and renames in the directory durable.
+func (d *memDir) Sync() error {
+	m := d.mem
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := d.check("sync"); err != nil {
+		return err
 	}
 	m.pending = slices.DeleteFunc(m.pending, func(o nameOp) bool {
-		if o.touches(dir) {
+		if o.touches(d.name) {
 			m.disk.apply(o)
 			return true
 		}
 		return false
 	})
 	return nil
+}
+
+// Close closes the directory.
+func (d *memDir) Close() error {
+	d.mem.mu.Lock()
+	defer d.mem.mu.Unlock()
+	err := d.check("close")
+	d.closed = true
+	return err
 }
 
 // Lock takes an exclusive lock on the file, which it makes if needed.

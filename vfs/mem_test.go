@@ -18,7 +18,7 @@ func mustSync(t *testing.T, f vfs.File) {
 
 func syncDir(t *testing.T, m vfs.FS) {
 	t.Helper()
-	if err := m.SyncDir("."); err != nil {
+	if err := vfs.SyncDir(m, "."); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,7 +65,14 @@ func TestCrashClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, m, "created", "")
+	d, err := m.OpenDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.CrashClean()
+	if err := d.Sync(); !errors.Is(err, vfs.ErrCrashed) {
+		t.Errorf("old directory: got %v, want %v", err, vfs.ErrCrashed)
+	}
 	names, err := m.List(".")
 	if got := strings.Join(names, " "); err != nil || got != "f old" {
 		t.Errorf("got files %q, %v, want %q", got, err, "f old")

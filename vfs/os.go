@@ -60,7 +60,7 @@ func (o osFS) MkdirAll(dir string) error {
 	case err == nil && !info.IsDir():
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	case err == nil:
-		if err := o.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := SyncDir(o, parent); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 		return nil
@@ -73,7 +73,7 @@ func (o osFS) MkdirAll(dir string) error {
 	if err := os.Mkdir(dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return o.SyncDir(parent)
+	return SyncDir(o, parent)
 }
 
 func (osFS) Remove(name string) error {
@@ -85,12 +85,12 @@ func (osFS) Remove(name string) error {
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 
-func (osFS) SyncDir(dir string) error {
-	d, err := os.Open(dir)
+func (osFS) OpenDir(dir string) (Dir, error) {
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return d, nil // its Sync is a full one: a datasync may leave names out
 }
 
 func (osFS) Lock(name string) (io.Closer, error) {

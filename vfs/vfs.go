@@ -35,7 +35,7 @@ const (
 // errors.Is(err, fs.ErrNotExist) holds. An FS is safe for concurrent use.
 //
 // A file's content survives a crash once its Sync returned; its name survives
-// once SyncDir of its directory returned.
+// once Sync of its directory returned.
 type FS interface {
 	// Open opens the file in the given mode.
 	Open(name string, mode Mode) (File, error)
@@ -47,8 +47,9 @@ type FS interface {
 	Remove(name string) error
 	// Rename moves a file within a file system, replacing what is at to.
 	Rename(from, to string) error
-	// SyncDir makes creations, removals and renames in dir durable.
-	SyncDir(dir string) error
+	// OpenDir opens the directory, to sync it: who holds it open needs no other
+	// file descriptor for that.
+	OpenDir(dir string) (Dir, error)
 	// Lock takes an exclusive lock on the file, which it makes if needed, until
 	// the result is closed or the process ends. It does not wait: it returns
 	// ErrLocked.
@@ -69,4 +70,20 @@ type File interface {
 	Truncate(size int64) error
 	// Size returns the size in bytes.
 	Size() (int64, error)
+}
+
+// Dir is an open directory. It is safe for concurrent use.
+type Dir interface {
+	// Sync makes creations, removals and renames in the directory durable.
+	Sync() error
+	io.Closer
+}
+
+// SyncDir makes creations, removals and renames in dir durable.
+func SyncDir(fs FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

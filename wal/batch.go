@@ -44,7 +44,7 @@ func (b *batch) reset() {
 // encode adds a record to the pending batch, at the tail.
 func (l *Log) encode(r Record) {
 	b, t := l.pending, &l.tail
-	if t.off >= l.size && t.index > t.segment.first {
+	if l.rolls() {
 		t.segment, t.off = newSegment(l.id, t.index, l.gen), segmentHeaderSize
 	}
 	if n := len(b.pieces); n == 0 || b.pieces[n-1].segment != t.segment {
@@ -58,6 +58,17 @@ func (l *Log) encode(r Record) {
 	b.records++
 	t.off = p.off + int64(p.length)
 	t.index++
+}
+
+// rolls says whether the next record begins a segment. Where the file for one
+// could not be created, the last segment grows: want of file descriptors passes.
+func (l *Log) rolls() bool {
+	t := &l.tail
+	if t.off < l.size || t.index == t.segment.first {
+		return false
+	}
+	begun := t.segment == l.segments[len(l.segments)-1] // else the spare file is for it
+	return l.spare != nil && begun || t.off >= maxSegmentEnd
 }
 
 // advance waits until something changed, or makes it change: if nobody is
@@ -87,11 +98,16 @@ func (l *Log) advance() {
 // write makes a batch durable. Each piece is synced before the segment of the
 // next one is created: only the last segment of a log can have a torn end.
 func (l *Log) write(b *batch) error {
+	if err := l.prepare(); err != nil && l.filled >= l.size && l.long != l.active {
+		l.long = l.active
+		l.logger.Warn("wal: a segment grows beyond its size: the next one cannot be created yet",
+			"dir", l.dir, "segment", l.active.name, "error", err)
+	}
 	for i := range b.pieces {
 		p := &b.pieces[i]
 		if p.segment != l.active {
 			if err := l.rotate(p.segment); err != nil {
-				return fmt.Errorf("begin segment %s: %w", p.segment.name, err)
+				return err
 			}
 		}
 		data := b.buf[p.start : p.start+p.length]
@@ -100,10 +116,10 @@ func (l *Log) write(b *batch) error {
 		}
 		l.clean = false
 		if _, err := l.file.WriteAt(data, p.off); err != nil {
-			return err
+			return l.named(err)
 		}
 		if err := l.file.Sync(); err != nil {
-			return err
+			return l.named(err)
 		}
 		l.filled = max(l.filled, p.off+int64(len(data)))
 		p.size = l.filled
@@ -139,7 +155,12 @@ func (l *Log) rotate(s *segment) error {
 	l.segments[len(l.segments)-1].next = s.first
 	l.segments = append(l.segments, s)
 	l.mu.Unlock()
-	return old.Close()
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("begin segment %s: %w", s.name, err)
+	}
+	// Its descriptor is free now; if another one is quicker, each write tries again.
+	_ = l.prepare()
+	return nil
 }
 
 // publish makes a batch that was written visible.
@@ -155,14 +176,4 @@ func (l *Log) publish(b *batch) {
 	l.metrics.Records += b.records
 	l.last = b.last
 	l.durable = b.number
-}
-
-// mark writes a close marker.
-func (l *Log) mark() error {
-	f := frame{kind: kindClose, gen: l.gen, index: l.tail.index, group: l.tail.off}
-	p := appendFrame(nil, f, nil, l.active.seed, l.tail.off)
-	if _, err := l.file.WriteAt(p, l.tail.off); err != nil {
-		return err
-	}
-	return l.file.Sync()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"maru.example/vfs"
@@ -78,10 +79,13 @@ func (d disk) with(name string, data []byte) disk {
 	return c
 }
 
+// names returns those of the segments, in order.
 func (d disk) names() []string {
 	names := make([]string, 0, len(d))
 	for name := range d {
-		names = append(names, name)
+		if strings.HasSuffix(name, ".wal") {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -196,6 +200,10 @@ func TestDamagedSegments(t *testing.T) {
 	foreign := makeDisk(t, o, true)
 	for name, bad := range map[string]disk{
 		"one in the middle is missing": d.with(names[1], nil),
+		"the last one is missing":      d.with(last, nil),
+		"two at the end are missing":   d.with(last, nil).with(names[len(names)-2], nil),
+		"all are missing":              {"end": d["end"]},
+		"all are of another log":       foreign.with("end", d["end"]),
 		"one in the middle is empty":   d.with(names[1], []byte{}),
 		"the last one is empty":        d.with(last, []byte{}),
 		"the last one is zeros":        d.with(last, make([]byte, len(d[last]))),

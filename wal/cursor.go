@@ -124,7 +124,7 @@ func (c *cursor) seek(index Index) error {
 
 // rest is what follows the last valid frame of a log.
 type rest struct {
-	dirty    bool   // other bytes than zeros
+	size     int64  // in bytes, up to the zeros at the end
 	gen      uint32 // the highest of its frames
 	evidence int64  // a frame of a later sync group than the first bytes; 0 is none
 }
@@ -144,7 +144,7 @@ func (c *cursor) rest() (rest, error) {
 		if !slices.ContainsFunc(p[:min(n, align)], func(b byte) bool { return b != 0 }) {
 			continue
 		}
-		r.dirty = true
+		r.size = off + min(n, align) - at
 		if n < frameHeaderSize {
 			continue
 		}

@@ -126,7 +126,7 @@ func TestLastGroupIsWrittenAgain(t *testing.T) {
 		l = open(t, fs, nil)
 		shut(t, l)
 	}
-	want := []int{32 + 24, 32, 32} // the last record; the close marker, twice
+	want := []int{32 + 24, 32, 44, 32, 44} // the last record; the close marker and the end file, twice
 	if !slices.Equal(sizes, want) {
 		t.Errorf("got writes of %d bytes, want %d", sizes, want)
 	}
@@ -192,9 +192,9 @@ func TestHangingSync(t *testing.T) {
 		if err := <-closed; err != nil {
 			t.Error(err)
 		}
-		// The first one's had begun; the nine share one; Close marks the end.
-		if got := fs.Calls(vfs.OpSync) - before; got != 2 {
-			t.Errorf("got %d more syncs, want 2", got)
+		// The first one's had begun; the nine share one; Close marks the end twice.
+		if got := fs.Calls(vfs.OpSync) - before; got != 3 {
+			t.Errorf("got %d more syncs, want 3", got)
 		}
 		if _, err := l.Append(record("late")); !errors.Is(err, wal.ErrClosed) {
 			t.Errorf("Append after Close: got %v, want %v", err, wal.ErrClosed)

@@ -99,7 +99,7 @@ func diskWith(t testing.TB, p []byte) *vfs.Mem {
 	if _, err := f.WriteAt(p, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Sync(), f.Close(), fs.SyncDir("log")); err != nil {
+	if err := errors.Join(f.Sync(), f.Close(), vfs.SyncDir(fs, "log")); err != nil {
 		t.Fatal(err)
 	}
 	return fs

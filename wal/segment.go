@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"strconv"
 
 	"maru.example/vfs"
@@ -18,7 +19,7 @@ const (
 	segmentHeaderSize = 64
 	suffix            = ".wal"
 	nameDigits        = 20    // those of the largest index
-	newName           = "new" // of a segment until its header is durable
+	newName           = "new" // of a file until its content is durable
 	lockName          = "wal.lock"
 	pointEvery        = 256 << 10
 )
@@ -148,32 +149,68 @@ func readSegment(f vfs.File, name string) (*segment, logID, error) {
 	return s, id, nil
 }
 
-// create makes the segment's file. It gets its name when its header is durable:
-// a file with the name of a segment and a bad header is damaged.
-func (l *Log) create(s *segment) (vfs.File, error) {
-	header := s.appendHeader(nil, l.id)
+// prepare creates the file of the next segment, unless it is there: to begin the
+// segment takes no file descriptor then.
+func (l *Log) prepare() error {
+	if l.spare != nil {
+		return nil
+	}
 	f, err := l.fs.Open(l.path(newName), vfs.Create)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, err = f.WriteAt(header, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = l.fs.Rename(l.path(newName), l.path(s.name))
-	}
-	if err == nil {
-		err = l.fs.SyncDir(l.dir)
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spare = f
+	return nil
+}
+
+// create makes the segment's file out of the spare one.
+func (l *Log) create(s *segment) (vfs.File, error) {
+	f, err := l.publishFile(s.appendHeader(nil, l.id), s.name)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, fmt.Errorf("begin segment %s: %w", s.name, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.metrics.Bytes += segmentHeaderSize
 	l.metrics.Syncs++
 	return f, nil
+}
+
+// publishFile makes a file with the content out of the spare one. It gets its
+// name when the content is durable: a file with the name of a segment and a bad
+// header is damaged.
+func (l *Log) publishFile(content []byte, name string) (vfs.File, error) {
+	if err := l.prepare(); err != nil {
+		return nil, err
+	}
+	f := l.spare
+	if _, err := f.WriteAt(content, 0); err != nil {
+		return nil, err
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	if err := l.fs.Rename(l.path(newName), l.path(name)); err != nil {
+		return nil, err
+	}
+	if err := l.folder.Sync(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spare = nil
+	return f, nil
+}
+
+// named returns an error of the open file with the name that the segment has: a
+// file knows the one by which it was created.
+func (l *Log) named(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: p.Op, Path: l.path(l.active.name), Err: p.Err}
+	}
+	return err
 }
 
 // corrupt returns an ErrCorrupt that says where and why.

@@ -21,7 +21,7 @@ func (l *Log) TruncateBefore(first Index) error {
 		// One at a time: a crash must not leave a gap.
 		err = l.fs.Remove(l.path(s.name))
 		if err == nil {
-			err = l.fs.SyncDir(l.dir)
+			err = l.folder.Sync()
 		}
 		if err != nil {
 			l.mu.Lock()
@@ -107,10 +107,10 @@ func (l *Log) cutTo(last Index) error {
 		return err
 	}
 	if err := l.file.Truncate(c.pos); err != nil {
-		return err
+		return l.named(err)
 	}
 	if err := l.file.Sync(); err != nil {
-		return err
+		return l.named(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,7 +139,7 @@ func (l *Log) reopen(keep int) error {
 		name := l.segments[i].name
 		err := l.fs.Remove(l.path(name))
 		if err == nil {
-			err = l.fs.SyncDir(l.dir)
+			err = l.folder.Sync()
 		}
 		if err != nil {
 			return fmt.Errorf("remove segment %s: %w", name, err)

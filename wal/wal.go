@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -54,6 +55,8 @@ const (
 	// maxBatchBytes is how much may wait for the next write before Append waits
 	// to add to it.
 	maxBatchBytes = 8 << 20
+	// maxSegmentEnd is where a segment ends in any case. Offsets have 32 bits.
+	maxSegmentEnd = 2 * MaxSegmentBytes
 )
 
 // Index numbers the records of a log from 1, without gaps.
@@ -65,8 +68,9 @@ type Record [][]byte
 
 // Options are the settings of a log; nil means all defaults.
 type Options struct {
-	// SegmentBytes is the size after which a new segment is begun; default
-	// 64 MiB, at most MaxSegmentBytes.
+	// SegmentBytes is the size after which a new segment is begun, if its file
+	// can be created; default 64 MiB, at most MaxSegmentBytes. What is written at
+	// once goes to two segments at the most.
 	SegmentBytes int64
 	// First is the index of the first record of a log that is created; default 1.
 	First Index
@@ -74,6 +78,15 @@ type Options struct {
 	// before it, but for their headers: damage there is found when they are read.
 	// The default verifies all. The last segment always is.
 	VerifyFrom Index
+	// Reach is a record that the log is known to have held, such as the last one
+	// that a snapshot covers: a log that ends before it is corrupt. The default
+	// knows of none.
+	Reach Index
+	// Logger is told what an operator has to know of; default: discards.
+	Logger *slog.Logger
+	// Progress is called while Open reads, after each segment, with the bytes
+	// that were read and those that will be. The default is none.
+	Progress func(done, of int64)
 }
 
 // Log is an open log. It is safe for concurrent use.
@@ -83,6 +96,10 @@ type Log struct {
 	id   logID
 	size int64 // Options.SegmentBytes
 	lock io.Closer
+	// folder is dir. It is kept open so that nothing but readers needs a file
+	// descriptor while the log runs: that there is none to be had must not fail it.
+	folder vfs.Dir
+	logger *slog.Logger
 
 	// cutting is held by one truncation, or by Close, over all that it does.
 	cutting sync.Mutex
@@ -96,6 +113,7 @@ type Log struct {
 	durable  uint64     // number of the last batch that is; unlike last it never falls
 	pending  *batch     // encoded, not written
 	idle     *batch     // the other one, when it is not being written
+	spare    vfs.File   // of the next segment; nil if it could not be created
 	busy     bool       // a flush is under way
 	held     bool       // Append waits: a truncation or Close has the log for itself
 	cuts     []Index    // what each TruncateAfter left as last, at its begin and its end
@@ -103,11 +121,13 @@ type Log struct {
 	closed   bool
 	metrics  Metrics
 
-	// The file of the last segment is used by who set busy or held.
+	// The file of the last segment is used by who set busy or held. Only he
+	// changes spare.
 	file   vfs.File
 	active *segment
-	filled int64 // its size
-	clean  bool  // the last frame is a close marker, or there is none
+	filled int64    // its size
+	clean  bool     // the last frame is a close marker, or there is none
+	long   *segment // the last one that was said to grow beyond SegmentBytes
 }
 
 // position is where a frame goes.
@@ -143,7 +163,10 @@ func open(fs vfs.FS, dir string, o *Options, newID func() logID) (*Log, error) {
 	if opts.SegmentBytes < 0 || opts.SegmentBytes > MaxSegmentBytes {
 		return nil, fmt.Errorf("wal: segments of %d bytes, want 1 to %d", opts.SegmentBytes, MaxSegmentBytes)
 	}
-	l := &Log{fs: fs, dir: dir, size: opts.SegmentBytes, pending: &batch{number: 1}, idle: &batch{}}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{fs: fs, dir: dir, size: opts.SegmentBytes, logger: opts.Logger, pending: &batch{number: 1}, idle: &batch{}}
 	l.changed.L = &l.mu
 	if err := l.recover(&opts, newID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", dir, err), l.release())
@@ -246,7 +269,8 @@ func (l *Log) Metrics() Metrics {
 }
 
 // Close waits for appends under way, marks the end of the log so that damage to
-// it can be told from a crash, and closes the files. A second Close does nothing.
+// it and its loss can be told from a crash, and closes the files. A second Close
+// does nothing.
 func (l *Log) Close() error {
 	l.cutting.Lock()
 	defer l.cutting.Unlock()
@@ -254,8 +278,8 @@ func (l *Log) Close() error {
 		return nil
 	}
 	var err error
-	if l.Err() == nil && !l.clean {
-		err = l.mark()
+	if l.Err() == nil {
+		err = l.end()
 	}
 	l.mu.Lock()
 	l.closed = true
@@ -264,11 +288,17 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.release())
 }
 
-// release closes the file and gives the lock back.
+// release closes the files and gives the lock back.
 func (l *Log) release() error {
 	var errs []error
 	if l.file != nil {
 		errs = append(errs, l.file.Close())
+	}
+	if l.spare != nil {
+		errs = append(errs, l.spare.Close())
+	}
+	if l.folder != nil {
+		errs = append(errs, l.folder.Close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())
