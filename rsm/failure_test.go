@@ -1,8 +1,10 @@
 package rsm_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -271,14 +273,17 @@ func TestSlowSyncIsNotAFailure(t *testing.T) {
 	})
 }
 
+// reserve is the least that a node with the default queue takes.
+var reserve = rsm.MinReserveBytes(64 << 20)
+
 func TestDiskGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
 		l := &list{}
-		n := open(t, l, &rsm.Options{FS: mem, ReserveBytes: 1 << 20})
+		n := open(t, l, &rsm.Options{FS: mem, ReserveBytes: reserve})
 		propose(t, n, "enough")
 
-		mem.SetFree(1<<20 - 1)
+		mem.SetFree(reserve - 1)
 		time.Sleep(time.Second) // of the bubble: the next look at the disk
 		synctest.Wait()
 		if _, _, err := n.Propose(t.Context(), nil); !errors.Is(err, rsm.ErrDiskFull) {
@@ -290,7 +295,7 @@ func TestDiskGuard(t *testing.T) {
 		if err := n.Err(); !errors.Is(err, rsm.ErrDiskFull) {
 			t.Errorf("Err: got %v, want ErrDiskFull", err)
 		}
-		if got := n.Metrics().FreeBytes; got != 1<<20-1 {
+		if got := n.Metrics().FreeBytes; got != reserve-1 {
 			t.Errorf("free are %d", got)
 		}
 		if got := read(t, n, l); len(got) != 1 {
@@ -304,22 +309,60 @@ func TestDiskGuard(t *testing.T) {
 	})
 }
 
+// TestDiskGuardAtOpen opens a node on a disk that is below the reserve: it says
+// so, and what to do.
 func TestDiskGuardAtOpen(t *testing.T) {
 	mem := vfs.NewMem()
-	mem.SetFree(1 << 20)
-	n := open(t, &list{}, &rsm.Options{FS: mem, ReserveBytes: 1 << 21})
+	mem.SetFree(reserve - 1)
+	var log bytes.Buffer
+	n := open(t, &list{}, &rsm.Options{FS: mem, ReserveBytes: reserve, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if _, _, err := n.Propose(t.Context(), nil); !errors.Is(err, rsm.ErrDiskFull) {
 		t.Errorf("got %v, want ErrDiskFull", err)
+	}
+	for _, want := range []string{"level=WARN", "no proposals are taken", "make room"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
 	}
 	closeNode(t, n)
 	n = open(t, &list{}, &rsm.Options{FS: mem, ReserveBytes: -1})
 	propose(t, n, "no reserve")
 }
 
+func TestReserveThatGuardsNothing(t *testing.T) {
+	for _, tooSmall := range []int64{1, 10 << 20, reserve - 1} {
+		if _, err := rsm.Open(dir, &list{}, &rsm.Options{FS: vfs.NewMem(), ReserveBytes: tooSmall}); err == nil || !strings.Contains(err.Error(), "ReserveBytes") {
+			t.Errorf("a reserve of %d bytes: got %v, want an error", tooSmall, err)
+		}
+	}
+}
+
+// TestDiskGuardBetweenLooks fills the disk by writing alone, in no time: the
+// proposals that were taken are written, and the log does not fail.
+func TestDiskGuardBetweenLooks(t *testing.T) {
+	const queue = 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		n := open(t, &list{}, &rsm.Options{FS: mem, MaxQueueBytes: queue, ReserveBytes: rsm.MinReserveBytes(queue), SnapshotBytes: -1})
+		mem.SetFree(rsm.MinReserveBytes(queue) + 100)
+		data := make([]byte, queue/2)
+		var err error
+		for i := 0; err == nil && i < 1000; i++ {
+			_, _, err = n.Propose(t.Context(), data)
+		}
+		if !errors.Is(err, rsm.ErrDiskFull) {
+			t.Errorf("got %v, want %v", err, rsm.ErrDiskFull)
+		}
+		if free, err := mem.Free("."); err != nil || free <= 0 {
+			t.Errorf("%d bytes are free, %v", free, err)
+		}
+	})
+}
+
 func TestDiskGuardSendsWaitersAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
-		n := open(t, &list{}, &rsm.Options{FS: mem, MaxQueueBytes: 1, ReserveBytes: 1 << 20})
+		n := open(t, &list{}, &rsm.Options{FS: mem, MaxQueueBytes: 1, ReserveBytes: rsm.MinReserveBytes(1)})
 		var wg sync.WaitGroup
 		goOn := make(chan struct{})
 		wg.Go(func() { // nothing is applied

@@ -79,6 +79,7 @@ func Open(dir string, m Machine, o *Options) (_ *Node, err error) {
 		return nil, err
 	}
 	fsys := options.FS
+	said := newProgress(dir, &options)
 	if err := fsys.MkdirAll(path.Join(dir, snapshotName)); err != nil {
 		return nil, fmt.Errorf("rsm: make the directory %s: %w", dir, err)
 	}
@@ -96,7 +97,7 @@ func Open(dir string, m Machine, o *Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("rsm: open %s: %w", dir, err)
 	}
-	log, err := openLog(dir, found, &options)
+	log, err := openLog(dir, found, &options, said)
 	if err != nil {
 		return nil, fmt.Errorf("rsm: open the log: %w", err)
 	}
@@ -105,7 +106,7 @@ func Open(dir string, m Machine, o *Options) (_ *Node, err error) {
 			err = errors.Join(err, log.Close())
 		}
 	}()
-	state, err := recoverMachine(m, log, files, found, &options)
+	state, err := recoverMachine(m, log, files, found, said)
 	if err != nil {
 		return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 	}
@@ -116,11 +117,13 @@ func Open(dir string, m Machine, o *Options) (_ *Node, err error) {
 }
 
 // openLog opens the log, of which it checks what comes after the newest snapshot.
-// What comes before is checked if it is read.
-func openLog(dir string, snapshots []wal.Index, o *Options) (*wal.Log, error) {
-	w := wal.Options{SegmentBytes: o.SegmentBytes}
+// What comes before is checked if it is read. The log has to reach that snapshot,
+// also where it is damaged: what it holds had been in the log.
+func openLog(dir string, snapshots []wal.Index, o *Options, said *progress) (*wal.Log, error) {
+	w := wal.Options{SegmentBytes: o.SegmentBytes, Logger: o.Logger, Progress: said.verified}
 	if len(snapshots) > 0 {
-		w.VerifyFrom = snapshots[len(snapshots)-1] + 1
+		w.Reach = snapshots[len(snapshots)-1]
+		w.VerifyFrom = w.Reach + 1
 	}
 	return wal.Open(o.FS, path.Join(dir, logName), &w)
 }
@@ -150,6 +153,9 @@ func withDefaults(o *Options) (Options, error) {
 	}
 	if options.MaxQueueBytes < 0 {
 		return Options{}, fmt.Errorf("rsm: MaxQueueBytes is %d, want at least 1", options.MaxQueueBytes)
+	}
+	if least := MinReserveBytes(options.MaxQueueBytes); options.ReserveBytes >= 0 && options.ReserveBytes < least {
+		return Options{}, fmt.Errorf("rsm: ReserveBytes is %d, want at least %d, or less than 0 for none", options.ReserveBytes, least)
 	}
 	return options, nil
 }

@@ -23,11 +23,11 @@ func TestALongRecoverySaysHowFarItIs(t *testing.T) {
 		want []string
 	}{
 		{"short", 0, []string{start}},
-		{"one line is due", time.Second, []string{start, "replaying the log index=14 last_index=15"}},
-		{"long", 3 * time.Second, []string{
+		{"one line is due", 400 * time.Millisecond, []string{start, "replaying the log index=14 last_index=15"}},
+		{"long", 1200 * time.Millisecond, []string{
 			start, "replaying the log index=11 last_index=15", "replaying the log index=13 last_index=15", "replaying the log index=15 last_index=15",
 		}},
-		{"very long", 5 * time.Second, []string{
+		{"very long", 2 * time.Second, []string{
 			"restoring the snapshot bytes=260 of_bytes=300",
 			start,
 			"replaying the log index=11 last_index=15", "replaying the log index=12 last_index=15", "replaying the log index=13 last_index=15",

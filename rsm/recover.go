@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"maru.example/vfs"
 	"maru.example/wal"
@@ -23,22 +22,19 @@ type recovered struct {
 
 // recoverMachine restores the newest good one of the snapshots that were found,
 // oldest first, and replays the log after it.
-func recoverMachine(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, o *Options) (recovered, error) {
-	start := o.Now()
-	said := &progress{options: o, dir: files.dir, last: start}
+func recoverMachine(m Machine, log *wal.Log, files *snapshotDir, found []wal.Index, said *progress) (recovered, error) {
 	var state recovered
 	if err := files.clean(); err != nil {
-		o.Logger.Warn("rsm: temporary files stay", "dir", files.dir, "error", err)
+		said.logger.Warn("rsm: temporary files stay", "error", err)
 	}
 	if err := state.restore(m, log, files, found, said); err != nil {
 		return state, err
 	}
-	o.Logger.Info("rsm: replaying the log", "dir", files.dir, "snapshot_index", uint64(state.SnapshotIndex), "last_index", uint64(log.Last()))
+	said.logger.Info("rsm: replaying the log", "snapshot_index", uint64(state.SnapshotIndex), "last_index", uint64(log.Last()))
 	if err := state.replay(m, log, said); err != nil {
 		return state, err
 	}
-	state.Duration = o.Now().Sub(start)
-	o.Logger.Info("rsm: recovered", "dir", files.dir, "entries", state.Entries, "batches", state.Batches, "duration", state.Duration)
+	said.recovered(&state.Recovery, log.Last())
 	return state, nil
 }
 
@@ -48,7 +44,7 @@ func (s *recovered) restore(m Machine, log *wal.Log, files *snapshotDir, found [
 	for _, i := range slices.Backward(found) {
 		name := snapshotFile(i)
 		if err := s.restoreFile(m, files, i, said); err != nil {
-			said.options.Logger.Error("rsm: snapshot passed over", "dir", files.dir, "name", name, "error", err)
+			said.logger.Error("rsm: snapshot passed over", "name", name, "error", err)
 			s.Damaged = append(s.Damaged, name)
 			continue
 		}
@@ -94,10 +90,8 @@ func (s *recovered) restoreFile(m Machine, files *snapshotDir, i wal.Index, said
 
 // connects checks that the log holds all that came after the snapshot.
 func (s *recovered) connects(log *wal.Log) error {
-	first, last := log.First(), log.Last()
+	first := log.First() // it reaches the snapshot: openLog asked for that
 	switch {
-	case last < s.SnapshotIndex:
-		return fmt.Errorf("the log ends at index %d, before the snapshot at %d: records that were acknowledged are gone, bring the log back from a copy: %w", last, s.SnapshotIndex, wal.ErrCorrupt)
 	case first <= s.SnapshotIndex+1:
 		return nil
 	case len(s.Damaged) > 0:
@@ -157,51 +151,4 @@ func (s *recovered) replayEntry(m Machine, index wal.Index, record, result []byt
 	s.Batches += uint64(e.count())
 	s.logBytes += int64(len(record))
 	return result, nil
-}
-
-// progressInterval is how often a long recovery says how far it is.
-const progressInterval = 5 * time.Second
-
-// progress says how far a recovery is, so that an operator sees how long it takes.
-type progress struct {
-	options *Options
-	dir     string
-	last    time.Time // it was said
-}
-
-// due says whether it is time to say it again.
-func (p *progress) due() bool {
-	now := p.options.Now()
-	if now.Sub(p.last) < progressInterval {
-		return false
-	}
-	p.last = now
-	return true
-}
-
-// replayed is called with every entry that was replayed, and the last of the log.
-func (p *progress) replayed(index, last wal.Index) {
-	if p.due() {
-		p.options.Logger.Info("rsm: replaying the log", "dir", p.dir, "index", uint64(index), "last_index", uint64(last))
-	}
-}
-
-// progressReader is a snapshotReader that says how far it is.
-type progressReader struct {
-	*snapshotReader
-	said   *progress
-	looked uint64 // the chunk at which it looked at the clock
-}
-
-// Read implements io.Reader.
-func (r *progressReader) Read(p []byte) (int, error) {
-	n, err := r.snapshotReader.Read(p)
-	if r.chunks != r.looked {
-		r.looked = r.chunks
-		if r.said.due() {
-			r.said.options.Logger.Info("rsm: restoring the snapshot", "dir", r.said.dir,
-				"snapshot_index", uint64(r.at.Index), "bytes", r.offset, "of_bytes", r.size)
-		}
-	}
-	return n, err
 }

@@ -112,11 +112,18 @@ type Options struct {
 	// CutLog removes the log before the older of the two snapshots that are
 	// kept. The default keeps it all.
 	CutLog bool
-	// ReserveBytes is the free space below which the node takes no proposals;
-	// default 1 GiB; negative: none. The free space is looked at once a second:
-	// the reserve has to hold what is written in a second, and a snapshot.
+	// ReserveBytes is the free space below which the node takes no proposals,
+	// and which no snapshot touches; default 1 GiB, at least MinReserveBytes;
+	// negative: none, and a full disk fails the log.
 	ReserveBytes int64
 	Logger       *slog.Logger // default: discards
+}
+
+// MinReserveBytes is the least Options.ReserveBytes with a queue of so many
+// bytes. It holds what may still be written after the last look at the disk that
+// found the reserve free: what is written between two looks, and the whole queue.
+func MinReserveBytes(maxQueueBytes int64) int64 {
+	return maxQueueBytes + maxQueueBytes/proposeShare + 2*diskLookBytes
 }
 
 // Metrics describes a node since it was opened.

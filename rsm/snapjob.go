@@ -2,6 +2,7 @@ package rsm
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,9 @@ func (j *snapshotJob) write(n *Node, files *snapshotDir) {
 // save writes the chunks to a temporary file until the last, and names it. It
 // leaves no file behind if it fails.
 func (j *snapshotJob) save(n *Node, files *snapshotDir) error {
+	if err := n.hasRoom(n.counters.snapshotBytes.Load()); err != nil { // it will be about as large as the last one
+		return err
+	}
 	f, err := files.create(j.at.Index)
 	if err != nil {
 		return err
@@ -72,6 +76,9 @@ func (j *snapshotJob) fill(n *Node, f vfs.File) error {
 				j.bytes = int64(w.bytes)
 				return w.finish()
 			}
+			if err := n.hasRoom(int64(len(buf))); err != nil {
+				return err
+			}
 			start := n.options.Now()
 			if err := w.write(buf); err != nil {
 				return err
@@ -82,6 +89,19 @@ func (j *snapshotJob) fill(n *Node, f vfs.File) error {
 			return errSnapshotAborted
 		}
 	}
+}
+
+// hasRoom returns ErrDiskFull if so many bytes of a snapshot would take the disk
+// below the reserve: that is for the log.
+func (n *Node) hasRoom(bytes int64) error {
+	if n.options.ReserveBytes < 0 {
+		return nil
+	}
+	free, err := n.options.FS.Free(n.dir)
+	if err != nil {
+		return fmt.Errorf("free space: %w", err)
+	}
+	return n.beyondReserve(free - bytes)
 }
 
 // While the log is written, a snapshot uses the disk for one part in paceShare of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -227,7 +228,12 @@ func (s *snapshotter) end(err error) {
 	if err != nil {
 		c.snapshotFailures.Add(1)
 		s.log = max(s.log, s.due-s.due/4)
-		s.n.options.Logger.Error("rsm: snapshot failed", "dir", s.n.dir, "index", uint64(job.at.Index), "error", err)
+		level := slog.LevelError
+		if errors.Is(err, ErrDiskFull) { // foreseen, and harmless
+			level = slog.LevelWarn
+		}
+		s.n.options.Logger.Log(context.Background(), level, "rsm: snapshot failed, another one is tried when the log has grown",
+			"dir", s.n.dir, "index", uint64(job.at.Index), "error", err)
 		answer(job.callers, fmt.Errorf("rsm: snapshot at index %d: %w", job.at.Index, err))
 		return
 	}

@@ -12,8 +12,12 @@ import (
 // of so much takes 10 to 30 ms on a common disk, as long as applying it.
 const maxFlushBytes = 4 << 20
 
-// diskInterval is how often the free space is looked at.
-const diskInterval = time.Second
+// The free space is looked at once in diskInterval, also when idle, and when so
+// many bytes were appended to the log. A flush and its padding are no more again.
+const (
+	diskInterval  = time.Second
+	diskLookBytes = 16 << 20
+)
 
 var errSyncTimeout = errors.New("append takes too long")
 
@@ -41,6 +45,7 @@ type writer struct {
 	n      *Node
 	last   int64 // the time of the last entry
 	ticker *time.Ticker
+	blind  int64 // bytes that were appended since the last look at the disk
 
 	// watchdog fires when an append takes too long; nil if it may. Who stops it
 	// owns the flush: the writer, if Stop says that it had not fired, else the
@@ -115,8 +120,12 @@ func (w *writer) commit(f *flush) bool {
 	}
 	for i := range f.entries {
 		f.entries[i].index = first + wal.Index(i)
+		w.blind += f.entries[i].bytes
 	}
-	n.flushes <- f
+	n.flushes <- f // and from now on it is not ours
+	if w.blind >= diskLookBytes {
+		w.checkDisk()
+	}
 	select {
 	case <-w.ticker.C:
 		w.checkDisk()
@@ -151,19 +160,30 @@ func (n *Node) fail(cause error, f *flush) {
 // checkDisk refuses proposals while the disk has less room than the reserve.
 func (w *writer) checkDisk() {
 	n := w.n
+	w.blind = 0
 	free, err := n.options.FS.Free(n.dir)
 	if err != nil {
 		n.options.Logger.Warn("rsm: free space is unknown", "dir", n.dir, "error", err)
 		return
 	}
 	n.free.Store(free)
-	var full error
-	if free < n.options.ReserveBytes {
-		full = fmt.Errorf("%w: %d bytes free, %d are kept in reserve: make room on the disk of %s", ErrDiskFull, free, n.options.ReserveBytes, n.dir)
+	full := n.beyondReserve(free)
+	switch changed := n.queue.setFull(full); {
+	case changed && full != nil:
+		n.options.Logger.Warn("rsm: disk nearly full: no proposals are taken, reads go on", "dir", n.dir,
+			"free_bytes", free, "reserve_bytes", n.options.ReserveBytes,
+			"hint", "make room on this disk, or choose a smaller reserve: proposals are taken again by themselves")
+	case changed:
+		n.options.Logger.Info("rsm: room on the disk again: proposals are taken", "dir", n.dir, "free_bytes", free)
 	}
-	if n.queue.setFull(full) {
-		n.options.Logger.Warn("rsm: disk reserve", "dir", n.dir, "taking_proposals", full == nil, "free_bytes", free)
+}
+
+// beyondReserve returns ErrDiskFull if so much room is less than the reserve.
+func (n *Node) beyondReserve(free int64) error {
+	if free >= n.options.ReserveBytes {
+		return nil
 	}
+	return fmt.Errorf("%w: %d bytes free, %d are kept in reserve: make room on the disk of %s", ErrDiskFull, free, n.options.ReserveBytes, n.dir)
 }
 
 // newFlush returns an empty flush.

@@ -65,7 +65,7 @@ func (l *Log) load(names []string, ended bool, o *Options, newID func() logID) e
 			return err
 		}
 	case reach >= o.First:
-		return fmt.Errorf("%w: there is no segment, but records up to %d were acknowledged", ErrCorrupt, reach)
+		return fmt.Errorf("%w: there is no segment, but records up to %d were acknowledged: bring the log back from a copy", ErrCorrupt, reach)
 	default:
 		return l.begin(o.First, newID())
 	}
@@ -223,7 +223,7 @@ func (l *Log) scanLast(c *cursor, s *segment, reach Index, ended bool) error {
 	case r.evidence != 0:
 		return corrupt(s.name, c.pos, fmt.Sprintf("record %d: %v; it was durable before the frame at %d was written", c.next, bad, r.evidence))
 	case c.next <= reach:
-		return corrupt(s.name, c.pos, fmt.Sprintf("the log ends here: the records %d to %d are missing, which were acknowledged", c.next, reach))
+		return corrupt(s.name, c.pos, fmt.Sprintf("the log ends here: the records %d to %d are missing, which were acknowledged: bring the log back from a copy", c.next, reach))
 	}
 	if r.size > 0 {
 		if err := l.cutTorn(c, s, r); err != nil {

@@ -19,10 +19,10 @@ import (
 
 // mountDisk mounts a small disk of memory, which needs root, and returns a
 // directory on it and a function that makes it larger.
-func mountDisk(t *testing.T) (dir string, grow func()) {
+func mountDisk(t *testing.T, size string) (dir string, grow func()) {
 	t.Helper()
 	mount := t.TempDir()
-	if err := syscall.Mount("maru-test", mount, "tmpfs", 0, "size=24m"); err != nil {
+	if err := syscall.Mount("maru-test", mount, "tmpfs", 0, "size="+size); err != nil {
 		t.Skipf("a small disk is needed for a disk that is full: mount a tmpfs: %v (it needs root)", err)
 	}
 	t.Cleanup(func() {
@@ -99,7 +99,7 @@ func openMintAndAlice(t *testing.T, p *process) string {
 // TestDiskFull fills the disk under the log: the server says why, ends, and has
 // kept every transfer that it answered.
 func TestDiskFull(t *testing.T) {
-	dir, grow := mountDisk(t)
+	dir, grow := mountDisk(t, "24m")
 	p := start(t, "--data", dir, "--reserve-bytes", "none")
 	file := openMintAndAlice(t, p)
 	answered, _, status := loadFile(t, p, file)
@@ -137,11 +137,12 @@ func TestDiskFull(t *testing.T) {
 // TestDiskNearlyFull reaches the reserve: writes are refused with the reason,
 // reads go on, and with more room so do the writes.
 func TestDiskNearlyFull(t *testing.T) {
-	dir, _ := mountDisk(t)
-	p := start(t, "--data", dir, "--reserve-bytes", "8MiB")
+	dir, _ := mountDisk(t, "64m")
+	reserve := []string{"--data", dir, "--max-queue-bytes", "1MiB", "--reserve-bytes", "34MiB"}
+	p := start(t, reserve...)
 	file := openMintAndAlice(t, p)
 	filler := filepath.Join(filepath.Dir(dir), "filler")
-	if err := os.WriteFile(filler, make([]byte, 20<<20), 0o600); err != nil {
+	if err := os.WriteFile(filler, make([]byte, 40<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	awaitReadyz(t, p, http.StatusServiceUnavailable, "disk nearly full")
@@ -160,6 +161,23 @@ func TestDiskNearlyFull(t *testing.T) {
 	}
 	awaitReadyz(t, p, http.StatusOK, "ok")
 	must(t, p, "wallet", "transfer", "mint", "alice", "1.00", "USD")
+}
+
+// TestDiskFilledByTheServer has a disk that is larger than the reserve by less
+// than the load: it is the load that reaches the reserve, and the log does not fail.
+func TestDiskFilledByTheServer(t *testing.T) {
+	dir, _ := mountDisk(t, "56m")
+	p := start(t, "--data", dir, "--max-queue-bytes", "1MiB", "--reserve-bytes", "34MiB", "--snapshot-bytes", "8MiB")
+	file := openMintAndAlice(t, p)
+	answered, stderr, status := loadFile(t, p, file)
+	if status != exitFailed || answered.Applied == 0 || !strings.Contains(stderr, "disk nearly full") {
+		t.Errorf("status %d, %+v and %s: want a load that is refused on the way", status, answered, stderr)
+	}
+	awaitReadyz(t, p, http.StatusServiceUnavailable, "disk nearly full")
+	must(t, p, "wallet", "balance", "alice")
+	if log := p.log(); strings.Contains(log, "log failed") {
+		t.Errorf("the log failed:\n%s", log)
+	}
 }
 
 // awaitReadyz asks until the answer is the given one.

@@ -58,7 +58,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.tlsCert, "tls-cert", "", "PEM `file` with the certificate chain; read again when it changes")
 	f.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with its key")
 	f.BoolVar(&o.insecurePlaintext, "insecure-plaintext", false, "allow API keys in plain text beyond loopback, in a network that encrypts by itself")
-	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this, or none; it is looked at once a second and has to hold a second's writes and a snapshot")
+	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this; none goes on until the disk is full and the log fails")
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
@@ -107,10 +107,19 @@ func (o *serveOptions) validate() error {
 	switch {
 	case o.maxQueue <= 0:
 		return usageError("writes wait in memory while the disk syncs: 64MiB is the default", "--max-queue-bytes is %s", &o.maxQueue)
+	case o.reserve >= 0 && o.reserve < o.leastReserve():
+		least := o.leastReserve()
+		return usageError(fmt.Sprintf("%s is the least that holds what is written until it is noticed; it grows with --max-queue-bytes", &least),
+			"--reserve-bytes is %s, which guards nothing", &o.reserve)
 	case o.requestTimeout <= 0:
 		return usageError("every request ends: 10s is the default", "--request-timeout is %v", o.requestTimeout)
 	}
 	return nil
+}
+
+// leastReserve returns the least useful reserve.
+func (o *serveOptions) leastReserve() byteSize {
+	return byteSize(rsm.MinReserveBytes(int64(o.maxQueue)))
 }
 
 // logger returns the log on standard error.
@@ -132,7 +141,7 @@ func openError(data string, err error) error {
 		return failed(fmt.Errorf("%s is in use by another process", data),
 			"stop the other `maru serve`, or give this one a directory of its own with --data")
 	case errors.Is(err, wal.ErrCorrupt):
-		return failed(err, "nothing was changed; bring the damaged file back from a copy: what it held was acknowledged")
+		return failed(err, "no record was changed; bring the file that is damaged or missing back from a copy: what it held was acknowledged")
 	case errors.Is(err, os.ErrPermission):
 		return failed(err, "--data names a directory that this user can write")
 	}
@@ -145,7 +154,7 @@ func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsm.Options {
 		Now:           time.Now,
 		MaxQueueBytes: int64(o.maxQueue),
 		SnapshotBytes: atLeastOne(o.snapshot),
-		ReserveBytes:  atLeastOne(o.reserve),
+		ReserveBytes:  int64(o.reserve),
 		CutLog:        o.cutLog,
 		Logger:        logger,
 	}
