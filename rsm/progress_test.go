@@ -62,6 +62,29 @@ func TestALongRecoverySaysHowFarItIs(t *testing.T) {
 	}
 }
 
+// TestALongLogIsVerifiedAloud opens a log of many segments with a slow clock.
+func TestALongLogIsVerifiedAloud(t *testing.T) {
+	fs := vfs.NewMem()
+	o := &rsm.Options{FS: fs, SegmentBytes: 200}
+	n := open(t, &list{}, o)
+	proposeMany(t, n, "a", 10)
+	closeNode(t, n)
+
+	var log bytes.Buffer
+	now := time.Unix(1_800_000_000, 0)
+	o.Now = func() time.Time { now = now.Add(2 * time.Second); return now }
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	closeNode(t, open(t, &list{}, o))
+	for _, want := range []string{
+		`msg="rsm: verifying the log" dir=node bytes=`, " elapsed=2s",
+		`msg="rsm: recovered" dir=node snapshot_index=0 last_index=10 entries=10 batches=10 duration=`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
+	}
+}
+
 // progressOnly leaves the message and how far it is.
 func progressOnly(_ []string, a slog.Attr) slog.Attr {
 	switch a.Key {

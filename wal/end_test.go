@@ -48,7 +48,7 @@ func TestTellsWhatItFinds(t *testing.T) {
 		{"closed", closed, nil},
 		{"closed, and its end file is damaged", closed.with("end", flip(closed["end"], 20)), []string{`level=WARN msg="wal: the end file is damaged`}},
 		{"closed, and its end file is empty", closed.with("end", []byte{}), []string{`level=WARN msg="wal: the end file is damaged`}},
-		{"closed by a program that wrote no end file", closed.with("end", nil), nil},
+		{"closed, and its end file is gone", closed.with("end", nil), []string{unclean}},
 		{"crashed", crashed, []string{unclean}},
 		{"crashed, and a bit of the last record flipped", crashed.with(file, flip(crashed[file], end-1)), []string{torn, unclean}},
 		{"crashed, and cut off", crashed.with(file, crashed[file][:end-16]), []string{torn, unclean}},

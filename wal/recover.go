@@ -237,7 +237,7 @@ func (l *Log) scanLast(c *cursor, s *segment, reach Index, ended bool) error {
 	l.gen = max(l.gen, r.gen) + 1
 	l.last = c.next - 1
 	l.tail = position{s, c.pos, c.next}
-	if !clean && !ended {
+	if !ended {
 		l.logger.Warn("wal: the log was not closed in order",
 			"dir", l.dir, "segment", s.name, "offset", c.pos, "last_index", uint64(l.last),
 			"hint", "after kill -9 or a crash nothing is missing; but damage to the last write, and removed segments at the end, look the same")
