@@ -27,12 +27,15 @@ func problemOf(t *testing.T, a answer) string {
 	return p.Code
 }
 
+// reserve is the least that a node with the default queue takes.
+var reserve = rsm.MinReserveBytes(64 << 20)
+
 // openFaulty returns the API of a wallet on a disk, with an account a that has
 // 1,000.00 USD, and an account b.
 func openFaulty(t *testing.T, fs vfs.FS) (h http.Handler, stop func()) {
 	t.Helper()
 	m := wallet.NewMachine()
-	n, err := rsm.Open("wallet", m, &rsm.Options{FS: fs, ReserveBytes: 1 << 20, SegmentBytes: 1 << 20})
+	n, err := rsm.Open("wallet", m, &rsm.Options{FS: fs, ReserveBytes: reserve, SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +56,7 @@ func TestDiskNearlyFull(t *testing.T) {
 		defer stop()
 		transfer := func() answer { return ask(t, h, "POST", transferPath, transferBody("a", "b", "1", id("1"))) }
 
-		mem.SetFree(1<<20 - 1)
+		mem.SetFree(reserve - 1)
 		time.Sleep(time.Second) // of the bubble: the next look at the disk
 		synctest.Wait()
 		if got := transfer(); got.status != http.StatusInsufficientStorage || problemOf(t, got) != "disk_full" {
