@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
@@ -65,8 +66,11 @@ func parseResponse(b []byte) (id uint64, h wallet.Header, results []byte, err er
 }
 
 // raw is a gRPC codec that leaves messages as they are. Outgoing messages are
-// mem.Buffers, incoming ones are appended to a *[]byte.
+// mem.Buffers, incoming ones are written to a *[]byte, or to one that a
+// destination names when the message has arrived.
 type raw struct{}
+
+type destination func() *[]byte
 
 // Name is the codec's name in the content type. Servers of other languages may
 // send any: the server does not look at it.
@@ -81,13 +85,18 @@ func (raw) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{b}, nil
 }
 
-// Unmarshal copies data into v, a *[]byte.
+// Unmarshal copies data into v, a *[]byte or a destination.
 func (raw) Unmarshal(data mem.BufferSlice, v any) error {
-	b, ok := v.(*[]byte)
-	if !ok {
+	var b *[]byte
+	switch v := v.(type) {
+	case *[]byte:
+		b = v
+	case destination:
+		b = v()
+	default:
 		return fmt.Errorf("walletgrpc: cannot receive a %T", v)
 	}
-	*b = (*b)[:0]
+	*b = slices.Grow((*b)[:0], data.Len())
 	for _, part := range data {
 		*b = append(*b, part.ReadOnlyData()...)
 	}

@@ -354,36 +354,6 @@ func TestStreamCutInARecord(t *testing.T) {
 	}
 }
 
-// TestSlowClient sends requests and takes no answers: its stream is ended, and
-// others go on.
-func TestSlowClient(t *testing.T) {
-	const timeout = 50 * time.Millisecond
-	client, service := start(t, vfs.NewMem(), "data", nil)
-	open(t, client, 2)
-	addr := serve(t, service, &walletgrpc.ServerOptions{SendTimeout: timeout})
-	s := rawStream(t, addr)
-	message := wallet.AppendHeader(make([]byte, 8), wallet.Header{Kind: wallet.KindTransfers, Count: wallet.MaxBatch})
-	for range wallet.MaxBatch {
-		message = wallet.AppendHandleTransfer(message, &wallet.HandleTransfer{ID: txid(1), From: 1, To: 2, Amount: 1, Currency: usd})
-	}
-	go func() {
-		for s.SendMsg(message) == nil {
-			continue // until the server ends the stream, which the client sees once it reads on
-		}
-	}()
-	<-time.After(20 * timeout)
-	var err error
-	for answer := []byte(nil); err == nil; {
-		err = s.RecvMsg(&answer)
-	}
-	if status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("got %v, want %v", err, codes.DeadlineExceeded)
-	}
-	if r, err := client.TransferByHandle(t.Context(), wallet.HandleTransfer{ID: txid(2), From: 1, To: 2, Amount: 1, Currency: usd}); err != nil || r.Code() != wallet.Applied {
-		t.Errorf("another client: got %v, %v", r.Code(), err)
-	}
-}
-
 // TestShutdownAnswersWhatIsUnderWay shuts the server down under load: every
 // transfer was answered, or the client knows that it does not know, and can repeat it.
 func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
