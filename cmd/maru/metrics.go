@@ -5,9 +5,11 @@ import (
 	"iter"
 	"time"
 
+	"maru.example/internal/httpd"
 	"maru.example/internal/telemetry"
 	"maru.example/rsm"
 	"maru.example/wallet"
+	"maru.example/wallet/walletgrpc"
 )
 
 // metricsTimeout bounds the wait for the machine's metrics.
@@ -61,5 +63,20 @@ func exposeLog(r *telemetry.Registry, node *rsm.Node) {
 		telemetry.Gauge("free_bytes", "Room on the disk.", func(m m) int64 { return m.FreeBytes }),
 		telemetry.Gauge("recovery_seconds", "Time that the last start took to recover.", func(m m) float64 { return m.Recovered.Duration.Seconds() }),
 		telemetry.Gauge("recovered_batches", "Batches that the last start replayed.", func(m m) uint64 { return m.Recovered.Batches }),
+	)
+}
+
+// exposeConnections adds the connections of both ports, and the streams.
+func exposeConnections(r *telemetry.Registry, http, stream *httpd.Listener, streams *walletgrpc.Server) {
+	for prefix, l := range map[string]*httpd.Listener{"maru_http": http, "maru_stream": stream} {
+		type m = httpd.ListenerMetrics
+		telemetry.Expose(r, prefix, l.Metrics,
+			telemetry.Gauge("connections", "Connections that are open.", func(m m) int64 { return m.Open }),
+			telemetry.Counter("connections_refused_total", "Connections refused as too many were open.", func(m m) uint64 { return m.Refused }),
+		)
+	}
+	telemetry.Expose(r, "maru_stream", streams.Metrics,
+		telemetry.Gauge("streams", "Streams that count against --max-streams.", func(m walletgrpc.Metrics) int { return m.Streams }),
+		telemetry.Counter("refused_total", "Streams refused as there were too many.", func(m walletgrpc.Metrics) uint64 { return m.Refused }),
 	)
 }

@@ -186,10 +186,13 @@ func readMetric(addr, prefix string) (float64, error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), prefix); ok {
-			return strconv.ParseFloat(value, 64)
+	page, err := io.ReadAll(resp.Body) // all of it, so that the connection is kept
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(page)) {
+		if value, ok := strings.CutPrefix(line, prefix); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
 	return 0, fmt.Errorf("there is no %sin the metrics", prefix)
@@ -208,7 +211,12 @@ type process struct {
 // otherwise, and returns when it listens.
 func startServer(dir string, args ...string) (*process, error) {
 	args = append([]string{"serve", "--json", "--http", "127.0.0.1:0", "--stream", "127.0.0.1:0"}, args...)
-	p := &process{cmd: exec.Command("maru", args...), stderr: &bytes.Buffer{}, ended: make(chan struct{})}
+	return startProcess(dir, exec.Command("maru", args...))
+}
+
+// startProcess starts a command that is such a server.
+func startProcess(dir string, cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, stderr: &bytes.Buffer{}, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stderr = dir, p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"maru.example/rsm"
 	"maru.example/vfs"
 	"maru.example/wal"
+	"maru.example/wallet/walletgrpc"
 )
 
 // serveOptions are the flags of `maru serve`.
@@ -26,6 +27,8 @@ type serveOptions struct {
 	maxQueue           byteSize
 	cutLog             bool
 	requestTimeout     time.Duration
+	maxConnections     int // of each port
+	maxStreams         int
 	logLevel           slog.Level
 	logFormat          string
 	pprof              string // address, "" for off
@@ -63,12 +66,14 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
+	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
+	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "cut-log", "request-timeout", "log-level", "log-format", "pprof")
+		"max-queue-bytes", "cut-log", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof")
 	return cmd
 }
 
@@ -79,6 +84,9 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	}
 	logger, err := o.logger(cmd)
 	if err != nil {
+		return err
+	}
+	if err := o.limitConnections(logger); err != nil {
 		return err
 	}
 	if err := vfs.OS().MkdirAll(o.data); err != nil {
@@ -113,6 +121,10 @@ func (o *serveOptions) validate() error {
 			"--reserve-bytes is %s, which guards nothing", &o.reserve)
 	case o.requestTimeout <= 0:
 		return usageError("every request ends: 10s is the default", "--request-timeout is %v", o.requestTimeout)
+	case o.maxConnections <= 0:
+		return usageError("each client needs one: 4096 is the default", "--max-connections is %d", o.maxConnections)
+	case o.maxStreams <= 0:
+		return usageError("each client of the stream needs one: 256 is the default", "--max-streams is %d", o.maxStreams)
 	}
 	return nil
 }

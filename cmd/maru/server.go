@@ -94,8 +94,9 @@ type server struct {
 	node     *rsm.Node
 	logger   *slog.Logger
 
-	http   *httpd.Server
-	stream *walletgrpc.Server
+	http    *httpd.Server
+	stream  *walletgrpc.Server
+	metrics *telemetry.Registry
 
 	httpAddr, streamAddr string
 	listeners            []net.Listener
@@ -106,6 +107,7 @@ type server struct {
 func newServer(o *serveOptions, sec *security, node *rsm.Node, service *wallet.Service, logger *slog.Logger) *server {
 	s := &server{options: o, security: sec, node: node, logger: logger, ended: make(chan error, 3)}
 	metrics := telemetry.NewRegistry()
+	s.metrics = metrics
 	exposeMetrics(metrics, node, service)
 	handler := wallethttp.NewHandler(service, &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger})
 	s.http = httpd.NewServer(handler, &httpd.Options{
@@ -116,7 +118,9 @@ func newServer(o *serveOptions, sec *security, node *rsm.Node, service *wallet.S
 		Local:          !sec.Keys,
 		Logger:         logger,
 	})
-	s.stream = walletgrpc.NewServer(service, &walletgrpc.ServerOptions{Authorize: sec.authorizeStream(), TLS: sec.TLS.Clone()})
+	s.stream = walletgrpc.NewServer(service, &walletgrpc.ServerOptions{
+		Authorize: sec.authorizeStream(), TLS: sec.TLS.Clone(), MaxStreams: o.maxStreams,
+	})
 	return s
 }
 
@@ -145,11 +149,12 @@ func (s *security) authorizeStream() walletgrpc.Authorize {
 
 // listen opens the listeners and serves them.
 func (s *server) listen(ctx context.Context) error {
-	api, err := httpd.Listen(ctx, s.options.http, s.security.Security)
+	o := &httpd.ListenOptions{MaxConnections: s.options.maxConnections, Logger: s.logger}
+	api, err := httpd.Listen(ctx, s.options.http, s.security.Security, o)
 	if err != nil {
 		return listenError(s.options.http, err)
 	}
-	stream, err := httpd.Listen(ctx, s.options.stream, s.security.Security)
+	stream, err := httpd.Listen(ctx, s.options.stream, s.security.Security, o)
 	if err != nil {
 		return errors.Join(listenError(s.options.stream, err), api.Close())
 	}
@@ -158,6 +163,7 @@ func (s *server) listen(ctx context.Context) error {
 			return errors.Join(err, api.Close(), stream.Close())
 		}
 	}
+	exposeConnections(s.metrics, api, stream, s.stream)
 	s.httpAddr, s.streamAddr = api.Addr().String(), stream.Addr().String()
 	s.serve(func() error { return s.http.Serve(api) })
 	s.serve(func() error { return s.stream.Serve(stream) })
@@ -173,9 +179,12 @@ func (s *server) serve(run func() error) {
 	})
 }
 
+// maxProfilers is how many connections may ask for profiles.
+const maxProfilers = 8
+
 // listenProfiles serves /debug/pprof/ on an address of its own.
 func (s *server) listenProfiles(ctx context.Context) error {
-	l, err := httpd.Listen(ctx, s.options.pprof, httpd.Security{})
+	l, err := httpd.Listen(ctx, s.options.pprof, httpd.Security{}, &httpd.ListenOptions{MaxConnections: maxProfilers})
 	if err != nil {
 		return listenError(s.options.pprof, err)
 	}

@@ -68,8 +68,9 @@ func (s *Server) limited(next http.Handler) http.Handler {
 		defer cancel()
 		r = r.WithContext(ctx)
 		answer := w.(*response) // made by outermost
-		// net/http closes the connection after too large a body, if it is given its own writer.
-		r.Body = http.MaxBytesReader(answer.ResponseWriter, r.Body, s.o.MaxBodyBytes)
+		if r.Body != http.NoBody {
+			defer s.arriving(answer.ResponseWriter, r)()
+		}
 		start, status := time.Now(), http.StatusInternalServerError // if it panics
 		defer func() { s.o.Observe(r.Pattern, status, time.Since(start)) }()
 		next.ServeHTTP(w, r)
@@ -93,6 +94,8 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 				"a server without API keys answers to 127.0.0.1 and localhost only, so that no web page can reach it by another name").Write(w)
 		case s.o.Local && foreign.Check(r) != nil:
 			NewProblem(http.StatusForbidden, "cross_origin", "a server without API keys takes nothing from other sites' web pages").Write(w)
+		case !isClean(r.URL):
+			notClean(w)
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,7 +19,6 @@ import (
 // Defaults of Options.
 const (
 	DefaultReadHeaderTimeout = 5 * time.Second
-	DefaultReadTimeout       = 15 * time.Second
 	DefaultIdleTimeout       = 2 * time.Minute
 	DefaultRequestTimeout    = 10 * time.Second
 	DefaultMaxHeaderBytes    = 16 << 10
@@ -30,14 +30,18 @@ const (
 // written to a slow client.
 const writeGrace = 15 * time.Second
 
+// bodyGrace is how long a server that stops waits for the rest of a body.
+const bodyGrace = 2 * time.Second
+
 // Options are the settings of a server; nil means all defaults.
 type Options struct {
 	ReadHeaderTimeout time.Duration // of the header's last byte, from its first
-	ReadTimeout       time.Duration // of the body's last byte
 	IdleTimeout       time.Duration // between two requests on a connection
-	RequestTimeout    time.Duration // deadline of each request's context
-	MaxHeaderBytes    int
-	MaxBodyBytes      int64
+	// RequestTimeout is the deadline of each request's context. Its body has to
+	// arrive in that time too.
+	RequestTimeout time.Duration
+	MaxHeaderBytes int
+	MaxBodyBytes   int64
 	// MaxRequests is how many requests may be under way at once. One more is
 	// answered 429 at once, as waiting would only move the queue.
 	MaxRequests int
@@ -62,7 +66,6 @@ func (o *Options) withDefaults() Options {
 	}
 	d := *o
 	d.ReadHeaderTimeout = or(d.ReadHeaderTimeout, DefaultReadHeaderTimeout)
-	d.ReadTimeout = or(d.ReadTimeout, DefaultReadTimeout)
 	d.IdleTimeout = or(d.IdleTimeout, DefaultIdleTimeout)
 	d.RequestTimeout = or(d.RequestTimeout, DefaultRequestTimeout)
 	d.MaxHeaderBytes = or(d.MaxHeaderBytes, DefaultMaxHeaderBytes)
@@ -93,20 +96,25 @@ type Server struct {
 	http     http.Server
 	o        Options
 	handler  http.Handler
-	stopping atomic.Bool
 	underWay atomic.Int64
+	stopping atomic.Bool
+
+	mu     sync.Mutex
+	silent map[net.Conn]struct{} // connections that have made no request yet
+	bodies map[*body]struct{}    // that are arriving
 }
 
 // NewServer returns a server of h.
 func NewServer(h http.Handler, o *Options) *Server {
-	s := &Server{o: o.withDefaults(), handler: h}
+	s := &Server{o: o.withDefaults(), handler: h, silent: make(map[net.Conn]struct{}), bodies: make(map[*body]struct{})}
 	s.http = http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: s.o.ReadHeaderTimeout,
-		ReadTimeout:       s.o.ReadTimeout,
-		WriteTimeout:      s.o.ReadTimeout + s.o.RequestTimeout + writeGrace,
+		ReadTimeout:       s.o.RequestTimeout,
+		WriteTimeout:      s.o.RequestTimeout + writeGrace,
 		IdleTimeout:       s.o.IdleTimeout,
 		MaxHeaderBytes:    s.o.MaxHeaderBytes,
+		ConnState:         s.connState,
 		ErrorLog:          slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -120,7 +128,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 // Shutdown, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {
 	serve := s.http.Serve
-	if t, ok := l.(*tlsListener); ok {
+	if t, ok := l.(*Listener); ok && t.config != nil {
 		s.http.TLSConfig = t.config
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
@@ -131,9 +139,12 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown turns unready, takes no more connections, and returns when the
-// requests under way are answered. When ctx ends first it cuts them off.
+// requests under way are answered. Connections without a request are closed at
+// once, and what is missing of a body has a short time to arrive. When ctx ends
+// first it cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	s.hurry()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests were cut off: %w", err), s.http.Close())
 	}

@@ -30,7 +30,7 @@ func start(t *testing.T, h http.Handler, o *httpd.Options) (s *httpd.Server, add
 
 func startOn(t *testing.T, h http.Handler, o *httpd.Options, security httpd.Security) (s *httpd.Server, addr string) {
 	t.Helper()
-	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", security)
+	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", security, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestSlowClients(t *testing.T) {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			httpd.NewProblem(http.StatusRequestTimeout, "body_timeout", err.Error()).Write(w)
 		}
-	}), &httpd.Options{ReadHeaderTimeout: 20 * time.Millisecond, ReadTimeout: 40 * time.Millisecond})
+	}), &httpd.Options{ReadHeaderTimeout: 20 * time.Millisecond, RequestTimeout: 40 * time.Millisecond})
 	for name, test := range map[string]struct{ send, want string }{
 		"nothing":          {"", ""},
 		"half a header":    {"POST / HTTP/1.1\r\nHost: loc", ""},
@@ -482,10 +482,10 @@ func BenchmarkServer(b *testing.B) {
 
 func Example() {
 	ctx := context.Background()
-	_, err := httpd.Listen(ctx, "0.0.0.0:7070", httpd.Security{})
+	_, err := httpd.Listen(ctx, "0.0.0.0:7070", httpd.Security{}, nil)
 	fmt.Println(err)
 
-	l, err := httpd.Listen(ctx, "127.0.0.1:0", httpd.Security{})
+	l, err := httpd.Listen(ctx, "127.0.0.1:0", httpd.Security{}, nil)
 	if err != nil {
 		fmt.Println(err)
 		return

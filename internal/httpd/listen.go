@@ -4,101 +4,113 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
-
-	"maru.example/internal/reload"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// Errors of Listen. They say what to do.
-var (
-	ErrNotLoopback = errors.New("without API keys only this machine may be served: create a key with `maru key create`, or listen on 127.0.0.1")
-	ErrPlaintext   = errors.New("API keys must not cross a network in plain text: give a certificate with --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy")
-)
+// DefaultMaxConnections is how many connections of a listener are open at once.
+const DefaultMaxConnections = 4096
 
-// Security says how the clients of a listener are known and shielded.
-type Security struct {
-	Keys bool        // requests carry API keys
-	TLS  *tls.Config // nil: plain text; see [LoadTLS]
-	// InsecurePlaintext allows keys in plain text beyond loopback, for a network
-	// that encrypts by itself.
-	InsecurePlaintext bool
+// warnEvery is how often at most a listener says that it refuses connections.
+const warnEvery = time.Minute
+
+// ListenOptions are the settings of a listener; nil means all defaults.
+type ListenOptions struct {
+	// MaxConnections is how many connections may be open at once. One more is
+	// reset at once. In the backlog it would wait where nobody sees it, for as
+	// long as the others stay; so its client knows, can go elsewhere, and is
+	// counted. Default [DefaultMaxConnections].
+	MaxConnections int
+	Logger         *slog.Logger // told that connections are refused; default: discards
 }
 
-// Check returns nil if these clients may be served at host:port: without keys
-// only on loopback ([ErrNotLoopback]), with keys elsewhere only by TLS
-// ([ErrPlaintext]).
-func (s Security) Check(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("listen address: %w", err)
-	}
-	switch {
-	case isLoopback(host):
-		return nil
-	case !s.Keys:
-		return fmt.Errorf("listen on %s: %w", addr, ErrNotLoopback)
-	case s.TLS == nil && !s.InsecurePlaintext:
-		return fmt.Errorf("listen on %s: %w", addr, ErrPlaintext)
-	}
-	return nil
+// Listener is a TCP listener with a limit on its open connections.
+type Listener struct {
+	*net.TCPListener
+	config *tls.Config // nil: plain text
+	most   int64
+	logger *slog.Logger
+
+	open    atomic.Int64
+	refused atomic.Uint64
+	warned  time.Time // Accept's
 }
 
-// isLoopback says whether a host means this machine only. Other names than
-// localhost are not looked up: what they mean can change.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+// ListenerMetrics are the counts of a listener.
+type ListenerMetrics struct {
+	Open    int64  // connections that are open
+	Refused uint64 // connections reset as too many were open
+}
+
+// Metrics returns the counts.
+func (l *Listener) Metrics() ListenerMetrics {
+	return ListenerMetrics{Open: l.open.Load(), Refused: l.refused.Load()}
 }
 
 // Listen listens on host:port if s allows it. Serve speaks TLS on the listener
 // if s has it.
-func Listen(ctx context.Context, addr string, s Security) (net.Listener, error) {
+func Listen(ctx context.Context, addr string, s Security, o *ListenOptions) (*Listener, error) {
 	if err := s.Check(addr); err != nil {
 		return nil, err
 	}
+	if o == nil {
+		o = &ListenOptions{}
+	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
+	tcp, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	// A hosts file can give localhost another address.
-	if err := s.Check(l.Addr().String()); err != nil {
-		return nil, errors.Join(err, l.Close())
+	if err := s.Check(tcp.Addr().String()); err != nil {
+		return nil, errors.Join(err, tcp.Close())
 	}
-	if s.TLS != nil {
-		return &tlsListener{l, s.TLS}, nil
-	}
-	return l, nil
-}
-
-// tlsListener is a TCP listener whose connections begin with a TLS handshake.
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-// LoadTLS returns a configuration that shows the certificate chain of a PEM file
-// and its key. The files are read again when they changed. While a changed pair
-// is not readable the last one stays in use and the logger is told.
-func LoadTLS(certFile, keyFile string, logger *slog.Logger) (*tls.Config, error) {
-	pair, err := reload.New(
-		func() (*tls.Certificate, error) {
-			c, err := tls.LoadX509KeyPair(certFile, keyFile)
-			return &c, err
-		},
-		func(err error) { logger.Error("certificate is not readable; the last one stays in use", "error", err) },
-		certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", certFile, keyFile, err)
-	}
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Get(), nil },
+	return &Listener{
+		TCPListener: tcp.(*net.TCPListener),
+		config:      s.TLS,
+		most:        int64(or(o.MaxConnections, DefaultMaxConnections)),
+		logger:      or(o.Logger, slog.New(slog.DiscardHandler)),
 	}, nil
+}
+
+// Accept returns the next connection that there is room for.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most {
+			return &conn{TCPConn: c, gone: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		}
+		l.open.Add(-1)
+		l.refuse(c)
+	}
+}
+
+// refuse resets a connection, so that nothing of it remains here.
+func (l *Listener) refuse(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+	refused := l.refused.Add(1)
+	if now := time.Now(); now.Sub(l.warned) >= warnEvery {
+		l.warned = now
+		l.logger.Warn("connections are refused: as many are open as there may be; see --max-connections, and who holds them",
+			"address", l.Addr().String(), "open", l.most, "refused", refused)
+	}
+}
+
+// conn is a connection that counts until it is closed.
+type conn struct {
+	*net.TCPConn
+	gone func()
+}
+
+// Close closes the connection.
+func (c *conn) Close() error {
+	defer c.gone()
+	return c.TCPConn.Close()
 }

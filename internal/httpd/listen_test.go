@@ -58,7 +58,7 @@ func TestSecurityCheck(t *testing.T) {
 			if test.want == nil {
 				return
 			}
-			if l, err := httpd.Listen(t.Context(), test.addr, test.security); !errors.Is(err, test.want) {
+			if l, err := httpd.Listen(t.Context(), test.addr, test.security, nil); !errors.Is(err, test.want) {
 				t.Errorf("listen: got %v, %v", l, err)
 			}
 		})
@@ -69,13 +69,13 @@ func TestSecurityCheck(t *testing.T) {
 }
 
 func TestListenReportsAPortInUse(t *testing.T) {
-	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", httpd.Security{})
+	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", httpd.Security{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	var op *net.OpError
-	if _, err := httpd.Listen(t.Context(), l.Addr().String(), httpd.Security{}); !errors.As(err, &op) {
+	if _, err := httpd.Listen(t.Context(), l.Addr().String(), httpd.Security{}, nil); !errors.As(err, &op) {
 		t.Errorf("got %v", err)
 	}
 }

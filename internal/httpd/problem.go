@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +76,22 @@ func NotFound(mux *http.ServeMux) http.Handler {
 		}
 		notAllowed(w, r, allow...)
 	})
+}
+
+// isClean says whether a URL's path is written as paths are. Another one
+// [http.ServeMux] would answer with a redirect in HTML, which programs do not read and
+// which loses the body of many a client's POST.
+func isClean(u *url.URL) bool {
+	p := u.EscapedPath()
+	if p == "*" { // of OPTIONS, which net/http answers
+		return true
+	}
+	clean := path.Clean("/" + p)
+	return p == clean || p == clean+"/"
+}
+
+func notClean(w http.ResponseWriter) {
+	NewProblem(http.StatusNotFound, "not_found", "a path begins with one / and has no empty, . or .. parts; /docs lists what there is").Write(w)
 }
 
 func notAllowed(w http.ResponseWriter, r *http.Request, allow ...string) {

@@ -37,7 +37,7 @@ func benchmarkTransfers(b *testing.B, callers int) {
 			b.Fatal(err)
 		}
 	}
-	l, err := httpd.Listen(b.Context(), "127.0.0.1:0", httpd.Security{})
+	l, err := httpd.Listen(b.Context(), "127.0.0.1:0", httpd.Security{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

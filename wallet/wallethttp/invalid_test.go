@@ -252,11 +252,11 @@ func TestContentTypes(t *testing.T) {
 // What a connection can do wrong, byte by byte.
 func TestRawConnections(t *testing.T) {
 	s := newFunded(t)
-	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", httpd.Security{})
+	l, err := httpd.Listen(t.Context(), "127.0.0.1:0", httpd.Security{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpd.NewServer(wallethttp.NewHandler(s, nil), &httpd.Options{ReadTimeout: 50 * time.Millisecond, MaxBodyBytes: 2 << 10})
+	server := httpd.NewServer(wallethttp.NewHandler(s, nil), &httpd.Options{RequestTimeout: 50 * time.Millisecond, MaxBodyBytes: 2 << 10})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	defer func() {
