@@ -165,6 +165,8 @@ func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 	f.BoolVar(&c.recovery, "recovery", false, "kill the server after the run and measure its next start")
 	f.StringVar(&c.check, "check", checkAuto, "make all transfers again at the end (`full`), 1,000,000 (sample), none, or auto: full up to 20,000,000")
 	f.StringVar(&c.profile, "profile", "", "write CPU and memory profiles of load and server to this `directory`")
+	completeFlag(cmd, "api", string(benchStream), string(benchClient), string(benchHTTP))
+	completeFlag(cmd, "check", checkAuto, checkFull, checkSample, checkNone)
 	jsonFlag(cmd, &c.json)
 }
 
@@ -211,7 +213,7 @@ func (c *benchConfig) validate() error {
 		return usageError("", "--accounts %d: want 2 to %d", c.accounts, uint64(maxBenchAccounts))
 	case c.transfers >= benchFunding:
 		return usageError("", "--transfers %d is too many", c.transfers)
-	case c.duration < 0 || c.timeout <= 0:
+	case c.duration < 0:
 		return usageError("", "a time below zero")
 	case c.clients < 1 || c.clients > maxBenchClients:
 		return usageError("", "--clients %d: want 1 to %d", c.clients, maxBenchClients)

@@ -124,6 +124,9 @@ func (s *benchServer) readAddress(stdout io.Reader) error {
 	if err := json.Unmarshal(line, &a); err != nil {
 		return fmt.Errorf("parse %q: %w", line, err)
 	}
+	if a.HTTP == "" {
+		return errors.New("it ended before it listened") // the line says why, as its log does
+	}
 	s.url, s.streamAddr = "http://"+a.HTTP, a.Stream
 	return nil
 }

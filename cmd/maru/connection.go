@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -32,8 +33,31 @@ func (c *credentials) register(cmd *cobra.Command, timeout time.Duration) {
 	f.StringVar(&c.key, "key", "", "API `key`; better in the environment, where other users do not see it")
 	f.StringVar(&c.tenant, "tenant", "", "`tenant` to act for; the key's, or default, if not given")
 	f.StringVar(&c.ca, "ca", "", "PEM `file` with the certificate authority of a server with TLS")
-	f.DurationVar(&c.timeout, "timeout", timeout, "give up after this `time`")
+	c.timeout = timeout
+	f.Var((*positiveDuration)(&c.timeout), "timeout", "give up after this `time`")
 	fromEnvironment(cmd, "key", "tenant", "ca")
+}
+
+// positiveDuration is the value of a flag: a time above zero.
+type positiveDuration time.Duration
+
+// String implements pflag.Value.
+func (d *positiveDuration) String() string { return time.Duration(*d).String() }
+
+// Type implements pflag.Value.
+func (d *positiveDuration) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (d *positiveDuration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	if v <= 0 {
+		return errors.New("must be above zero")
+	}
+	*d = positiveDuration(v)
+	return nil
 }
 
 // tlsConfig returns a configuration that trusts the authority of --ca, or the

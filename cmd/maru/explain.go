@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"maru.example/wallet"
 )
 
@@ -52,15 +54,48 @@ func explain(c wallet.Code) explanation {
 // code and its meaning.
 func refused(what string, c wallet.Code) error {
 	e := explain(c)
-	return &failure{err: &refusal{what, c, e.text}, hint: e.hint, status: exitRefused}
+	return fmt.Errorf("%s: %w", what, &failure{err: &refusal{c, e.text}, hint: e.hint, status: exitRefused})
+}
+
+// refusedTransfer returns the failure for a transfer that the rules refused.
+func refusedTransfer(c wallet.Code) error {
+	e := explain(c)
+	if remembered(c) {
+		e.hint += "; then transfer with a new id: this one stays refused"
+	}
+	return &failure{err: &refusal{c, e.text}, hint: e.hint, status: exitRefused}
+}
+
+// remembered says whether a transfer that was refused with c stays refused: its
+// id has the same answer for ever.
+func remembered(c wallet.Code) bool {
+	switch c {
+	case wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
+		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow:
+		return true
+	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
+		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed:
+	}
+	return false
 }
 
 // refusal is the error of a command that the rules refused.
 type refusal struct {
-	what string
 	code wallet.Code
 	text string
 }
 
 // Error names the code, so that scripts find it.
-func (r *refusal) Error() string { return r.what + ": " + r.code.String() + ": " + r.text }
+func (r *refusal) Error() string { return r.code.String() + ": " + r.text }
+
+// transferError is why a transfer was not made, or may not have been.
+type transferError struct {
+	id  wallet.TransactionID
+	err error
+}
+
+// Error names the transfer, so that it can be repeated or asked for.
+func (e *transferError) Error() string { return "transfer " + e.id.String() + ": " + plain(e.err) }
+
+// Unwrap returns the cause.
+func (e *transferError) Unwrap() error { return e.err }

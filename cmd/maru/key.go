@@ -13,6 +13,7 @@ import (
 
 	"maru.example/internal/auth"
 	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
 )
 
 // keysFile returns the name of the keys file in a data directory.
@@ -94,6 +95,7 @@ scopes allow in any tenant.`,
 	f.StringSliceVar(&scopes, "scope", nil, "`scope` that the key has: wallet:read, wallet:write or wallet:admin; may be repeated (required)")
 	f.StringVar(&n.Tenant, "tenant", string(wallet.DefaultTenant), "`tenant` that it acts for")
 	f.DurationVar(&validFor, "valid-for", 0, "`time` after which it expires, such as 720h (default: never)")
+	completeFlag(cmd, "scope", string(wallethttp.ReadScope), string(wallethttp.WriteScope), string(wallethttp.AdminScope))
 	f.StringVar(&n.Note, "note", "", "`text` that key list shows")
 	o.register(cmd)
 	return cmd

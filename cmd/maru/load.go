@@ -51,7 +51,8 @@ It is safe to load a file again, or to go on after an interrupt by loading it fr
 its beginning: what was applied is counted as such and moves nothing. A line that
 is malformed or refused is listed and passed over, and the exit status is 3. A
 transfer whose account does not exist is not sent: open the account and load the
-file again.`,
+file again. Any other transfer that is refused stays refused: correct what it was
+refused for, and give it a new transaction_id.`,
 		Example: `  maru wallet load accounts.csv
   maru wallet load transfers.csv --refusals refused.csv
   zcat history.ndjson.gz | maru wallet load - --format ndjson --json`,
@@ -59,11 +60,13 @@ file again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return load(cmd, args[0], o)
 		},
+		ValidArgsFunction: completeFiles,
 	}
 	o.register(cmd)
 	cmd.Flags().StringVar(&o.format, "format", "auto", "`format` of the file: csv, ndjson, or auto, by its name or first byte")
 	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`")
 	cmd.Flags().BoolVar(&o.progress, "progress", isTerminal(os.Stderr), "show progress on standard error")
+	completeFlag(cmd, "format", "csv", "ndjson", "auto")
 	jsonFlag(cmd, &o.json)
 	return cmd
 }

@@ -20,6 +20,7 @@ type loadSummary struct {
 	started  time.Time
 
 	counts loadCounts
+	final  bool // a transfer was refused for ever
 }
 
 // loadCounts is the summary for programs.
@@ -50,6 +51,7 @@ func (s *loadSummary) add(w *window) error {
 	for _, r := range w.results {
 		switch {
 		case r.Code() != wallet.Applied:
+			s.final = s.final || remembered(r.Code())
 		case r.Repeated():
 			c.AlreadyApplied++
 		default:
@@ -90,9 +92,13 @@ func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
 	case err != nil:
 		return failed(fmt.Errorf("stopped behind line %s: %w", count(c.LastLine), err), again)
 	case c.Refused+c.Malformed > 0:
+		hint := "--refusals FILE lists them all; the other lines were applied"
+		if s.final {
+			hint += "; a refused transfer stays refused: once it is corrected, it needs a new transaction_id"
+		}
 		return &failure{
 			err:    fmt.Errorf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)),
-			hint:   "--refusals FILE lists them all; the other lines were applied",
+			hint:   hint,
 			status: exitRefused,
 		}
 	}

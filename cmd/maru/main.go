@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,7 +17,8 @@ import (
 )
 
 // main runs one command. The first interrupt asks it to end; a second one ends
-// the process at once. An error ends here: what went wrong, a hint, and a status.
+// the process at once. An error ends here: what went wrong, a hint, and a status;
+// with --json it is an object on standard output too, unless a result is there.
 func main() {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -26,7 +28,13 @@ func main() {
 		<-signals
 		os.Exit(report(os.Stderr, errors.New("ended by a second signal")))
 	}()
-	err := newRootCommand().ExecuteContext(ctx)
+	root := newRootCommand()
+	stdout := &countingWriter{w: os.Stdout}
+	root.SetOut(stdout)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && stdout.n == 0 && wantsJSON(cmd) {
+		err = errors.Join(err, printJSON(os.Stdout, viewFailure(err)))
+	}
 	os.Exit(report(os.Stderr, err))
 }
 
@@ -49,7 +57,12 @@ serves the wallet over HTTP and a batch stream, and the commands to use it.
 
 Flags marked (env NAME) can be set in the environment. The exit status is 0 if all
 went well, 1 if something failed, 2 if the command line is wrong, and 3 if the
-rules of the wallet refused (such as insufficient funds).`,
+rules of the wallet refused (such as insufficient funds).
+
+With --json a command prints one object on standard output: its result or, if
+there is none, {status, code, error, hint, transaction_id}. That status is failed,
+usage or refused, as the exit status is 1, 2 or 3; code is the wallet's or the
+server's name for what happened, where there is one.`,
 		Example: `  maru serve
   maru wallet open alice --currency USD
   maru wallet open mint --currency USD --min-balance unlimited
@@ -68,8 +81,15 @@ rules of the wallet refused (such as insufficient funds).`,
 		newVersionCommand(),
 		newCompletionCommand(),
 	)
+	completeNoFiles(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+		hint := "see `" + cmd.CommandPath() + " --help`"
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			if word := unknown.GetSpecifiedShortnames(); word != "" && '0' <= word[0] && word[0] <= '9' {
+				hint = "an amount below zero stands behind two dashes: -- -" + word
+			}
+		}
+		return usageError(hint, "%w", err)
 	})
 	return root
 }
@@ -145,6 +165,13 @@ func applyEnvironment(flags *pflag.FlagSet) (err error) {
 		}
 	})
 	return err
+}
+
+// wantsJSON says whether a command was given --json, also if its flags could not
+// be parsed up to it.
+func wantsJSON(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("json")
+	return f != nil && (f.Value.String() == "true" || slices.Contains(os.Args, "--json"))
 }
 
 func jsonFlag(cmd *cobra.Command, asJSON *bool) {

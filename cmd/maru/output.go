@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"maru.example/wallet/wallethttp"
 )
 
 // The exit statuses. `maru --help` has them for the people who use them.
@@ -42,13 +44,58 @@ func failed(err error, hint string) error {
 	return &failure{err: err, hint: hint, status: exitFailed}
 }
 
+// failureOf returns the failure that an error is or holds; another error is one
+// of the world.
+func failureOf(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
+	return &failure{err: err, status: exitFailed}
+}
+
+// failureView is how a command ended badly, as --json prints it.
+type failureView struct {
+	Status        string `json:"status"`         // failed, usage or refused: the exit status 1, 2 or 3
+	Code          string `json:"code,omitempty"` // the wallet's or the server's name for it, if it has one
+	Error         string `json:"error"`
+	Hint          string `json:"hint,omitempty"`
+	TransactionID string `json:"transaction_id,omitempty"` // of the transfer that was to be made
+}
+
+func viewFailure(err error) failureView {
+	f := failureOf(err)
+	v := failureView{Error: plain(err), Hint: f.hint}
+	v.Status = map[int]string{exitFailed: "failed", exitUsage: "usage", exitRefused: "refused"}[f.status]
+	if r, ok := errors.AsType[*refusal](err); ok {
+		v.Code = r.code.String()
+	} else if p, ok := errors.AsType[*wallethttp.Problem](err); ok {
+		v.Code = p.Code
+	}
+	if t, ok := errors.AsType[*transferError](err); ok {
+		v.TransactionID = t.id.String()
+	}
+	return v
+}
+
+// countingWriter counts the bytes that are written.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+// Write implements io.Writer.
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // report writes an error as people read it, and returns the exit status.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	f := &failure{err: err, status: exitFailed}
-	errors.As(err, &f)
+	f := failureOf(err)
 	fmt.Fprintf(w, "maru: %s\n", plain(err))
 	if f.hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", f.hint)

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
 )
 
 func TestReport(t *testing.T) {
@@ -33,6 +36,42 @@ func TestReport(t *testing.T) {
 			var out strings.Builder
 			if status := report(&out, tt.err); status != tt.status || out.String() != tt.want {
 				t.Errorf("status %d and %q, want %d and %q", status, out.String(), tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestViewFailure(t *testing.T) {
+	id := wallet.TransactionID{15: 7}
+	tests := []struct {
+		name string
+		err  error
+		want failureView
+	}{
+		{"world", errors.New("it broke"), failureView{Status: "failed", Error: "it broke"}},
+		{"usage", usageError("see --help", "bad"), failureView{Status: "usage", Error: "bad", Hint: "see --help"}},
+		{"refused", refused("show x", wallet.UnknownTenant), failureView{
+			Status: "refused", Code: "unknown_tenant", Error: "show x: unknown_tenant: there is no such tenant",
+			Hint: "create it with `maru tenant create NAME`",
+		}},
+		{"server", failed(&wallethttp.Problem{Code: "busy", Detail: "too much"}, "wait"), failureView{
+			Status: "failed", Code: "busy", Error: "busy: too much", Hint: "wait",
+		}},
+		{"transfer", &transferError{id, refusedTransfer(wallet.SameAccount)}, failureView{
+			Status: "refused", Code: "same_account", TransactionID: id.String(),
+			Error: "transfer " + id.String() + ": same_account: both sides are the same account",
+			Hint:  "name two accounts; then transfer with a new id: this one stays refused",
+		}},
+		{"transfer that may be made again", &transferError{id, refusedTransfer(wallet.LimitReached)}, failureView{
+			Status: "refused", Code: "limit_reached", TransactionID: id.String(),
+			Error: "transfer " + id.String() + ": limit_reached: a table is full",
+			Hint:  "see the limits in the documentation of the wallet",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, viewFailure(tt.err)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -70,6 +70,8 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
+	completeFlag(cmd, "log-format", "text", "json")
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",

@@ -74,6 +74,9 @@ func listenError(addr string, err error) error {
 		return usageError("give a certificate with --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy",
 			"listen on %s: API keys must not cross a network in plain text", addr)
 	}
+	if malformed, ok := errors.AsType[*net.AddrError](err); ok {
+		return usageError("an address is host:port, such as 127.0.0.1:7480; port 0 is any free one", "listen on %s: %s", quoted(addr), malformed.Err)
+	}
 	return failed(fmt.Errorf("listen on %s: %w", addr, err), "is another server there? choose another port, or 0 for any free one")
 }
 

@@ -36,7 +36,7 @@ func newTenantCreateCommand() *cobra.Command {
 					return err
 				}
 				if code != wallet.Applied {
-					return o.refuse(cmd, code, "create tenant "+args[0])
+					return refused("create tenant "+args[0], code)
 				}
 				if o.json {
 					return printJSON(cmd.OutOrStdout(), map[string]string{"name": args[0]})

@@ -44,24 +44,6 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 	)
 }
 
-// refusalView is what a command prints with --json when the rules refused.
-type refusalView struct {
-	Status        string `json:"status"` // refused
-	Code          string `json:"code"`
-	TransactionID string `json:"transaction_id,omitempty"`
-}
-
-// refuse is the end of a command that the rules refused: programs get the code
-// on standard output, people the error.
-func (o *httpOptions) refuse(cmd *cobra.Command, code wallet.Code, what string) error {
-	if o.json {
-		if err := printJSON(cmd.OutOrStdout(), refusalView{Status: "refused", Code: code.String()}); err != nil {
-			return err
-		}
-	}
-	return refused(what, code)
-}
-
 func newOpenCommand() *cobra.Command {
 	var o httpOptions
 	var currency, smallest string
@@ -92,6 +74,8 @@ unless it has been closed: closed accounts stay closed.`,
 	}
 	cmd.Flags().StringVar(&currency, "currency", "", "currency that it holds, an ISO 4217 `code` such as USD (required)")
 	cmd.Flags().StringVar(&smallest, "min-balance", "0", "smallest balance, an `amount` or unlimited")
+	completeFlag(cmd, "currency", currencyCodes()...)
+	completeFlag(cmd, "min-balance", "0", unlimited)
 	o.register(cmd)
 	return cmd
 }
@@ -152,10 +136,14 @@ the command with that --id, or ask with transfer-status.`,
 				t.ID = newTransactionID(time.Now())
 				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
 			}
-			return o.transfer(cmd, t)
+			if err := o.transfer(cmd, t); err != nil {
+				return &transferError{t.ID, err}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "transaction id, a `UUID` (default: a new one)")
+	cmd.ValidArgsFunction = completeCurrency(3)
 	o.register(cmd)
 	return cmd
 }
@@ -176,10 +164,10 @@ func (o *httpOptions) transfer(cmd *cobra.Command, t wallet.Transfer) error {
 	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 		result, err := client.Transfer(ctx, t)
 		if err != nil {
-			return fmt.Errorf("transfer %s: %w", t.ID, err)
+			return err
 		}
 		if result.Code() != wallet.Applied {
-			return o.refuse(cmd, result.Code(), "transfer "+t.ID.String())
+			return refusedTransfer(result.Code())
 		}
 		v := transferView{
 			"success", t.ID.String(), string(t.From), string(t.To),
@@ -207,15 +195,15 @@ func parseTransfer(args []string, id string) (t wallet.Transfer, err error) {
 		return t, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", t.Currency, t.Currency.Digits()), "%w", err)
 	}
 	if id != "" {
-		t.ID, err = parseTransactionID(id)
+		t.ID, err = parseTransactionID(id, "leave out --id for a new one")
 	}
 	return t, err
 }
 
-func parseTransactionID(s string) (wallet.TransactionID, error) {
+func parseTransactionID(s, hint string) (wallet.TransactionID, error) {
 	id, err := wallet.ParseTransactionID(s)
 	if err != nil {
-		return id, usageError("without --id, `maru wallet transfer` makes one", "%q: %s", s, plain(err))
+		return id, usageError(hint, "%s: %s", quoted(s), plain(err))
 	}
 	return id, nil
 }
@@ -243,7 +231,7 @@ the server has never seen its id. That is for after a lost answer.`,
 		Example: `  maru wallet transfer-status 01900000-0000-7000-8000-000000000001`,
 		Args:    exactArgs("UUID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseTransactionID(args[0])
+			id, err := parseTransactionID(args[0], "give the id that `maru wallet transfer` printed before it sent the transfer")
 			if err != nil {
 				return err
 			}

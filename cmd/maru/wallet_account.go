@@ -82,7 +82,7 @@ func newAccountCommand(name, short, example string, show func(cmd *cobra.Command
 					return err
 				}
 				if code != wallet.Applied {
-					return o.refuse(cmd, code, name+" "+args[0])
+					return refused(name+" "+args[0], code)
 				}
 				if o.json {
 					return printJSON(cmd.OutOrStdout(), viewAccount(a))
@@ -113,6 +113,8 @@ func newCurrencyCommand() *cobra.Command {
 		},
 	}
 	add.Flags().StringVar(&smallest, "min-balance", "0", "smallest balance, an `amount` or unlimited")
+	add.ValidArgsFunction = completeCurrency(1)
+	completeFlag(add, "min-balance", "0", unlimited)
 	o.register(add)
 	return group(&cobra.Command{
 		Use:     "currency",
@@ -139,6 +141,7 @@ limit stays as it is: nothing can be taken out until it is above the limit again
 			}
 			return o.setLimit(cmd, args[0], c, limit, (*wallethttp.Client).SetLimit)
 		},
+		ValidArgsFunction: completeCurrency(1),
 	}
 	o.register(cmd)
 	return cmd
@@ -162,7 +165,7 @@ func (o *httpOptions) account(cmd *cobra.Command, a wallet.Account, code wallet.
 	case err != nil:
 		return err
 	case code != wallet.Applied:
-		return o.refuse(cmd, code, cmd.Name()+" "+cmd.Flags().Arg(0))
+		return refused(cmd.Name()+" "+cmd.Flags().Arg(0), code)
 	case o.json:
 		return printJSON(cmd.OutOrStdout(), viewAccount(a))
 	}
