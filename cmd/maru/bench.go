@@ -57,6 +57,7 @@ type benchConfig struct {
 	table       bool
 	recovery    bool
 	serveFlags  []string
+	given       func(flag string) bool // on the command line
 }
 
 const benchWalletHelp = `Measure the wallet: open accounts, make transfers between them, check that every
@@ -152,6 +153,7 @@ func newBenchWalletCommand() *cobra.Command {
 // registerRun registers the flags that say what is measured.
 func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 	f := cmd.Flags()
+	c.given = f.Changed
 	f.Uint64Var(&c.accounts, "accounts", 1_000_000, "open `N` accounts, at least 2")
 	f.Uint64Var(&c.transfers, "transfers", 0, "make `N` transfers; if not given 10,000,000 (client 2,000,000, http 300,000), with --duration no limit")
 	f.DurationVar(&c.duration, "duration", 0, "end after this `time`; if not given when all transfers are made, with --table 5s for each figure")
@@ -160,7 +162,7 @@ func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 	f.IntVar(&c.connections, "connections", 1, "let the calls share `N` streams; with http each has a connection of its own")
 	f.IntVar(&c.batch, "batch", wallet.MaxBatch, "put `N` transfers in a batch of the stream")
 	f.IntVar(&c.hot, "hot", 0, "let `P` per cent of the transfers have the same account on one side")
-	f.Uint64Var(&c.seed, "seed", 0, "draw the transfers from this `number`; if not given from a random one")
+	f.Uint64Var(&c.seed, "seed", 0, "draw the transfers from this `number`, 1 to 2^53; if not given from a random one. A server takes each once")
 	f.BoolVar(&c.table, "table", false, "measure 1, 16, 64, 256 and 1,024 callers of http and client, and print a Markdown table")
 	f.BoolVar(&c.recovery, "recovery", false, "kill the server after the run and measure its next start")
 	f.StringVar(&c.check, "check", checkAuto, "make all transfers again at the end (`full`), 1,000,000 (sample), none, or auto: full up to 20,000,000")
@@ -180,7 +182,7 @@ func (c *benchConfig) registerServer(cmd *cobra.Command) {
 	f.Lookup("timeout").Usage = "give up when setup, run or check each take longer than this `time`"
 }
 
-// complete fills in defaults and refuses what cannot be run.
+// complete fills in defaults, which stand for zeros, and refuses what cannot be run.
 func (c *benchConfig) complete() error {
 	defaults := map[benchAPI]struct {
 		transfers uint64
@@ -193,6 +195,13 @@ func (c *benchConfig) complete() error {
 	d, ok := defaults[c.api]
 	if !ok {
 		return usageError("it is stream, client or http", "unknown API %q", string(c.api))
+	}
+	for name, zero := range map[string]bool{
+		"transfers": c.transfers == 0, "duration": c.duration == 0, "clients": c.clients == 0, "seed": c.seed == 0,
+	} {
+		if zero && c.given(name) {
+			return usageError("leave it out for the default", "--%s is 0", name)
+		}
 	}
 	if c.table && c.duration == 0 {
 		c.duration = 5 * time.Second
@@ -213,6 +222,8 @@ func (c *benchConfig) validate() error {
 		return usageError("", "--accounts %d: want 2 to %d", c.accounts, uint64(maxBenchAccounts))
 	case c.transfers >= benchFunding:
 		return usageError("", "--transfers %d is too many", c.transfers)
+	case c.seed > maxBenchSeed:
+		return usageError("", "--seed %d: want 1 to %d", c.seed, uint64(maxBenchSeed))
 	case c.duration < 0:
 		return usageError("", "a time below zero")
 	case c.clients < 1 || c.clients > maxBenchClients:
@@ -237,6 +248,7 @@ func (c *benchConfig) validate() error {
 const (
 	maxBenchAccounts = 1_000_000_000
 	maxBenchClients  = 10_000
+	maxBenchSeed     = 1 << 53 // numbers of JSON are exact up to it for every reader
 )
 
 // newBenchProfiledCommand returns the hidden "maru bench profiled PREFIX --

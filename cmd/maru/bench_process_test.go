@@ -99,6 +99,12 @@ func TestBenchRunningServer(t *testing.T) {
 			t.Errorf("got %s", out)
 		}
 	}
+	again := []string{"bench", "wallet", "--addr", s.url, "--stream", s.streamAddr, "--accounts", "10", "--transfers", "50", "--seed", "9007199254740992"}
+	runMaru(t, again...)
+	out, err := exec.CommandContext(t.Context(), "maru", again...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "has been measured with the seed 9007199254740992 before\nhint: leave out --seed") {
+		t.Errorf("the same seed again: got %v, %s", err, out)
+	}
 	select {
 	case <-s.exited:
 		t.Error("the server has ended")

@@ -42,7 +42,7 @@ func runBench(ctx context.Context, c benchConfig, stdout, stderr io.Writer) (err
 		currency: money.MustParseCurrency("USD"),
 	}
 	if c.seed == 0 {
-		b.plan.seed = rand.Uint64()
+		b.plan.seed = 1 + rand.Uint64N(maxBenchSeed)
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.open(ctx); err != nil {
@@ -174,6 +174,11 @@ func (b *bench) setup(ctx context.Context) error {
 	}
 	if bank[0].Code != wallet.Applied {
 		return fmt.Errorf("open bank account: %s", bank[0].Code)
+	}
+	if bank[0].Before {
+		// The same ids would be transfers that were made already.
+		return failed(fmt.Errorf("this server has been measured with the seed %d before", b.plan.seed),
+			"leave out --seed, or give another; or measure a fresh server")
 	}
 	b.plan.bank = bank[0].Handle
 	b.plan.handles = make([]wallet.Handle, b.plan.accounts)

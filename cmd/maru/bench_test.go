@@ -64,7 +64,8 @@ func TestBenchRefusesFlags(t *testing.T) {
 	for _, args := range []string{
 		"--accounts 1", "--accounts 1000000001", "--transfers 9223372036854775808", "--duration -1s",
 		"--clients -1", "--clients 10001", "--connections 0", "--batch 0", "--batch 8193", "--hot -1", "--hot 101",
-		"--api carrier-pigeon", "--check often", "--addr http://x:1", "--stream x:1", "--timeout 0s",
+		"--api carrier-pigeon", "--check often", "--addr http://x:1", "--stream x:1",
+		"--transfers 0", "--duration 0s", "--clients 0", "--seed 0", "--seed 9007199254740993",
 		"--addr http://x:1 --stream x:2 --recovery", "--addr http://x:1 --stream x:2 --data /tmp",
 		"--addr http://x:1 --stream x:2 --profile /tmp", "--addr http://x:1 --stream x:2 -- --snapshot-bytes 5",
 	} {
