@@ -175,6 +175,7 @@ func TestDiskFilledByTheServer(t *testing.T) {
 	}
 	awaitReadyz(t, p, http.StatusServiceUnavailable, "disk nearly full")
 	must(t, p, "wallet", "balance", "alice")
+	p.kill()
 	if log := p.log(); strings.Contains(log, "log failed") {
 		t.Errorf("the log failed:\n%s", log)
 	}
