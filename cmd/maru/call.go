@@ -50,6 +50,8 @@ func (o *httpOptions) explain(err error) error {
 		return explainProblem(problem)
 	case isMalformed(err):
 		return usageError("see --help for the form of ids and amounts", "%w", err)
+	case errors.As(err, new(x509.HostnameError)):
+		return failed(err, "the certificate must have the host of --addr among its subject alternative names")
 	case isUntrusted(err):
 		return failed(err, "--ca names the file of the certificate authority that signed the server's certificate")
 	case errors.Is(err, context.DeadlineExceeded):

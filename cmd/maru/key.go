@@ -180,11 +180,7 @@ func newKeyRevokeCommand() *cobra.Command {
 			if err != nil {
 				return failed(err, "--data names the server's data directory")
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"status": "success", "id": args[0]})
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "revoked", args[0])
-			return err
+			return printResult(cmd.OutOrStdout(), o.json, map[string]string{"status": "success", "id": args[0]}, "revoked "+args[0])
 		},
 	}
 	o.register(cmd)

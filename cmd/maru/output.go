@@ -112,6 +112,15 @@ func plain(err error) string {
 	return text
 }
 
+// printResult prints what a command has done: v for programs, a line for people.
+func printResult(w io.Writer, asJSON bool, v any, line string) error {
+	if asJSON {
+		return printJSON(w, v)
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}
+
 // printJSON writes v as one line of JSON.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

@@ -38,11 +38,7 @@ func newTenantCreateCommand() *cobra.Command {
 				if code != wallet.Applied {
 					return refused("create tenant "+args[0], code)
 				}
-				if o.json {
-					return printJSON(cmd.OutOrStdout(), map[string]string{"name": args[0]})
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), args[0], "is a tenant")
-				return err
+				return printResult(cmd.OutOrStdout(), o.json, map[string]string{"name": args[0]}, args[0]+" is a tenant")
 			})
 		},
 	}

@@ -173,15 +173,12 @@ func (o *httpOptions) transfer(cmd *cobra.Command, t wallet.Transfer) error {
 			"success", t.ID.String(), string(t.From), string(t.To),
 			t.Amount.Format(t.Currency), t.Currency.String(), result.Repeated(),
 		}
-		if o.json {
-			return printJSON(cmd.OutOrStdout(), v)
-		}
 		before := ""
 		if v.Replayed {
 			before = ", earlier: with the same id nothing moves twice"
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s moved from %s to %s%s\n", v.Amount, v.Currency, v.FromAccount, v.ToAccount, before)
-		return err
+		return printResult(cmd.OutOrStdout(), o.json, v,
+			fmt.Sprintf("%s %s moved from %s to %s%s", v.Amount, v.Currency, v.FromAccount, v.ToAccount, before))
 	})
 }
 
@@ -240,11 +237,7 @@ the server has never seen its id. That is for after a lost answer.`,
 				if err != nil {
 					return err
 				}
-				if o.json {
-					return printJSON(cmd.OutOrStdout(), viewDecision(id, code))
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", code, explain(code).text)
-				return err
+				return printResult(cmd.OutOrStdout(), o.json, viewDecision(id, code), code.String()+": "+explain(code).text)
 			})
 		},
 	}

@@ -166,11 +166,8 @@ func (o *httpOptions) account(cmd *cobra.Command, a wallet.Account, code wallet.
 		return err
 	case code != wallet.Applied:
 		return refused(cmd.Name()+" "+cmd.Flags().Arg(0), code)
-	case o.json:
-		return printJSON(cmd.OutOrStdout(), viewAccount(a))
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
-	return err
+	return printResult(cmd.OutOrStdout(), o.json, viewAccount(a), done)
 }
 
 // newStatusCommand returns a command that sets the status of an account.
