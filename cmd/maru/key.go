@@ -25,7 +25,7 @@ func newKeyCommand() *cobra.Command {
 		Short: "Create, list and revoke API keys",
 		Long: `Create, list and revoke API keys, in the data directory of the server: these
 commands run where the server runs. A server that has no keys listens on loopback
-only and asks nobody who he is; once there is a key, every request needs one. A
+only and asks nobody for a key; once there is a key, every request needs one. A
 server that runs takes new keys, and drops revoked ones, within a second or so,
 but for the first key, which it takes at its next start.`,
 		Example: `  maru key create --scope wallet:read --scope wallet:write --note "the shop"

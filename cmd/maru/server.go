@@ -222,7 +222,7 @@ func (s *server) announce(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
 	if s.options.json {
 		if !s.security.Keys {
-			s.logger.InfoContext(cmd.Context(), "there are no API keys: listening on loopback only and asking nobody who he is")
+			s.logger.InfoContext(cmd.Context(), "there are no API keys: listening on loopback only and asking nobody for a key")
 		}
 		return printJSON(out, announcement{s.httpAddr, s.streamAddr, s.security.TLS != nil, s.options.data, os.Getpid()})
 	}
@@ -237,7 +237,7 @@ func (s *server) announce(cmd *cobra.Command) error {
 		[2]string{"  data", s.options.data},
 	)
 	if !s.security.Keys {
-		fmt.Fprintln(out, "There are no API keys, so it listens on loopback only and asks nobody who he is: see `maru key create --help`.")
+		fmt.Fprintln(out, "There are no API keys, so it listens on loopback only and asks nobody for a key: see `maru key create --help`.")
 	}
 	return err
 }
