@@ -111,7 +111,8 @@ func (s *benchServer) start(ctx context.Context) error {
 	return nil
 }
 
-// readAddress reads the line that says where the server listens.
+// readAddress reads the line that says where the server listens, or why it
+// does not.
 func (s *benchServer) readAddress(stdout io.Reader) error {
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
@@ -120,14 +121,17 @@ func (s *benchServer) readAddress(stdout io.Reader) error {
 	if err != nil {
 		return err
 	}
-	var a announcement
-	if err := json.Unmarshal(line, &a); err != nil {
+	var said struct {
+		announcement
+		failureView
+	}
+	if err := json.Unmarshal(line, &said); err != nil {
 		return fmt.Errorf("parse %q: %w", line, err)
 	}
-	if a.HTTP == "" {
-		return errors.New("it ended before it listened") // the line says why, as its log does
+	if said.HTTP == "" {
+		return errors.New(said.Error)
 	}
-	s.url, s.streamAddr = "http://"+a.HTTP, a.Stream
+	s.url, s.streamAddr = "http://"+said.HTTP, said.Stream
 	return nil
 }
 
