@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -118,7 +119,9 @@ func TestBenchTableProcess(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	out := string(runMaru(t, "bench", "wallet", "--table", "--accounts", "100", "--transfers", "2000", "--data", t.TempDir()))
-	if rows := strings.Count(out, "\n| 1"); rows != 3 || !strings.Contains(out, "check: passed: 20,000 transfers made again, 101 balances, sum zero") {
+	// How many transfers there are is a question of time: each row has so much of it.
+	checked := regexp.MustCompile(`check: passed: [1-9][0-9,]* transfers made again, 101 balances, sum zero`)
+	if rows := strings.Count(out, "\n| 1"); rows != 3 || !checked.MatchString(out) {
 		t.Errorf("got:\n%s", out)
 	}
 }
