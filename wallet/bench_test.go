@@ -19,7 +19,7 @@ var usd = money.MustParseCurrency("USD")
 func BenchmarkApply(b *testing.B) {
 	seed := map[bool]uint64{true: 1}
 	for _, accounts := range []int{10_000, 1_000_000, 10_000_000} {
-		m := NewMachine()
+		m := NewMachine(nil)
 		openMany(b, m, accounts)
 		for _, hot := range []bool{false, true} {
 			b.Run(fmt.Sprintf("accounts=%d/hot=%v", accounts, hot), func(b *testing.B) {
@@ -70,7 +70,7 @@ func openMany(tb testing.TB, m *Machine, n int) {
 // machine by Snapshot, by a step, and by a batch before and meanwhile.
 func BenchmarkSnapshotPause(b *testing.B) {
 	const accounts = 10_000_000
-	m := NewMachine()
+	m := NewMachine(nil)
 	openMany(b, m, accounts)
 	r := rand.New(rand.NewPCG(3, 4))
 	batch := func() time.Duration {

@@ -30,6 +30,11 @@ const (
 	KindSetLimit             // smallest balances to be changed; results of 1 byte
 	KindSetStatus            // statuses to be changed; results of 1 byte
 	KindCreateTenants        // tenants to be made; results of 3 bytes
+
+	KindCrossTransfers       // transfers by handle to other partitions, RecordBytes each; results of 1 byte
+	KindCrossTransfersByName // transfers by account id to other partitions; results of 1 byte
+	KindParticipate          // messages of a paying to a receiving partition; results of 1 byte
+	KindPhases               // their answers, brought to the paying partition; results of 1 byte
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -53,6 +58,14 @@ func (k Kind) String() string {
 		return "set status"
 	case KindCreateTenants:
 		return "create tenants"
+	case KindCrossTransfers:
+		return "cross transfers"
+	case KindCrossTransfersByName:
+		return "cross transfers by name"
+	case KindParticipate:
+		return "participate"
+	case KindPhases:
+		return "phases"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -108,6 +121,11 @@ func Validate(b []byte) (Header, error) {
 	if size == nil {
 		return h, fmt.Errorf("%w: unknown %v", ErrFormat, h.Kind)
 	}
+	if n := prefixSize(h.Kind); n <= len(body) {
+		body = body[n:]
+	} else {
+		return h, fmt.Errorf("%w: %d bytes are less than the head of %v", ErrFormat, len(body), h.Kind)
+	}
 	for i := range h.Count {
 		n := size(body)
 		if n <= 0 || n > len(body) {
@@ -153,7 +171,8 @@ func ValidateRequest(b []byte) (Header, error) {
 			body = body[n:]
 		}
 		return h, nil
-	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants:
+	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
+		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -195,6 +214,19 @@ func commandSize(k Kind) func(b []byte) int {
 		return named(statusBytes)
 	case KindLookup, KindCreateTenants:
 		return named(nameBytes)
+	case KindCrossTransfers:
+		return func([]byte) int { return RecordBytes }
+	case KindCrossTransfersByName:
+		return func(b []byte) int {
+			if len(b) < crossByNameBytes {
+				return 0
+			}
+			return crossByNameBytes + int(b[35]) + int(b[36])
+		}
+	case KindParticipate:
+		return messageSize
+	case KindPhases:
+		return func([]byte) int { return answerBytes }
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func TestGoldenBatches(t *testing.T) {
 }
 
 func TestGoldenSnapshot(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "bank", usd, Unlimited)
 	openAccount(t, m, "alice", usd, 0)
 	do(t, m, KindAddCurrency, AppendAccount(nil, &NewAccount{"alice", jpy, -5}))
@@ -70,7 +70,7 @@ func TestGoldenSnapshot(t *testing.T) {
 	got := image(m)
 	golden(t, "snapshot.golden", got)
 
-	restored := NewMachine()
+	restored := NewMachine(nil)
 	if err := restored.Restore(bytes.NewReader(got)); err != nil {
 		t.Fatal(err)
 	}
@@ -78,11 +78,11 @@ func TestGoldenSnapshot(t *testing.T) {
 		t.Errorf("restored: got %s, want %s", describe(restored), describe(m))
 	}
 	for n := 1; n < len(got); n++ {
-		if err := NewMachine().Restore(bytes.NewReader(got[:n])); !errors.Is(err, ErrSnapshot) {
+		if err := NewMachine(nil).Restore(bytes.NewReader(got[:n])); !errors.Is(err, ErrSnapshot) {
 			t.Fatalf("the first %d of %d bytes: got %v", n, len(got), err)
 		}
 	}
-	if err := NewMachine().Restore(bytes.NewReader(append(got, 0))); !errors.Is(err, ErrSnapshot) {
+	if err := NewMachine(nil).Restore(bytes.NewReader(append(got, 0))); !errors.Is(err, ErrSnapshot) {
 		t.Errorf("a byte too many: got %v", err)
 	}
 }
@@ -95,7 +95,7 @@ func FuzzApply(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := NewMachine()
+		m := NewMachine(nil)
 		openAccount(t, m, "alice", usd, Unlimited)
 		openAccount(t, m, "bob", usd, 0)
 		for range 2 {
@@ -114,7 +114,7 @@ func FuzzApply(f *testing.F) {
 				t.Fatalf("%v adds up to %d", c, s)
 			}
 		}
-		restored := NewMachine()
+		restored := NewMachine(nil)
 		if err := restored.Restore(bytes.NewReader(image(m))); err != nil {
 			t.Fatal(err)
 		}
@@ -126,16 +126,16 @@ func FuzzApply(f *testing.F) {
 
 // FuzzRestore gives the snapshot's decoder any bytes.
 func FuzzRestore(f *testing.F) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openMany(f, m, 20)
 	f.Add(image(m))
 	f.Add([]byte(snapshotMagic))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := NewMachine()
+		m := NewMachine(nil)
 		if err := m.Restore(bytes.NewReader(data)); err != nil {
 			return
 		}
-		again := NewMachine()
+		again := NewMachine(nil)
 		if err := again.Restore(bytes.NewReader(image(m))); err != nil {
 			t.Fatalf("a snapshot of what was restored: %v", err)
 		}

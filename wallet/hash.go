@@ -25,7 +25,7 @@ func mix(a, b uint64) uint64 {
 // nameHash is a fixed hash of an account's id, the account's part of a
 // fingerprint. It need not withstand an enemy: whoever makes two of a tenant's
 // own ids collide can only hide from that tenant that it used a transaction id twice.
-func nameHash[S string | []byte](name S) uint64 {
+func nameHash[S ~string | []byte](name S) uint64 {
 	h := uint64(hash2) ^ uint64(len(name))
 	for len(name) >= 8 {
 		word := uint64(name[0]) | uint64(name[1])<<8 | uint64(name[2])<<16 | uint64(name[3])<<24 |
@@ -59,4 +59,11 @@ type key struct{ a, b uint64 }
 
 func makeKey(id []byte) key {
 	return key{binary.LittleEndian.Uint64(id), binary.LittleEndian.Uint64(id[8:])}
+}
+
+// id is the transaction id that makeKey read.
+func (k key) id() (id TransactionID) {
+	binary.LittleEndian.PutUint64(id[:], k.a)
+	binary.LittleEndian.PutUint64(id[8:], k.b)
+	return id
 }

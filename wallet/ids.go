@@ -1,9 +1,10 @@
 package wallet
 
 // idTable remembers transaction ids with what was decided, exactly and for
-// ever. What is remembered never changes or moves: entries are appended to
-// blocks, and an index of 4 bytes a slot finds them. A snapshot therefore needs
-// no copies, only the counts. Entries are spread over segments by hash, so that
+// ever. What is remembered never moves, and never changes but for the code
+// Pending, once: entries are appended to blocks, and an index of 4 bytes a slot
+// finds them. A snapshot therefore needs no copies, only the counts, and the
+// phase status table, which knows what was Pending. Entries are spread over segments by hash, so that
 // growing an index stops the machine for a segment's length, not the table's.
 //
 // An id takes 24 bytes, and 4 bytes of index at a load between 46 and 80 per
@@ -32,6 +33,17 @@ type idEntry struct {
 
 func (e *idEntry) code() Code          { return Code(e.meta) }
 func (e *idEntry) fingerprint() uint64 { return e.meta >> 8 }
+
+// again is the answer to a transfer whose id was seen, by its fingerprint.
+func (e *idEntry) again(fingerprint uint64) Result {
+	if e.fingerprint() != fingerprint {
+		return Result(IDReused)
+	}
+	return Repeat(e.code())
+}
+
+// decide gives an entry that was Pending its final code.
+func (e *idEntry) decide(c Code) { e.meta = e.meta&^0xff | uint64(c) }
 
 type idSegment struct {
 	blocks []*[idBlock]idEntry

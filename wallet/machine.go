@@ -9,10 +9,14 @@ import (
 	"maru.example/rsm"
 )
 
-// Machine holds the accounts and decides commands. It is an [rsm.Machine]: one
-// goroutine at a time may use it. It does not look into the table of currencies,
-// which may change from one version to the next: what it decided stays decided.
+// Machine holds the accounts of one partition and decides commands. It is an
+// [rsm.Machine]: one goroutine at a time may use it. It does not look into the
+// table of currencies, which may change from one version to the next: what it
+// decided stays decided.
 type Machine struct {
+	options  MachineOptions
+	base     Handle // the handle of row n is base + n + 1
+	crossing crossing
 	tenants  []*tenant
 	accounts table[account]
 	balances table[balance] // of the second and later currencies of accounts
@@ -28,13 +32,13 @@ type Machine struct {
 // tenant is one of the worlds apart.
 type tenant struct {
 	name string
+	hash uint64 // nameHash of the name
 	ids  idTable
 }
 
 // account is 64 bytes, a cache line: with its first currency, which for most is the only one.
 type account struct {
-	amount   money.Amount
-	min      money.Amount
+	funds
 	opened   int64 // nanoseconds since 1970
 	hash     uint64
 	name     nameRef
@@ -42,15 +46,21 @@ type account struct {
 	openSum  uint32
 	currency money.Currency
 	tenant   uint16
-	status   Status
+	status   Status // with the bit locked
 	nameLen  uint8
-	_        [10]byte
+	_        [2]byte
+}
+
+// funds is what an account holds of a currency.
+type funds struct {
+	amount  money.Amount
+	min     money.Amount
+	pending money.Amount // what transfers under way may still add; amount + pending fits 64 bits
 }
 
 // balance is what an account holds of another currency.
 type balance struct {
-	amount   money.Amount
-	min      money.Amount
+	funds
 	next     uint32
 	currency money.Currency
 	_        uint16
@@ -59,15 +69,18 @@ type balance struct {
 var _ rsm.Machine = (*Machine)(nil)
 
 // NewMachine returns a machine with one tenant, DefaultTenant, and no accounts.
-func NewMachine() *Machine {
-	m := &Machine{}
+// It panics if the options name a partition that there is not.
+func NewMachine(o *MachineOptions) *Machine {
+	m := &Machine{options: o.withDefaults()}
+	m.base = Handle(m.options.Partition) << partitionShift
+	m.crossing = newCrossing(m.options.Partitions)
 	m.names.seed = maphash.MakeSeed()
 	m.addTenant(string(DefaultTenant))
 	return m
 }
 
 func (m *Machine) addTenant(name string) {
-	t := &tenant{name: name}
+	t := &tenant{name: name, hash: nameHash(name)}
 	for i := range t.ids.seed {
 		t.ids.seed[i] = maphash.String(maphash.MakeSeed(), name)
 	}
@@ -86,8 +99,15 @@ func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 		return append(dst, byte(UnknownTenant))
 	}
 	body := b.Data[HeaderBytes:]
-	if h.Kind == KindTransfers {
+	switch h.Kind { //nolint:exhaustive // the rest is decided command by command
+	case KindTransfers:
 		return m.applyTransfers(dst, h.Tenant, body)
+	case KindCrossTransfers:
+		return m.applyCrossTransfers(dst, h.Tenant, b.Time, body)
+	case KindParticipate:
+		return m.participate(dst, h, body)
+	case KindPhases:
+		return m.applyAnswers(dst, h, body)
 	}
 	size := commandSize(h.Kind)
 	for range h.Count {
@@ -112,7 +132,9 @@ func (m *Machine) applyCommand(dst []byte, h Header, now int64, cmd []byte) []by
 		return append(dst, byte(m.setStatus(h.Tenant, cmd)))
 	case KindCreateTenants:
 		return m.createTenant(dst, cmd)
-	case KindNone, KindTransfers, KindLookup:
+	case KindCrossTransfersByName:
+		return append(dst, byte(m.crossByName(h.Tenant, now, cmd)))
+	case KindNone, KindTransfers, KindLookup, KindCrossTransfers, KindParticipate, KindPhases:
 	}
 	panic(fmt.Sprintf("wallet: %v batch in applyCommand", h.Kind))
 }
@@ -123,22 +145,31 @@ func (m *Machine) lookup(tenant uint16, name string) Handle {
 }
 
 func (m *Machine) find(tenant uint16, name string, hash uint64) Handle {
-	return m.names.find(hash, func(h Handle) bool {
-		a := m.accounts.at(uint64(h - 1))
+	row := m.names.find(hash, func(row uint32) bool {
+		a := m.accounts.at(uint64(row - 1))
 		return a.tenant == tenant && string(m.arena.get(a.name, a.nameLen)) == name
 	})
+	if row == 0 {
+		return 0
+	}
+	return m.base + Handle(row)
 }
 
-// get returns the account of a handle, or nil if the tenant has none.
+// get returns the account of a handle, or nil if the tenant has none here.
 func (m *Machine) get(tenant uint16, h Handle) *account {
-	if h-1 >= Handle(m.accounts.len) { // 0 wraps around to the largest
+	row := m.row(h)
+	if row >= m.accounts.len {
 		return nil
 	}
-	if a := m.accounts.at(uint64(h - 1)); a.tenant == tenant {
+	if a := m.accounts.at(row); a.tenant == tenant {
 		return a
 	}
 	return nil
 }
+
+// row returns the row of a handle, a very large number for one that names no
+// account of this partition.
+func (m *Machine) row(h Handle) uint64 { return uint64(h-m.base) - 1 }
 
 func (m *Machine) openAccount(tenant uint16, now int64, cmd []byte) Opened {
 	name, c, smallest := parseAccount(cmd)
@@ -147,31 +178,33 @@ func (m *Machine) openAccount(tenant uint16, now int64, cmd []byte) Opened {
 	}
 	hash := m.names.hash(tenant, string(name))
 	if h := m.find(tenant, string(name), hash); h != 0 {
-		switch a := m.accounts.at(uint64(h - 1)); {
-		case a.status == Closed:
+		switch a := m.accounts.at(m.row(h)); {
+		case a.status&Closed != 0:
 			return Opened{Code: AccountClosed}
 		case a.openSum != openSum(c, smallest):
 			return Opened{Code: AccountExists}
 		}
 		return Opened{Handle: h, Code: Applied, Before: true}
 	}
-	if m.accounts.len >= MaxAccounts {
+	switch {
+	case m.foreignName(tenant, nameHash(name)):
+		return Opened{Code: WrongPartition}
+	case m.accounts.len >= MaxAccounts:
 		return Opened{Code: LimitReached}
 	}
 	row := m.accounts.add(account{
-		min: smallest, opened: now, currency: c, openSum: openSum(c, smallest), tenant: tenant,
+		funds: funds{min: smallest}, opened: now, currency: c, openSum: openSum(c, smallest), tenant: tenant,
 		hash: nameHash(name), name: m.arena.add(string(name)), nameLen: uint8(len(name)),
 	})
-	m.names.add(hash, Handle(row+1))
-	return Opened{Handle: Handle(row + 1), Code: Applied}
+	m.names.add(hash, uint32(row+1))
+	return Opened{Handle: m.base + Handle(row+1), Code: Applied}
 }
 
 // held is one balance of an account: a view of it to be changed in place.
 type held struct {
-	amount *money.Amount
-	min    *money.Amount
-	row    uint64 // in accounts, or in balances if extra
-	extra  bool
+	*funds
+	row   uint64 // in accounts, or in balances if extra
+	extra bool
 }
 
 // touch must come before a change of a balance.
@@ -186,12 +219,12 @@ func (m *Machine) touch(b held) {
 // hold returns an account's balance in a currency.
 func (m *Machine) hold(h Handle, a *account, c money.Currency) (held, bool) {
 	if a.currency == c {
-		return held{&a.amount, &a.min, uint64(h - 1), false}, true
+		return held{&a.funds, m.row(h), false}, true
 	}
 	for next := a.next; next != 0; {
 		b := m.balances.at(uint64(next - 1))
 		if b.currency == c {
-			return held{&b.amount, &b.min, uint64(next - 1), true}, true
+			return held{&b.funds, uint64(next - 1), true}, true
 		}
 		next = b.next
 	}
@@ -206,12 +239,12 @@ func (m *Machine) addCurrency(tenant uint16, cmd []byte) Code {
 	case c == 0:
 		return Malformed
 	case a == nil:
-		return UnknownAccount
-	case a.status == Closed:
+		return m.missing(tenant, name)
+	case a.status&Closed != 0:
 		return AccountClosed
 	}
 	if b, ok := m.hold(h, a, c); ok {
-		if *b.min != smallest {
+		if b.min != smallest {
 			return CurrencyExists
 		}
 		return Applied
@@ -227,12 +260,12 @@ func (m *Machine) addCurrency(tenant uint16, cmd []byte) Code {
 	if count >= MaxCurrencies || m.balances.len >= MaxAccounts {
 		return LimitReached
 	}
-	row := uint32(m.balances.add(balance{min: smallest, currency: c}))
+	row := uint32(m.balances.add(balance{funds: funds{min: smallest}, currency: c}))
 	if last != 0 {
 		m.balances.touch(uint64(last - 1))
 		m.balances.at(uint64(last - 1)).next = row + 1
 	} else {
-		m.accounts.touch(uint64(h - 1))
+		m.accounts.touch(m.row(h))
 		a.next = row + 1
 	}
 	return Applied
@@ -244,8 +277,8 @@ func (m *Machine) setLimit(tenant uint16, cmd []byte) Code {
 	a := m.get(tenant, h)
 	switch {
 	case a == nil:
-		return UnknownAccount
-	case a.status == Closed:
+		return m.missing(tenant, name)
+	case a.status&Closed != 0:
 		return AccountClosed
 	}
 	b, ok := m.hold(h, a, c)
@@ -253,39 +286,41 @@ func (m *Machine) setLimit(tenant uint16, cmd []byte) Code {
 		return CurrencyNotHeld
 	}
 	m.touch(b)
-	*b.min = smallest
+	b.min = smallest
 	return Applied
 }
 
 func (m *Machine) setStatus(tenant uint16, cmd []byte) Code {
-	to := Status(cmd[0])
-	h := m.lookup(tenant, string(cmd[statusBytes:]))
+	to, name := Status(cmd[0]), cmd[statusBytes:]
+	h := m.lookup(tenant, string(name))
 	a := m.get(tenant, h)
 	switch {
 	case to > Closed:
 		return Malformed
 	case a == nil:
-		return UnknownAccount
-	case a.status == to:
+		return m.missing(tenant, name)
+	case a.status&^locked == to:
 		return Applied
-	case a.status == Closed:
+	case a.status&Closed != 0:
 		return AccountClosed
+	case to == Closed && a.status&locked != 0:
+		return AccountLocked
 	case to == Closed && !m.empty(a):
 		return BalanceNotZero
 	}
-	m.accounts.touch(uint64(h - 1))
-	a.status = to
+	m.accounts.touch(m.row(h))
+	a.status = a.status&locked | to
 	return Applied
 }
 
-// empty says that an account has no money.
+// empty says that an account has no money and can get none from transfers under way.
 func (m *Machine) empty(a *account) bool {
-	if a.amount != 0 {
+	if a.amount != 0 || a.pending != 0 {
 		return false
 	}
 	for next := a.next; next != 0; {
 		b := m.balances.at(uint64(next - 1))
-		if b.amount != 0 {
+		if b.amount != 0 || b.pending != 0 {
 			return false
 		}
 		next = b.next
@@ -322,9 +357,9 @@ func (m *Machine) tenantNumber(name string) int {
 
 // account returns what a handle stands for.
 func (m *Machine) account(h Handle) Account {
-	a := m.accounts.at(uint64(h - 1))
+	a := m.accounts.at(m.row(h))
 	out := Account{
-		ID: AccountID(m.arena.get(a.name, a.nameLen)), Handle: h, Status: a.status, OpenedAt: a.opened,
+		ID: AccountID(m.arena.get(a.name, a.nameLen)), Handle: h, Status: a.status &^ locked, OpenedAt: a.opened,
 		Balances: []Balance{{a.currency, a.amount, a.min}},
 	}
 	for next := a.next; next != 0; {
@@ -338,10 +373,11 @@ func (m *Machine) account(h Handle) Account {
 // metrics returns the counters.
 func (m *Machine) metrics() Metrics {
 	out := Metrics{
+		InFlight: m.crossing.phases,
 		Accounts: m.accounts.len, Balances: m.accounts.len + m.balances.len,
 		Tenants: uint64(len(m.tenants)), Repeated: m.repeated,
 		TableBytes: m.names.bytes() + uint64(len(m.arena.chunks))*arenaChunk +
-			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*24,
+			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32,
 	}
 	copy(out.Decided[:], m.decided[:])
 	for _, t := range m.tenants {

@@ -38,7 +38,7 @@ func txid(n uint64) (id TransactionID) {
 
 // TestTransferCodes has one line for each way a transfer can end.
 func TestTransferCodes(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "bank", usd, Unlimited)
 	openAccount(t, m, "alice", usd, 0)
 	openAccount(t, m, "credit", usd, -100)
@@ -110,7 +110,7 @@ func describeAccounts(m *Machine) string {
 // TestSameTransferByEitherWay checks that a transfer is the same by names and by handles,
 // and that one refused for an account that was unknown stays refused when it is opened.
 func TestSameTransferByEitherWay(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "a", usd, Unlimited)
 	openAccount(t, m, "b", usd, 0)
 	named := Transfer{txid(1), "a", "b", 5, usd}
@@ -135,7 +135,7 @@ func TestSameTransferByEitherWay(t *testing.T) {
 }
 
 func TestMalformedCommandsMoveNothing(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "a", usd, Unlimited)
 	openAccount(t, m, "b", usd, 0)
 	good := AppendHandleTransfer(nil, &HandleTransfer{txid(1), 1, 2, 5, usd})
@@ -177,7 +177,7 @@ func TestMalformedCommandsMoveNothing(t *testing.T) {
 }
 
 func TestTenantsAreApart(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "a", usd, Unlimited)
 	openAccount(t, m, "b", usd, 0)
 	do(t, m, KindCreateTenants, AppendName(nil, "other"))
@@ -198,7 +198,7 @@ func TestTenantsAreApart(t *testing.T) {
 // TestOpenAgain opens an account that exists: it is there once, and a closed one
 // does not come back.
 func TestOpenAgain(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	open := func(c money.Currency, smallest money.Amount) Opened {
 		t.Helper()
 		batch := AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{"a", c, smallest})
@@ -231,7 +231,7 @@ func TestOpenAgain(t *testing.T) {
 }
 
 func TestManyCurrencies(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openAccount(t, m, "a", usd, 0)
 	var last Code
 	added := 0
@@ -256,7 +256,7 @@ func TestManyCurrencies(t *testing.T) {
 // by piece while transfers and openings go on, and compares it with the state
 // at its beginning.
 func TestSnapshotWhileTablesGrow(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	openMany(t, m, 3*chunkRows+5)
 	r := rand.New(rand.NewPCG(1, 2))
 	var ids uint64
@@ -286,7 +286,7 @@ func TestSnapshotWhileTablesGrow(t *testing.T) {
 			image, more = s.Next(image, 50_000)
 		}
 		s.Close()
-		restored := NewMachine()
+		restored := NewMachine(nil)
 		if err := restored.Restore(bytes.NewReader(image)); err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +298,7 @@ func TestSnapshotWhileTablesGrow(t *testing.T) {
 
 // TestMemory holds the tables to what DESIGN.md promises, at every size on the way.
 func TestMemory(t *testing.T) {
-	m := NewMachine()
+	m := NewMachine(nil)
 	const n = 1_000_000
 	worst := 0.0
 	ids := &m.tenants[0].ids

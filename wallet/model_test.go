@@ -289,7 +289,7 @@ func (p *pair) snapshot(t *rapid.T) {
 	}
 	p.open.Close()
 	p.open = nil
-	restored := NewMachine()
+	restored := NewMachine(nil)
 	if err := restored.Restore(bytes.NewReader(p.image)); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func (p *pair) restart(t *rapid.T) {
 		p.open.Close()
 		p.open = nil
 	}
-	m := NewMachine()
+	m := NewMachine(nil)
 	if err := m.Restore(bytes.NewReader(image(p.m))); err != nil {
 		t.Fatal(err)
 	}
@@ -326,8 +326,13 @@ func image(m *Machine) []byte {
 func describe(m *Machine) string {
 	var b bytes.Buffer
 	for h := range Handle(m.accounts.len) {
-		fmt.Fprintln(&b, m.accounts.at(uint64(h)).tenant, m.accounts.at(uint64(h)).openSum, m.account(h+1))
+		a := m.accounts.at(uint64(h))
+		fmt.Fprintln(&b, a.tenant, a.openSum, m.account(m.base+h+1), a.status&locked, a.pending)
 	}
+	for i := range m.balances.len {
+		fmt.Fprintln(&b, i, *m.balances.at(i))
+	}
+	describeCrossing(&b, m)
 	for i, t := range m.tenants {
 		var ids []string
 		for j := range t.ids.segs {
@@ -340,6 +345,22 @@ func describe(m *Machine) string {
 		fmt.Fprintln(&b, i, t.name, ids)
 	}
 	return b.String()
+}
+
+func describeCrossing(b *bytes.Buffer, m *Machine) {
+	for i := range m.crossing.peers {
+		p := &m.crossing.peers[i]
+		if p.out.next > 1 || p.in.next > 1 {
+			fmt.Fprintln(b, "to", i, p.out.low, p.out.next, p.out.appendTo(nil))
+			fmt.Fprintln(b, "from", i, p.in.low, p.in.next, p.in.appendTo(nil))
+		}
+	}
+	for _, k := range m.crossing.totals.keys() {
+		if v := *m.crossing.totals.all[k]; v != (crossTotal{}) {
+			fmt.Fprintln(b, k, v)
+		}
+	}
+	fmt.Fprintln(b, m.crossing.phases)
 }
 
 // check compares accounts with the model's, and adds up the money.
@@ -369,7 +390,7 @@ func (p *pair) check(t *rapid.T) {
 
 func TestMachineAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pair{m: NewMachine(), model: newNaive()}
+		p := &pair{m: NewMachine(nil), model: newNaive()}
 		for range 3 {
 			p.openAccounts(t)
 		}

@@ -39,7 +39,7 @@ const (
 )
 
 type nameSegment struct {
-	slots []uint64 // 0 is free; else 32 bits of the hash above the handle
+	slots []uint64 // 0 is free; else 32 bits of the hash above 1 + the account's row
 	len   int
 }
 
@@ -51,8 +51,8 @@ func (s *nameSegment) slot(v uint64) int {
 	return int(v >> 32 * uint64(len(s.slots)) >> 32)
 }
 
-// find returns the handle under the hash for which same holds, or 0.
-func (x *nameIndex) find(h uint64, same func(Handle) bool) Handle {
+// find returns the number of the row, from 1, under the hash for which same holds, or 0.
+func (x *nameIndex) find(h uint64, same func(row uint32) bool) uint32 {
 	s := &x.segs[h%nameSegments]
 	if len(s.slots) == 0 {
 		return 0
@@ -65,14 +65,14 @@ func (x *nameIndex) find(h uint64, same func(Handle) bool) Handle {
 		if v == 0 {
 			return 0
 		}
-		if v>>32 == h>>32 && same(Handle(uint32(v))) {
-			return Handle(uint32(v))
+		if v>>32 == h>>32 && same(uint32(v)) {
+			return uint32(v)
 		}
 	}
 }
 
-// add enters a handle that find did not find.
-func (x *nameIndex) add(h uint64, handle Handle) {
+// add enters a row that find did not find.
+func (x *nameIndex) add(h uint64, row uint32) {
 	s := &x.segs[h%nameSegments]
 	if s.len++; s.len*4 > len(s.slots)*3 {
 		old := s.slots
@@ -84,7 +84,7 @@ func (x *nameIndex) add(h uint64, handle Handle) {
 			}
 		}
 	}
-	s.put(h>>32<<32 | uint64(handle))
+	s.put(h>>32<<32 | uint64(row))
 }
 
 func (s *nameSegment) put(v uint64) {

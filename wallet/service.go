@@ -145,7 +145,7 @@ func (s *Service) Transfers(ctx context.Context, tenant Tenant, ts []Transfer) (
 }
 
 // Decision returns what was decided for a transaction id: Undecided if it was
-// never seen, UnknownTenant if there is no such tenant.
+// never seen, Pending if it is under way between two partitions, UnknownTenant if there is no such tenant.
 func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID) (Code, error) {
 	number, ok, err := s.Tenant(ctx, tenant)
 	if err != nil {
@@ -290,6 +290,7 @@ type Metrics struct {
 	Tenants      uint64
 	Decided      [len(codeNames)]uint64 // transfers by Code, with those replayed at the start
 	Repeated     uint64                 // of those, answered from memory
+	InFlight     [endPhase]uint64       // transfers to other partitions by Phase
 	TableBytes   uint64                 // memory of the tables
 }
 

@@ -24,7 +24,7 @@ var (
 // start runs a service on a node.
 func start(tb testing.TB, fs vfs.FS) (*wallet.Service, *rsm.Node) {
 	tb.Helper()
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	node, err := rsm.Open("data", m, &rsm.Options{FS: fs, SnapshotBytes: -1})
 	if err != nil {
 		tb.Fatal(err)
@@ -259,7 +259,7 @@ func TestReadsSeeWhatWasAnswered(t *testing.T) {
 }
 
 func Example() {
-	machine := wallet.NewMachine()
+	machine := wallet.NewMachine(nil)
 	node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
 	if err != nil {
 		panic(err)

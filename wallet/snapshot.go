@@ -20,6 +20,7 @@ const (
 	blockBalances   = 3
 	blockIDs        = 4
 	blockEnd        = 5
+	blockPartition  = 6 // and the rest in crosssnap.go
 	blockHeadBytes  = 16
 	accountRowBytes = 38 // and the name
 	balanceRowBytes = 22
@@ -34,6 +35,7 @@ type snapshot struct {
 	m       *Machine
 	started bool
 	ended   bool
+	cross   crossImage
 	ids     [][idSegments]uint32 // entries of each tenant's segments
 	tenant  int                  // where the walk over ids stands
 	segment int
@@ -41,12 +43,13 @@ type snapshot struct {
 }
 
 // Snapshot fixes the state; its time does not depend on the number of accounts
-// but for one bit each.
+// but for one bit each. What is in flight is copied: up to MaxInFlight transfers
+// to and from each other partition.
 func (m *Machine) Snapshot() rsm.Snapshot {
 	if m.open != nil {
 		panic("wallet: a snapshot is open")
 	}
-	s := &snapshot{m: m, ids: make([][idSegments]uint32, len(m.tenants))}
+	s := &snapshot{m: m, cross: m.image(), ids: make([][idSegments]uint32, len(m.tenants))}
 	for i, t := range m.tenants {
 		for j := range t.ids.segs {
 			s.ids[i][j] = t.ids.segs[j].len
@@ -89,7 +92,7 @@ func (s *snapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 
 // count is the number of all rows, which the end block repeats.
 func (s *snapshot) count() uint64 {
-	n := s.m.accounts.frozen + s.m.balances.frozen
+	n := s.m.accounts.frozen + s.m.balances.frozen + s.cross.rows
 	for i := range s.ids {
 		for _, c := range s.ids[i] {
 			n += uint64(c)
@@ -106,6 +109,9 @@ func (s *snapshot) head(dst []byte) []byte {
 	for _, t := range s.m.tenants[:len(s.ids)] {
 		dst = AppendName(dst, t.name)
 	}
+	if n := s.m.options.Partitions; n > 1 {
+		dst = appendBlock(dst, blockPartition, int(s.m.options.Partition), 0, uint64(n))
+	}
 	return dst
 }
 
@@ -118,6 +124,9 @@ func appendBlock(dst []byte, kind byte, tenant, rows int, first uint64) []byte {
 
 // block appends one block of rows, if there is one.
 func (s *snapshot) block(dst []byte) ([]byte, bool) {
+	if out, more := s.cross.block(dst); more {
+		return out, true
+	}
 	if s.m.accounts.next(func(first uint64, rows []account) {
 		dst = appendBlock(dst, blockAccounts, 0, len(rows), first)
 		for i := range rows {
@@ -145,7 +154,7 @@ func (m *Machine) appendAccount(dst []byte, a *account) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, a.openSum)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(a.currency))
 	dst = binary.LittleEndian.AppendUint16(dst, a.tenant)
-	dst = append(dst, byte(a.status), a.nameLen)
+	dst = append(dst, byte(a.status&^locked), a.nameLen)
 	return append(dst, m.arena.get(a.name, a.nameLen)...)
 }
 
@@ -157,7 +166,8 @@ func appendBalance(dst []byte, b *balance) []byte {
 }
 
 // idBlock appends up to idBlock entries of a segment: they never change, so
-// that the counts taken at the beginning are all that a snapshot needs.
+// that the counts taken at the beginning are all that a snapshot needs. What was
+// Pending then may be decided by now: the phase status table tells.
 func (s *snapshot) idBlock(dst []byte) ([]byte, bool) {
 	for ; s.tenant < len(s.ids); s.tenant, s.segment = s.tenant+1, 0 {
 		for ; s.segment < idSegments; s.segment, s.entry = s.segment+1, 0 {
@@ -182,7 +192,7 @@ func (s *snapshot) idBlock(dst []byte) ([]byte, bool) {
 
 // Restore replaces the state by a snapshot's.
 func (m *Machine) Restore(r io.Reader) error {
-	in := &restorer{m: NewMachine(), in: bufio.NewReaderSize(r, 1<<18)}
+	in := &restorer{m: NewMachine(&m.options), in: bufio.NewReaderSize(r, 1<<18)}
 	if _, err := in.in.Peek(1); err == io.EOF {
 		*m = *in.m
 		return nil
@@ -202,6 +212,8 @@ type restorer struct {
 	rows uint64 // read so far
 	// how many rows are still missing
 	accounts, balances uint64
+	partition          bool // was read, if there are several
+	pending            int  // ids whose row says Pending
 }
 
 func (r *restorer) restore() error {
@@ -234,7 +246,7 @@ func (r *restorer) restore() error {
 	if _, err := r.in.Peek(1); err != io.EOF {
 		return fmt.Errorf("%w: bytes after the end", ErrSnapshot)
 	}
-	return nil
+	return r.joinCrossing()
 }
 
 // read returns the next n bytes, at most len(buf), valid until the next call.
@@ -261,6 +273,9 @@ func (r *restorer) block() (done bool, err error) {
 			return true, fmt.Errorf("%w: %d rows, the end says %d", ErrSnapshot, r.rows, first)
 		}
 		return true, nil
+	}
+	if kind >= blockPartition && kind <= blockTotals {
+		return false, r.crossBlock(kind, tenant, n, first)
 	}
 	for i := range uint64(n) {
 		switch kind {
@@ -317,8 +332,7 @@ func (r *restorer) account(row uint64) error {
 		return err
 	}
 	a := account{
-		amount:   money.Amount(binary.LittleEndian.Uint64(b)),
-		min:      money.Amount(binary.LittleEndian.Uint64(b[8:])),
+		funds:    readFunds(b),
 		opened:   int64(binary.LittleEndian.Uint64(b[16:])),
 		next:     binary.LittleEndian.Uint32(b[24:]),
 		openSum:  binary.LittleEndian.Uint32(b[28:]),
@@ -342,10 +356,14 @@ func (r *restorer) account(row uint64) error {
 	}
 	a.hash, a.name = nameHash(name), m.arena.add(name)
 	m.accounts.set(row, a)
-	m.names.add(hash, Handle(row+1))
+	m.names.add(hash, uint32(row+1))
 	r.accounts--
 	r.rows++
 	return nil
+}
+
+func readFunds(b []byte) funds {
+	return funds{amount: money.Amount(binary.LittleEndian.Uint64(b)), min: money.Amount(binary.LittleEndian.Uint64(b[8:]))}
 }
 
 // filled says that a row of accounts was read before.
@@ -360,8 +378,7 @@ func (r *restorer) balance(row uint64) error {
 	}
 	m := r.m
 	v := balance{
-		amount:   money.Amount(binary.LittleEndian.Uint64(b)),
-		min:      money.Amount(binary.LittleEndian.Uint64(b[8:])),
+		funds:    readFunds(b),
 		next:     binary.LittleEndian.Uint32(b[16:]),
 		currency: money.Currency(binary.LittleEndian.Uint16(b[20:])),
 	}
@@ -391,6 +408,9 @@ func (r *restorer) id(tenant uint16) error {
 	e, free := ids.find(k, h)
 	if Code(meta) == Undecided || int(uint8(meta)) >= len(codeNames) || ids.full(h) || e != nil {
 		return fmt.Errorf("%w: id %x", ErrSnapshot, b[:16])
+	}
+	if Code(meta) == Pending {
+		r.pending++
 	}
 	ids.add(k, h, meta, free)
 	r.rows++

@@ -101,3 +101,15 @@ func add(all map[money.Currency]*sums, c money.Currency, a money.Amount) {
 		t.issued.add(int64(a))
 	}
 }
+
+func (n *int128) plus(a int128) {
+	var carry uint64
+	n.lo, carry = bits.Add64(n.lo, a.lo, 0)
+	n.hi, _ = bits.Add64(n.hi, a.hi, carry)
+}
+
+func (n *int128) minus(a int128) {
+	var borrow uint64
+	n.lo, borrow = bits.Sub64(n.lo, a.lo, 0)
+	n.hi, _ = bits.Sub64(n.hi, a.hi, borrow)
+}

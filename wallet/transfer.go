@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"encoding/binary"
+	"math"
 
 	"maru.example/money"
 )
@@ -33,17 +34,17 @@ func (m *Machine) applyTransfers(dst []byte, tenant uint16, records []byte) []by
 
 // prefetch hashes the ids of a window and reads a word of each row and slot
 // that its transfers will need. The reads do not wait for each other.
-func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) {
-	ids, n := &m.tenants[tenant].ids, m.accounts.len
+func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) { //nolint:unparam // without the sum the reads could be left out
+	ids, n, first := &m.tenants[tenant].ids, m.accounts.len, uint64(m.base)+1
 	for i := 0; len(records) >= RecordBytes; i++ {
 		p := &m.window[i]
 		p.key = makeKey(records)
 		p.hash = ids.hash(p.key)
 		sum += uint64(ids.touch(p.hash))
-		if from := binary.LittleEndian.Uint64(records[16:]) - 1; from < n {
+		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < n {
 			sum += uint64(m.accounts.at(from).next)
 		}
-		if to := binary.LittleEndian.Uint64(records[24:]) - 1; to < n {
+		if to := binary.LittleEndian.Uint64(records[24:]) - first; to < n {
 			sum += uint64(m.accounts.at(to).next)
 		}
 		records = records[RecordBytes:]
@@ -81,6 +82,9 @@ func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Resul
 	if to != nil {
 		v.toHash = to.hash
 	}
+	if (from == nil || to == nil) && (m.foreign(v.from) || m.foreign(v.to)) {
+		return m.count(m.misrouted(tenant, &v))
+	}
 	return m.count(m.once(tenant, &v, from, to))
 }
 
@@ -101,6 +105,9 @@ func (m *Machine) transferByName(tenant uint16, cmd []byte) Result {
 		fromHash: nameHash(from), toHash: nameHash(to),
 		amount: amount, currency: currency, same: string(from) == string(to),
 	}
+	if (v.from == 0 || v.to == 0) && (m.foreignName(tenant, v.fromHash) || m.foreignName(tenant, v.toHash)) {
+		return m.count(m.misrouted(tenant, &v))
+	}
 	return m.count(m.once(tenant, &v, m.get(tenant, v.from), m.get(tenant, v.to)))
 }
 
@@ -118,17 +125,26 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
 	e, free := ids.find(v.key, v.hash)
 	if e != nil {
-		if e.fingerprint() != sum {
-			return Result(IDReused)
-		}
-		return Repeat(e.code())
+		return e.again(sum)
 	}
 	if ids.full(v.hash) {
 		return Result(LimitReached)
 	}
 	code := m.move(v, from, to)
+	if code == AccountLocked {
+		return Result(code) // not remembered: it may be otherwise soon
+	}
 	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
 	return Result(code)
+}
+
+// misrouted answers a movement that another partition has to decide, unless its
+// id was seen here.
+func (m *Machine) misrouted(tenant uint16, v *movement) Result {
+	if e, _ := m.tenants[tenant].ids.find(v.key, v.hash); e != nil {
+		return e.again(fingerprint(v.fromHash, v.toHash, v.amount, v.currency))
+	}
+	return Result(WrongPartition)
 }
 
 // move carries out a movement, or says why not. The order of the checks is part
@@ -142,10 +158,7 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 	case from == nil || to == nil:
 		return UnknownAccount
 	case from.status|to.status != Open:
-		if from.status == Closed || to.status == Closed {
-			return AccountClosed
-		}
-		return AccountFrozen
+		return barred(from.status | to.status)
 	}
 	debit, ok := m.hold(v.from, from, v.currency)
 	if !ok {
@@ -155,19 +168,39 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 	if !ok {
 		return CurrencyNotHeld
 	}
-	after := *debit.amount - v.amount
-	switch {
-	case *debit.min == Unlimited && after >= *debit.amount:
-		return Overflow
-	case *debit.min != Unlimited && (after >= *debit.amount || after < *debit.min):
-		return InsufficientFunds
+	after := debit.amount - v.amount
+	if code := affordable(debit.funds, after); code != Applied {
+		return code
 	}
-	sum := *credit.amount + v.amount
-	if sum <= *credit.amount {
+	sum := credit.amount + v.amount
+	if sum <= credit.amount || sum > math.MaxInt64-credit.pending {
 		return Overflow
 	}
 	m.touch(debit)
 	m.touch(credit)
-	*debit.amount, *credit.amount = after, sum
+	debit.amount, credit.amount = after, sum
 	return Applied
+}
+
+// affordable judges a debit that would leave after; the amount is more than zero.
+func affordable(f *funds, after money.Amount) Code {
+	switch {
+	case f.min == Unlimited && after >= f.amount:
+		return Overflow
+	case f.min != Unlimited && (after >= f.amount || after < f.min):
+		return InsufficientFunds
+	}
+	return Applied
+}
+
+// barred returns why no money moves with accounts whose statuses, taken
+// together bit by bit, are not Open.
+func barred(s Status) Code {
+	switch {
+	case s&Closed != 0:
+		return AccountClosed
+	case s&Frozen != 0:
+		return AccountFrozen
+	}
+	return AccountLocked
 }

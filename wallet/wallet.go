@@ -88,7 +88,8 @@ var nameByte = func() (ok [256]bool) {
 }()
 
 // Handle stands for an account in the batch stream. It is given when the account
-// is opened, never changes, and is never zero.
+// is opened, never changes, and is never zero. Its upper 16 bits are the number
+// of the account's partition.
 type Handle uint64
 
 // TransactionID is the UUID (RFC 9562) that makes a transfer happen once: within
@@ -196,6 +197,12 @@ const (
 	UnknownTenant                 // no tenant has this name
 	LimitReached                  // a table is full: see Limits
 	Malformed                     // the command breaks the format
+	Pending                       // under way between two partitions: ask again
+	AccountLocked                 // one of the accounts is locked by a transfer under way
+	WrongPartition                // another partition has to decide it
+	Canceled                      // given up before the receiving side agreed
+	TooManyInFlight               // MaxInFlight transfers between the two partitions are under way
+	Forgotten                     // finished long ago; an answer between partitions only
 )
 
 var codeNames = [...]string{
@@ -216,6 +223,12 @@ var codeNames = [...]string{
 	UnknownTenant:     "unknown_tenant",
 	LimitReached:      "limit_reached",
 	Malformed:         "malformed",
+	Pending:           "pending",
+	AccountLocked:     "account_locked",
+	WrongPartition:    "wrong_partition",
+	Canceled:          "canceled",
+	TooManyInFlight:   "too_many_in_flight",
+	Forgotten:         "forgotten",
 }
 
 // Codes returns all codes in the order of their numbers.

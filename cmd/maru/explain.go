@@ -44,6 +44,18 @@ func explain(c wallet.Code) explanation {
 		return explanation{"there is no such tenant", "create it with `maru tenant create NAME`"}
 	case wallet.LimitReached:
 		return explanation{"a table is full", "see the limits in the documentation of the wallet"}
+	case wallet.Pending:
+		return explanation{"the transfer is under way between two partitions", "see `maru wallet transfer-status UUID`"}
+	case wallet.AccountLocked:
+		return explanation{"an account is locked by a transfer under way", "try again; a new transfer needs a new id if `maru wallet transfer-status UUID` shows this code"}
+	case wallet.WrongPartition:
+		return explanation{"the command went to a partition that does not have the account", "client and server may be of different versions: see `maru version`"}
+	case wallet.Canceled:
+		return explanation{"the transfer was given up before the receiving side agreed; nothing moved", "try again when all partitions can be reached"}
+	case wallet.TooManyInFlight:
+		return explanation{"too many transfers between the two partitions are under way", "try again later, with the same id"}
+	case wallet.Forgotten:
+		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
 	case wallet.Malformed:
 		return explanation{"the command breaks the format", "client and server may be of different versions: see `maru version`"}
 	}
@@ -71,10 +83,11 @@ func refusedTransfer(c wallet.Code) error {
 func remembered(c wallet.Code) bool {
 	switch c {
 	case wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
-		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow:
+		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.Canceled:
 		return true
 	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
-		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed:
+		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed,
+		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten:
 	}
 	return false
 }

@@ -82,7 +82,7 @@ func listenError(addr string, err error) error {
 
 // openWallet recovers the wallet from the data directory.
 func openWallet(o *serveOptions, logger *slog.Logger) (*rsm.Node, *wallet.Service, error) {
-	machine := wallet.NewMachine()
+	machine := wallet.NewMachine(nil)
 	node, err := rsm.Open(filepath.Join(o.data, "wallet"), machine, o.nodeOptions(logger))
 	if err != nil {
 		return nil, nil, openError(o.data, err)

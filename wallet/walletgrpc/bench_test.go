@@ -21,7 +21,7 @@ var usd = money.MustParseCurrency("USD")
 // start runs a wallet on a node in a directory, with a server and a client of its stream.
 func start(tb testing.TB, fs vfs.FS, dir string, o *walletgrpc.ClientOptions) (*walletgrpc.Client, *wallet.Service) {
 	tb.Helper()
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	node, err := rsm.Open(dir, m, &rsm.Options{FS: fs})
 	if err != nil {
 		tb.Fatal(err)

@@ -33,7 +33,7 @@ type bubble struct {
 
 func newBubble(t *testing.T, o *walletgrpc.ServerOptions) *bubble {
 	t.Helper()
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	node, err := rsm.Open("data", m, &rsm.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestRevokedKey(t *testing.T) {
 // answers at the address, one that has given them to other accounts.
 func TestOtherServer(t *testing.T) {
 	run := func(addr string, names ...wallet.AccountID) (string, *wallet.Service, func()) {
-		machine := wallet.NewMachine()
+		machine := wallet.NewMachine(nil)
 		node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
 		if err != nil {
 			t.Fatal(err)

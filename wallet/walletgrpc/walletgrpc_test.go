@@ -409,7 +409,7 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 
 func Example() {
 	// A wallet on a node; cmd/maru does the same on a real disk.
-	machine := wallet.NewMachine()
+	machine := wallet.NewMachine(nil)
 	node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
 	if err != nil {
 		panic(err)

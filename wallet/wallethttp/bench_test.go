@@ -25,7 +25,7 @@ func BenchmarkTransfers(b *testing.B) {
 }
 
 func benchmarkTransfers(b *testing.B, callers int) {
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	n, err := rsm.Open(b.TempDir(), m, &rsm.Options{ReserveBytes: -1, SegmentBytes: 64 << 20})
 	if err != nil {
 		b.Fatal(err)

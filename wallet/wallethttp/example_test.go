@@ -14,7 +14,7 @@ import (
 
 // A wallet in memory, served and called.
 func Example() {
-	machine := wallet.NewMachine()
+	machine := wallet.NewMachine(nil)
 	node, err := rsm.Open("wallet", machine, &rsm.Options{FS: vfs.NewMem(), ReserveBytes: -1})
 	if err != nil {
 		fmt.Println(err)

@@ -34,7 +34,7 @@ var reserve = rsm.MinReserveBytes(64 << 20)
 // 1,000.00 USD, and an account b.
 func openFaulty(t *testing.T, fs vfs.FS) (h http.Handler, stop func()) {
 	t.Helper()
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	n, err := rsm.Open("wallet", m, &rsm.Options{FS: fs, ReserveBytes: reserve, SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)

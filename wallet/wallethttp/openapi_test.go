@@ -256,7 +256,8 @@ func TestCodes(t *testing.T) {
 		"account_frozen": 409, "account_closed": 409, "transaction_id_reused": 409, "account_exists": 409, "currency_exists": 409,
 		"balance_not_zero": 409, "limit_reached": 409,
 		"currency_not_held": 422, "insufficient_funds": 422, "amount_not_positive": 422, "same_account": 422, "overflow": 422,
-		"undecided": 500, "malformed": 500, // no answers to a transfer that was checked
+		"pending": 202, "account_locked": 409, "canceled": 409, "too_many_in_flight": 429,
+		"undecided": 500, "malformed": 500, "wrong_partition": 500, "forgotten": 500, // no answers to a transfer that was checked
 	}
 	got := make(map[string]int)
 	for _, code := range wallet.Codes() {

@@ -158,8 +158,16 @@ func describe(c wallet.Code) (status int, detail string) {
 		return http.StatusUnprocessableEntity, "both sides are the same account"
 	case wallet.Overflow:
 		return http.StatusUnprocessableEntity, "a balance would be out of range"
-	case wallet.Malformed, wallet.Undecided:
-		// The service checks the form first, and undecided is no answer to a command.
+	case wallet.Pending:
+		return http.StatusAccepted, "the transfer is under way: ask GET /v1/wallet/transfers/{transaction_id}"
+	case wallet.AccountLocked:
+		return http.StatusConflict, "an account is locked by a transfer that is under way"
+	case wallet.Canceled:
+		return http.StatusConflict, "the transfer was given up before the receiving side agreed; nothing moved"
+	case wallet.TooManyInFlight:
+		return http.StatusTooManyRequests, "too many transfers between the two partitions are under way; nothing was done"
+	case wallet.Malformed, wallet.Undecided, wallet.WrongPartition, wallet.Forgotten:
+		// The service checks the form first and finds the partition, and undecided and forgotten are no answers to a command.
 		return http.StatusInternalServerError, "the server made a mistake; nothing was done"
 	}
 	panic(fmt.Sprintf("wallethttp: no status for code %v", c))

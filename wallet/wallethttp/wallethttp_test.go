@@ -25,7 +25,7 @@ var usd = money.MustParseCurrency("USD")
 // newWallet returns a wallet in memory.
 func newWallet(t testing.TB) *wallet.Service {
 	t.Helper()
-	m := wallet.NewMachine()
+	m := wallet.NewMachine(nil)
 	n, err := rsm.Open("wallet", m, &rsm.Options{FS: vfs.NewMem(), ReserveBytes: -1, SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
