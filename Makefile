@@ -7,6 +7,7 @@ SHELL := bash
 
 FUZZTIME ?= 30s
 ROUNDS ?= 20
+CLUSTER ?= 5m
 ARGS ?=
 
 help: ## list the targets
@@ -35,9 +36,9 @@ fuzz: ## run every fuzz target for FUZZTIME (30s) each
 	@tools/setup.sh
 	tools/fuzz.sh $(FUZZTIME)
 
-crash: ## kill -9 a server under load, ROUNDS (20) times in a row
+crash: ## kill -9 a server under load, ROUNDS (20) times in a row, and the nodes of a cluster for CLUSTER (5m)
 	@tools/setup.sh
-	go test ./cmd/maru -run Crash -count 1 -timeout 2h -v -crash.rounds=$(ROUNDS)
+	go test ./cmd/maru -run Crash -count 1 -timeout 2h -v -crash.rounds=$(ROUNDS) -crash.cluster=$(CLUSTER)
 
 bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 	.bin/maru bench wallet $(ARGS)

@@ -3,6 +3,7 @@ package rsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"maru.example/wal"
 )
@@ -15,12 +16,6 @@ const (
 	entryLengthBytes = 4 // for each proposal
 )
 
-// maxEntryOption bounds Options.MaxEntryBytes: an entry that has nearly reached
-// it and gets one more proposal of the largest kind still fits into a record.
-const maxEntryOption = 8 << 20
-
-var _ = [wal.MaxRecordBytes - maxEntryOption - MaxProposalBytes - entryHeaderBytes - entryLengthBytes]byte{}
-
 // entry is a decoded record. It refers to the record's bytes.
 type entry struct {
 	time    int64
@@ -28,17 +23,37 @@ type entry struct {
 	data    []byte
 }
 
-// appendEntryHeader appends the header of an entry with count proposals; the
-// lengths and the proposals follow it.
-func appendEntryHeader(dst []byte, count int, at int64) []byte {
+// AppendEntry appends the entry that holds the proposals, proposed at a time in
+// nanoseconds since 1970 UTC.
+func AppendEntry(dst []byte, at int64, proposals []*Proposal) []byte {
+	dst = slices.Grow(dst, EntryBytes(proposals))
 	dst = binary.LittleEndian.AppendUint32(dst, entryVersion)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(count))
-	return binary.LittleEndian.AppendUint64(dst, uint64(at))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(proposals)))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
+	for _, p := range proposals {
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Data)))
+	}
+	for _, p := range proposals {
+		dst = append(dst, p.Data...)
+	}
+	return dst
 }
 
-// appendEntryLength appends the length of the next proposal to the header.
-func appendEntryLength(dst []byte, length int) []byte {
-	return binary.LittleEndian.AppendUint32(dst, uint32(length))
+// EntryBytes returns the size of the entry that holds the proposals.
+func EntryBytes(proposals []*Proposal) int {
+	n := entryHeaderBytes + entryLengthBytes*len(proposals)
+	for _, p := range proposals {
+		n += len(p.Data)
+	}
+	return n
+}
+
+// EntryTime returns the time at which an entry was proposed, 0 if it is none.
+func EntryTime(entry []byte) int64 {
+	if len(entry) < entryHeaderBytes {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint64(entry[8:]))
 }
 
 // decodeEntry checks the whole of a record and returns it as an entry. The error

@@ -36,18 +36,17 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// encodeFlush returns the records of one flush.
-func encodeFlush(maxEntryBytes int, at int64, proposals ...string) [][]byte {
-	f := &flush{time: at}
-	for _, p := range proposals {
-		f.proposals = append(f.proposals, &Proposal{Data: []byte(p)})
+// encodeEntry returns the entry that holds the proposals.
+func encodeEntry(at int64, data ...string) []byte {
+	var proposals []*Proposal
+	for _, d := range data {
+		proposals = append(proposals, &Proposal{Data: []byte(d)})
 	}
-	f.encode(maxEntryBytes)
-	var records [][]byte
-	for _, r := range f.records {
-		records = append(records, bytes.Join(r, nil))
+	b := AppendEntry(nil, at, proposals)
+	if len(b) != EntryBytes(proposals) {
+		panic("rsm: EntryBytes is wrong")
 	}
-	return records
+	return b
 }
 
 func decodeProposals(t *testing.T, record []byte) (proposals []string, at int64) {
@@ -66,68 +65,36 @@ func decodeProposals(t *testing.T, record []byte) (proposals []string, at int64)
 }
 
 func TestEntryRoundTrip(t *testing.T) {
-	tests := []struct {
+	for _, tt := range []struct {
 		name string
-		max  int
 		in   []string
-		want [][]string
 	}{
-		{name: "one", max: 100, in: []string{"a"}, want: [][]string{{"a"}}},
-		{name: "empty proposal", max: 100, in: []string{""}, want: [][]string{{""}}},
-		{name: "several", max: 100, in: []string{"a", "", "bc"}, want: [][]string{{"a", "", "bc"}}},
-		{name: "closed when reached", max: 26, in: []string{"a", "b", "c"}, want: [][]string{{"a", "b"}, {"c"}}},
-		{name: "one byte below", max: 27, in: []string{"a", "b", "c"}, want: [][]string{{"a", "b", "c"}}},
-		{name: "each too large", max: 1, in: []string{"a", "", "c"}, want: [][]string{{"a"}, {""}, {"c"}}},
-	}
-	for _, tt := range tests {
+		{"one", []string{"a"}},
+		{"empty proposal", []string{""}},
+		{"several", []string{"a", "", "bc"}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var got [][]string
-			for _, r := range encodeFlush(tt.max, 42, tt.in...) {
-				proposals, at := decodeProposals(t, r)
-				if at != 42 {
-					t.Errorf("time is %d, want 42", at)
-				}
-				got = append(got, proposals)
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("entries (-want +got):\n%s", diff)
+			b := encodeEntry(42, tt.in...)
+			got, at := decodeProposals(t, b)
+			if diff := cmp.Diff(tt.in, got); diff != "" || at != 42 || EntryTime(b) != 42 {
+				t.Errorf("times %d and %d, proposals (-want +got):\n%s", at, EntryTime(b), diff)
 			}
 		})
 	}
 }
 
-func TestFlushCountsRecordBytes(t *testing.T) {
-	f := &flush{}
-	for _, data := range []string{"abc", "", "de", "fghijk"} {
-		f.proposals = append(f.proposals, &Proposal{Data: []byte(data)})
-	}
-	f.encode(30)
-	for i, r := range f.records {
-		if got, want := f.entries[i].bytes, int64(len(bytes.Join(r, nil))); got != want {
-			t.Errorf("entry %d counts %d bytes, want %d", i, got, want)
-		}
+func TestEntryTimeOfNoEntry(t *testing.T) {
+	if got := EntryTime([]byte{1, 2, 3}); got != 0 {
+		t.Errorf("got %d, want 0", got)
 	}
 }
 
 func TestEntryGolden(t *testing.T) {
-	golden(t, "entry.hex", encodeFlush(1000, 1_700_000_000_000_000_001, "open", "", "transfer")[0])
-}
-
-func TestLargestEntryFitsRecord(t *testing.T) {
-	f := &flush{}
-	small := &Proposal{Data: make([]byte, maxEntryOption-entryHeaderBytes-2*entryLengthBytes)}
-	f.proposals = []*Proposal{small, {Data: make([]byte, MaxProposalBytes)}}
-	f.encode(maxEntryOption)
-	if len(f.entries) != 1 {
-		t.Fatalf("got %d entries, want 1", len(f.entries))
-	}
-	if got := f.entries[0].bytes; got > wal.MaxRecordBytes {
-		t.Errorf("entry has %d bytes, a record at most %d", got, wal.MaxRecordBytes)
-	}
+	golden(t, "entry.hex", encodeEntry(1_700_000_000_000_000_001, "open", "", "transfer"))
 }
 
 func TestDecodeEntryRefuses(t *testing.T) {
-	good := encodeFlush(1000, 42, "abc", "d")[0]
+	good := encodeEntry(42, "abc", "d")
 	change := func(at int, v uint32) []byte {
 		b := bytes.Clone(good)
 		binary.LittleEndian.PutUint32(b[at:], v)
@@ -163,22 +130,21 @@ func TestDecodeEntryRefuses(t *testing.T) {
 }
 
 func FuzzDecodeEntry(f *testing.F) {
-	f.Add(encodeFlush(1000, 42, "abc", "", "d")[0])
+	f.Add(encodeEntry(42, "abc", "", "d"))
 	f.Add([]byte{1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, record []byte) {
 		e, err := decodeEntry(record)
 		if err != nil {
 			return
 		}
-		again := &flush{time: e.time}
+		var again []string
 		data := e.data
 		for i := range e.count() {
 			n := e.length(i)
-			again.proposals = append(again.proposals, &Proposal{Data: data[:n]})
+			again = append(again, string(data[:n]))
 			data = data[n:]
 		}
-		again.encode(len(record))
-		if got := bytes.Join(again.records[0], nil); !bytes.Equal(got, record) {
+		if got := encodeEntry(e.time, again...); !bytes.Equal(got, record) {
 			t.Errorf("encodes to %x, want %x", got, record)
 		}
 	})

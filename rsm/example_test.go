@@ -1,11 +1,12 @@
 package rsm_test
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"time"
 
+	"maru.example/internal/sim"
 	"maru.example/rsm"
 	"maru.example/vfs"
 )
@@ -45,25 +46,30 @@ func (s counterSnapshot) Next(dst []byte, _ int) ([]byte, bool) {
 
 func (s counterSnapshot) Close() {}
 
-func Example() {
-	disk := vfs.NewMem() // the zero Options take the operating system's files
-	ctx := context.Background()
-	for range 2 { // the second time the log is replayed
-		c := &counter{}
-		n, err := rsm.Open("data", c, &rsm.Options{FS: disk})
+// A consensus decides what is in the log; a Replica applies it. Here nothing is
+// decided by anybody: package rsmraft does that.
+func ExampleReplica() {
+	world, disk := sim.New(1), vfs.NewMem()
+	for range 2 { // the second time from a snapshot
+		process := world.Start()
+		r, err := rsm.OpenReplica("data", &counter{}, process, process.NewLoop("apply"), process.NewLoop("disk"), &rsm.ReplicaOptions{FS: disk})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		result, at, err := n.Propose(ctx, binary.LittleEndian.AppendUint64(nil, 21))
+		p := &rsm.Proposal{Data: binary.LittleEndian.AppendUint64(nil, 21)}
+		p.Done = func(result []byte, at rsm.Position, _ error) {
+			fmt.Println("index", at.Index, "value", binary.LittleEndian.Uint64(result))
+		}
+		one := []*rsm.Proposal{p}
+		err = r.Apply(&rsm.Committed{Index: r.State().Index + 1, Term: 1, Data: rsm.AppendEntry(nil, 0, one), Proposals: one})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println("index", at.Index, "value", binary.LittleEndian.Uint64(result))
-		if err := n.Close(); err != nil {
-			fmt.Println(err)
-		}
+		written := false
+		r.Snapshot(func(error) { written = true })
+		world.Run(time.Minute, func() bool { return written })
 	}
 	// Output:
 	// index 1 value 21

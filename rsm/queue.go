@@ -18,26 +18,30 @@ type item struct {
 	bytes    int64
 }
 
-func newItem(p *Proposal) item {
-	return item{proposal: p, bytes: int64(len(p.Data)) + proposalOverhead}
-}
+func newItem(p *Proposal) item { return item{proposal: p, bytes: RoomOf(p)} }
 
-// proposeShare is the part of max, one in so many, that only Propose may use
-// beyond it: who does not wait for room would never find any while others do.
-const proposeShare = 8
+// RoomOf returns what a proposal counts in a queue, and what has to be released
+// when it is answered.
+func RoomOf(p *Proposal) int64 { return int64(len(p.Data)) + proposalOverhead }
 
-// queue holds the proposals that wait for the writer, in order. It counts the
-// bytes of these and of those under way, until release, and takes no more than
-// max; but a single one is taken always.
-type queue struct {
+// ProposeShare is the part of a queue's limit, one in so many, that only TryAdd
+// may use beyond it: who does not wait for room would never find any while others
+// do.
+const ProposeShare = 8
+
+// Queue holds the proposals that wait to be proposed, in order. It counts the
+// bytes of these and of those under way, until Release, and takes no more than
+// its limit; but a single one is taken always. It is safe for concurrent use.
+type Queue struct {
 	max  int64
-	wake chan struct{} // has a token when the writer has something to look at
+	wake func() // there is something to look at; called with mu held
 
 	waiters sync.Pool // of *waiter
 
 	mu      sync.Mutex
 	items   []item // from head on
 	head    int
+	queued  int64 // bytes of items
 	bytes   int64
 	waiting []*waiter // in order; they join before anything that comes later
 	failed  error     // wraps ErrFailed
@@ -52,18 +56,24 @@ type waiter struct {
 	joins chan error // capacity 1: nil when the item was put into the queue
 }
 
-func newQueue(maxBytes int64) *queue {
-	return &queue{max: maxBytes, wake: make(chan struct{}, 1)}
+// NewQueue returns an empty queue. Wake is called when it is not empty any more,
+// or was closed: it must not wait, nor call the queue.
+func NewQueue(maxBytes int64, wake func()) *Queue {
+	return &Queue{max: maxBytes, wake: wake}
 }
 
-// tryAdd puts a proposal into the queue, or returns ErrBusy.
-func (q *queue) tryAdd(it item) error {
+// TryAdd puts a proposal into the queue, or returns ErrBusy.
+func (q *Queue) TryAdd(ctx context.Context, p *Proposal) error {
+	if err := checkProposal(ctx, p); err != nil {
+		return err
+	}
+	it := newItem(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.refusal(); err != nil {
 		return err
 	}
-	if !q.hasRoom(it, q.max+q.max/proposeShare) {
+	if !q.hasRoom(it, q.max+q.max/ProposeShare) {
 		q.refused++
 		return ErrBusy
 	}
@@ -71,8 +81,13 @@ func (q *queue) tryAdd(it item) error {
 	return nil
 }
 
-// add puts a proposal into the queue; it waits for room until ctx ends.
-func (q *queue) add(ctx context.Context, it item) error {
+// Add puts a proposal into the queue; it waits for room until ctx ends. After an
+// error Done is not called.
+func (q *Queue) Add(ctx context.Context, p *Proposal) error {
+	if err := checkProposal(ctx, p); err != nil {
+		return err
+	}
+	it := newItem(p)
 	q.mu.Lock()
 	err := q.refusal()
 	if err != nil || q.fits(it) {
@@ -101,7 +116,7 @@ func (q *queue) add(ctx context.Context, it item) error {
 }
 
 // leave takes w out of the line, or returns its answer where there is one already.
-func (q *queue) leave(ctx context.Context, w *waiter) error {
+func (q *Queue) leave(ctx context.Context, w *waiter) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.waiting, w)
@@ -112,9 +127,9 @@ func (q *queue) leave(ctx context.Context, w *waiter) error {
 	return fmt.Errorf("rsm: wait for the queue: %w", ctx.Err())
 }
 
-// take moves proposals of up to about max bytes to dst, at least one if any
+// Take moves proposals of up to about max bytes to dst, at least one if any
 // waits. It says whether more can come.
-func (q *queue) take(dst []*Proposal, maxBytes int64) (out []*Proposal, open bool) {
+func (q *Queue) Take(dst []*Proposal, maxBytes int64) (out []*Proposal, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	taken := int64(0)
@@ -122,6 +137,7 @@ func (q *queue) take(dst []*Proposal, maxBytes int64) (out []*Proposal, open boo
 		it := &q.items[q.head]
 		dst = append(dst, it.proposal)
 		taken += it.bytes
+		q.queued -= it.bytes
 		*it = item{}
 		q.head++
 	}
@@ -136,8 +152,26 @@ func (q *queue) take(dst []*Proposal, maxBytes int64) (out []*Proposal, open boo
 	return dst, q.head < len(q.items) || !q.closed && q.failed == nil
 }
 
-// release gives back the room of proposals that are about to be answered.
-func (q *queue) release(bytes int64) {
+// checkProposal refuses a proposal that cannot be queued at any time.
+func checkProposal(ctx context.Context, p *Proposal) error {
+	if n := len(p.Data); n > MaxProposalBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, MaxProposalBytes)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("rsm: not proposed: %w", err)
+	}
+	return nil
+}
+
+// Waiting returns the bytes that wait to be taken.
+func (q *Queue) Waiting() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.queued
+}
+
+// Release gives back the room of proposals that are about to be answered.
+func (q *Queue) Release(bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes -= bytes
@@ -153,19 +187,19 @@ func (q *queue) release(bytes int64) {
 	q.waiting = slices.Delete(q.waiting, 0, n)
 }
 
-// fail refuses all proposals from now on. Those in the queue stay for take.
-func (q *queue) fail(err error) {
+// Fail refuses all proposals from now on. Those in the queue stay for take.
+func (q *Queue) Fail(err error) {
 	q.refuse(func() { q.failed = err })
 }
 
-// close refuses all proposals from now on. Those in the queue stay for take.
-func (q *queue) close() {
+// Close refuses all proposals from now on. Those in the queue stay for take.
+func (q *Queue) Close() {
 	q.refuse(func() { q.closed = true })
 }
 
-// setFull refuses proposals until it is called with nil. It reports whether
+// SetFull refuses proposals until it is called with nil. It reports whether
 // that is a change.
-func (q *queue) setFull(err error) bool {
+func (q *Queue) SetFull(err error) bool {
 	q.mu.Lock()
 	changed := (q.full == nil) != (err == nil)
 	q.mu.Unlock()
@@ -174,7 +208,7 @@ func (q *queue) setFull(err error) bool {
 }
 
 // refuse changes what refusal looks at, and sends away those who wait.
-func (q *queue) refuse(change func()) {
+func (q *Queue) refuse(change func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	change()
@@ -190,23 +224,23 @@ func (q *queue) refuse(change func()) {
 	q.signal()
 }
 
-// err returns why the queue takes nothing now.
-func (q *queue) err() error {
+// Err returns why the queue takes nothing now.
+func (q *Queue) Err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.refusal()
 }
 
-// failure returns the error given to fail.
-func (q *queue) failure() error {
+// Failure returns the error given to fail.
+func (q *Queue) Failure() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.failed
 }
 
-// stats returns the bytes that wait or are under way, and how many proposals
+// Stats returns the bytes that wait or are under way, and how many proposals
 // were refused because of them.
-func (q *queue) stats() (bytes int64, refused uint64) {
+func (q *Queue) Stats() (bytes int64, refused uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.bytes, q.refused
@@ -214,7 +248,7 @@ func (q *queue) stats() (bytes int64, refused uint64) {
 
 // The methods below are called with mu held.
 
-func (q *queue) refusal() error {
+func (q *Queue) refusal() error {
 	switch {
 	case q.failed != nil:
 		return q.failed
@@ -225,25 +259,21 @@ func (q *queue) refusal() error {
 	}
 }
 
-func (q *queue) fits(it item) bool {
+func (q *Queue) fits(it item) bool {
 	return len(q.waiting) == 0 && q.hasRoom(it, q.max)
 }
 
-func (q *queue) hasRoom(it item, most int64) bool {
+func (q *Queue) hasRoom(it item, most int64) bool {
 	return q.bytes == 0 || q.bytes+it.bytes <= most
 }
 
-func (q *queue) push(it item) {
+func (q *Queue) push(it item) {
 	q.bytes += it.bytes
+	q.queued += it.bytes
 	q.items = append(q.items, it)
 	if len(q.items)-q.head == 1 {
 		q.signal()
 	}
 }
 
-func (q *queue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default: // there is a token
-	}
-}
+func (q *Queue) signal() { q.wake() }

@@ -29,7 +29,7 @@ func names(proposals []*Proposal) []string {
 func TestQueueModel(t *testing.T) {
 	const maxBytes = 5000
 	r := rand.New(rand.NewPCG(1, 2))
-	q := newQueue(maxBytes)
+	q := NewQueue(maxBytes, func() {})
 	var model []string
 	var sizes []int64
 	var held, underWay int64
@@ -37,8 +37,8 @@ func TestQueueModel(t *testing.T) {
 		switch r.IntN(5) {
 		default:
 			name, size := fmt.Sprintf("%03d", step%1000), 70+r.Int64N(200)
-			err := q.tryAdd(newItem(proposal(name, size)))
-			if fits := held == 0 || held+size <= maxBytes+maxBytes/proposeShare; fits != (err == nil) {
+			err := q.TryAdd(t.Context(), proposal(name, size))
+			if fits := held == 0 || held+size <= maxBytes+maxBytes/ProposeShare; fits != (err == nil) {
 				t.Fatalf("step %d: %d bytes held, %d more: %v", step, held, size, err)
 			}
 			if err == nil {
@@ -46,7 +46,7 @@ func TestQueueModel(t *testing.T) {
 			}
 		case 3:
 			budget := r.Int64N(800)
-			got, open := q.take(nil, budget)
+			got, open := q.Take(nil, budget)
 			want, taken := 0, int64(0)
 			for want < len(model) && (want == 0 || taken < budget) {
 				taken += sizes[want]
@@ -57,21 +57,25 @@ func TestQueueModel(t *testing.T) {
 			}
 			model, sizes, underWay = model[want:], sizes[want:], underWay+taken
 		case 4:
-			q.release(underWay)
+			q.Release(underWay)
 			held, underWay = held-underWay, 0
 		}
-		if got, _ := q.stats(); got != held {
-			t.Fatalf("step %d: holds %d bytes, want %d", step, got, held)
+		waiting := int64(0)
+		for _, n := range sizes {
+			waiting += n
+		}
+		if got, _ := q.Stats(); got != held || q.Waiting() != waiting {
+			t.Fatalf("step %d: holds %d bytes, %d wait, want %d and %d", step, got, q.Waiting(), held, waiting)
 		}
 	}
 }
 
 func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(300)
+		q := NewQueue(300, func() {})
 		add := func(ctx context.Context, name string, bytes int64) <-chan error {
 			result := make(chan error, 1)
-			go func() { result <- q.add(ctx, newItem(proposal(name, bytes))) }()
+			go func() { result <- q.Add(ctx, proposal(name, bytes)) }()
 			synctest.Wait()
 			return result
 		}
@@ -81,21 +85,21 @@ func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		large := add(ctx, "big", 200)
 		two := add(t.Context(), "two", 80) // would fit, but is behind
-		if err := q.tryAdd(newItem(proposal("now", 100))); err != nil {
+		if err := q.TryAdd(t.Context(), proposal("now", 100)); err != nil {
 			t.Errorf("who does not wait has an eighth of his own: %v", err)
 		}
-		if err := q.tryAdd(newItem(proposal("bsy", 70))); !errors.Is(err, ErrBusy) {
+		if err := q.TryAdd(t.Context(), proposal("bsy", 70)); !errors.Is(err, ErrBusy) {
 			t.Errorf("beyond that: got %v, want ErrBusy", err)
 		}
 		three := add(t.Context(), "thr", 250)
-		if got, _ := q.take(nil, 1<<20); len(got) != 2 {
+		if got, _ := q.Take(nil, 1<<20); len(got) != 2 {
 			t.Errorf("took %v, want two", names(got))
 		}
 		cancel()
 		if err := <-large; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want Canceled", err)
 		}
-		q.release(300)
+		q.Release(300)
 		if err := <-two; err != nil {
 			t.Error(err)
 		}
@@ -104,12 +108,12 @@ func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 			t.Errorf("joined without room: %v", err)
 		default:
 		}
-		got, _ := q.take(nil, 1<<20)
-		q.release(80)
+		got, _ := q.Take(nil, 1<<20)
+		q.Release(80)
 		if err := <-three; err != nil {
 			t.Error(err)
 		}
-		got, _ = q.take(got, 1<<20)
+		got, _ = q.Take(got, 1<<20)
 		if diff := cmp.Diff([]string{"two", "thr"}, names(got)); diff != "" {
 			t.Errorf("order (-want +got):\n%s", diff)
 		}
@@ -118,29 +122,72 @@ func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 
 func TestQueueRefusals(t *testing.T) {
 	errFull, errFailed := errors.New("full"), errors.New("failed")
-	q := newQueue(1000)
+	woken := 0
+	q := NewQueue(1000, func() { woken++ })
 	steps := []struct {
 		name string
 		do   func()
 		want error
 	}{
 		{"takes", func() {}, nil},
-		{"full", func() { q.setFull(errFull) }, errFull},
-		{"room again", func() { q.setFull(nil) }, nil},
-		{"closed", func() { q.close() }, ErrClosed},
-		{"closed and full", func() { q.setFull(errFull) }, ErrClosed},
-		{"failed", func() { q.fail(errFailed) }, errFailed},
+		{"full", func() { q.SetFull(errFull) }, errFull},
+		{"room again", func() { q.SetFull(nil) }, nil},
+		{"closed", func() { q.Close() }, ErrClosed},
+		{"closed and full", func() { q.SetFull(errFull) }, ErrClosed},
+		{"failed", func() { q.Fail(errFailed) }, errFailed},
 	}
 	for _, s := range steps {
 		s.do()
-		if err := q.tryAdd(newItem(&Proposal{})); !errors.Is(err, s.want) {
+		if err := q.TryAdd(t.Context(), &Proposal{}); !errors.Is(err, s.want) {
 			t.Errorf("%s: got %v, want %v", s.name, err, s.want)
 		}
-		if err := q.err(); !errors.Is(err, s.want) {
+		if err := q.Err(); !errors.Is(err, s.want) {
 			t.Errorf("%s: err is %v, want %v", s.name, err, s.want)
 		}
 	}
-	if got, open := q.take(nil, 1<<20); len(got) != 2 || open {
+	if got, open := q.Take(nil, 1<<20); len(got) != 2 || open {
 		t.Errorf("took %d, open %v; want what was taken before, and no more", len(got), open)
+	}
+	if woken < 3 {
+		t.Errorf("woken %d times", woken)
+	}
+}
+
+func TestQueueWakes(t *testing.T) {
+	woken := 0
+	q := NewQueue(1000, func() { woken++ })
+	add := func(name string) {
+		if err := q.TryAdd(t.Context(), proposal(name, 70)); err != nil {
+			t.Error(err)
+		}
+	}
+	for i, step := range []struct {
+		name string
+		do   func()
+		want int
+	}{
+		{"the first", func() { add("one") }, 1},
+		{"the second", func() { add("two") }, 1},
+		{"after a take", func() { q.Take(nil, 1<<20); add("thr") }, 2},
+		{"closed", q.Close, 3},
+	} {
+		if step.do(); woken != step.want {
+			t.Errorf("%d, %s: woken %d times, want %d", i, step.name, woken, step.want)
+		}
+	}
+}
+
+func TestQueueRefusesAtOnce(t *testing.T) {
+	q := NewQueue(1000, func() {})
+	if err := q.TryAdd(t.Context(), &Proposal{Data: make([]byte, MaxProposalBytes+1)}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Add(ctx, &Proposal{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended: got %v", err)
+	}
+	if bytes, _ := q.Stats(); bytes != 0 {
+		t.Errorf("holds %d bytes", bytes)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"maru.example/vfs"
-	"maru.example/wal"
 )
 
 // A snapshot is named by the index of the last entry it holds, in 20 digits.
@@ -21,35 +20,58 @@ const (
 	snapshotsKept   = 2
 )
 
-// snapshotDir is the directory of the snapshots. It is for one goroutine at a
-// time: recovery, then one snapshot after the other.
+// snapshotDir is the directory of a replica's snapshots.
 type snapshotDir struct {
 	fs   vfs.FS
 	dir  string
-	good []wal.Index // known to be good, oldest first
+	good []State // of those that are known to be good, oldest first; the replica's loop's
 }
 
-func snapshotFile(i wal.Index) string {
+// newest returns the state of the newest good snapshot; its Index is 0 if there
+// is none.
+func (d *snapshotDir) newest() State {
+	if len(d.good) == 0 {
+		return State{}
+	}
+	return d.good[len(d.good)-1]
+}
+
+// addGood notes that a snapshot is good. Of these two are kept.
+func (d *snapshotDir) addGood(s State) {
+	d.good = append(d.good, s)
+	d.good = d.good[max(0, len(d.good)-snapshotsKept):]
+}
+
+// kept returns the snapshots that are kept when one at i joins them.
+func (d *snapshotDir) kept(i Index) []Index {
+	kept := []Index{i}
+	if newest := d.newest(); newest.Index > 0 {
+		kept = append(kept, newest.Index)
+	}
+	return kept
+}
+
+func snapshotFile(i Index) string {
 	return fmt.Sprintf("%0*d%s", snapshotDigits, i, snapshotSuffix)
 }
 
 // parseSnapshotFile returns the index in the name of a snapshot.
-func parseSnapshotFile(name string) (wal.Index, bool) {
+func parseSnapshotFile(name string) (Index, bool) {
 	digits, ok := strings.CutSuffix(name, snapshotSuffix)
 	if !ok || len(digits) != snapshotDigits {
 		return 0, false
 	}
 	i, err := strconv.ParseUint(digits, 10, 64)
-	return wal.Index(i), err == nil
+	return Index(i), err == nil
 }
 
 // list returns the snapshots, oldest first.
-func (d *snapshotDir) list() ([]wal.Index, error) {
+func (d *snapshotDir) list() ([]Index, error) {
 	names, err := d.fs.List(d.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	var found []wal.Index
+	var found []Index
 	for _, name := range names {
 		if i, ok := parseSnapshotFile(name); ok {
 			found = append(found, i)
@@ -60,7 +82,7 @@ func (d *snapshotDir) list() ([]wal.Index, error) {
 }
 
 // create makes the temporary file of a snapshot.
-func (d *snapshotDir) create(i wal.Index) (vfs.File, error) {
+func (d *snapshotDir) create(i Index) (vfs.File, error) {
 	if err := d.discard(i); err != nil {
 		return nil, err
 	}
@@ -72,7 +94,7 @@ func (d *snapshotDir) create(i wal.Index) (vfs.File, error) {
 }
 
 // discard removes the temporary file of a snapshot, if there is one.
-func (d *snapshotDir) discard(i wal.Index) error {
+func (d *snapshotDir) discard(i Index) error {
 	err := d.fs.Remove(path.Join(d.dir, snapshotFile(i)+temporarySuffix))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the temporary file: %w", err)
@@ -81,7 +103,7 @@ func (d *snapshotDir) discard(i wal.Index) error {
 }
 
 // commit gives the temporary file, which is complete and durable, its name.
-func (d *snapshotDir) commit(i wal.Index) error {
+func (d *snapshotDir) commit(i Index) error {
 	name := path.Join(d.dir, snapshotFile(i))
 	if err := d.fs.Rename(name+temporarySuffix, name); err != nil {
 		return fmt.Errorf("rename: %w", err)
@@ -89,27 +111,15 @@ func (d *snapshotDir) commit(i wal.Index) error {
 	if err := vfs.SyncDir(d.fs, d.dir); err != nil {
 		return fmt.Errorf("sync the directory: %w", err)
 	}
-	d.addGood(i)
 	return nil
 }
 
-// addGood notes that the snapshot is good.
-func (d *snapshotDir) addGood(i wal.Index) {
-	d.good = append(d.good, i)
-	slices.Sort(d.good)
-	d.good = slices.Compact(d.good)
-}
-
-// prune removes all but the newest two of those that are known to be good, and
-// what is left of those that were given up.
-func (d *snapshotDir) prune() error {
-	d.good = d.good[max(0, len(d.good)-snapshotsKept):]
-	keep := make([]string, 0, snapshotsKept)
-	for _, i := range d.good {
-		keep = append(keep, snapshotFile(i))
-	}
+// prune removes all snapshots but those to be kept, and what is left of those
+// that were given up.
+func (d *snapshotDir) prune(keep []Index) error {
 	return d.removeIf(func(name string) bool {
-		return !slices.Contains(keep, name)
+		i, ok := parseSnapshotFile(name)
+		return !ok || !slices.Contains(keep, i)
 	})
 }
 
@@ -118,6 +128,25 @@ func (d *snapshotDir) clean() error {
 	return d.removeIf(func(name string) bool {
 		return strings.HasSuffix(name, temporarySuffix)
 	})
+}
+
+// removeParts removes what was received of snapshots that are no newer than one
+// at i, and so of no use any more.
+func (d *snapshotDir) removeParts(i Index) error {
+	names, err := d.fs.List(d.dir)
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", err)
+	}
+	for _, name := range names {
+		digits, _, _ := strings.Cut(name, "-")
+		if !strings.HasSuffix(name, partSuffix) || digits > fmt.Sprintf("%0*d", snapshotDigits, i) {
+			continue
+		}
+		if err := d.fs.Remove(path.Join(d.dir, name)); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // removeIf removes those of the package's own files that doomed picks.

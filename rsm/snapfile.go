@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"maru.example/vfs"
 	"maru.example/wal"
@@ -13,11 +14,12 @@ import (
 // A snapshot file is a header, chunks, and a footer. See docs/format/rsm.md.
 const (
 	snapshotMagic       = "MARUSNAP"
-	snapshotVersion     = 1
-	snapshotHeaderBytes = 32
+	snapshotVersion     = 2
+	snapshotHeaderBytes = 48 // and the configuration
 	snapshotFooterBytes = 40
 	chunkHeaderBytes    = 8
 	maxChunkBytes       = 1 << 20
+	maxConfBytes        = 64 << 10
 )
 
 // snapshotSyncBytes is how much of a snapshot is written between two syncs: the
@@ -29,7 +31,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // snapshotWriter writes a snapshot file from the beginning.
 type snapshotWriter struct {
 	file     vfs.File
-	at       Position
+	at       State
 	offset   int64
 	unsynced int64
 	chunks   uint64
@@ -38,7 +40,7 @@ type snapshotWriter struct {
 }
 
 // newSnapshotWriter writes the header of a snapshot of the state at a position.
-func newSnapshotWriter(f vfs.File, at Position) (*snapshotWriter, error) {
+func newSnapshotWriter(f vfs.File, at State) (*snapshotWriter, error) {
 	w := &snapshotWriter{file: f, at: at}
 	return w, w.put(appendSnapshotHeader(nil, at))
 }
@@ -88,9 +90,12 @@ func (w *snapshotWriter) put(p []byte) error {
 	return nil
 }
 
-func appendSnapshotHeader(dst []byte, at Position) []byte {
-	body := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), uint64(at.Index))
+func appendSnapshotHeader(dst []byte, at State) []byte {
+	body := binary.LittleEndian.AppendUint64(make([]byte, 0, 32+len(at.Conf)), uint64(at.Index))
 	body = binary.LittleEndian.AppendUint64(body, uint64(at.Time))
+	body = binary.LittleEndian.AppendUint64(body, at.Term)
+	body = binary.LittleEndian.AppendUint64(body, uint64(len(at.Conf)))
+	body = append(body, at.Conf...)
 	dst = append(dst, snapshotMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, snapshotVersion)
 	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(body, castagnoli))
@@ -110,7 +115,7 @@ func chunkSum(number uint64, chunk []byte) uint32 {
 	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, chunk)
 }
 
-func appendSnapshotFooter(dst []byte, chunks, bytes uint64, at Position) []byte {
+func appendSnapshotFooter(dst []byte, chunks, bytes uint64, at State) []byte {
 	start := len(dst) + chunkHeaderBytes
 	dst = append(dst, make([]byte, chunkHeaderBytes)...) // a length of 0 says: no more chunks
 	dst = binary.LittleEndian.AppendUint64(dst, chunks)
@@ -128,7 +133,7 @@ type snapshotReader struct {
 	file   vfs.File
 	size   int64
 	offset int64
-	at     Position
+	at     State
 	chunks uint64
 	bytes  uint64
 	chunk  []byte
@@ -153,13 +158,24 @@ func newSnapshotReader(f vfs.File) (*snapshotReader, error) {
 	if v := binary.LittleEndian.Uint32(head[8:]); v != snapshotVersion {
 		return nil, fmt.Errorf("snapshot has version %d, this program reads %d", v, snapshotVersion)
 	}
-	if binary.LittleEndian.Uint32(head[12:]) != crc32.Checksum(head[16:], castagnoli) {
+	r.at = State{
+		Index: Index(binary.LittleEndian.Uint64(head[16:])),
+		Time:  int64(binary.LittleEndian.Uint64(head[24:])),
+		Term:  binary.LittleEndian.Uint64(head[32:]),
+	}
+	length, want := binary.LittleEndian.Uint64(head[40:]), binary.LittleEndian.Uint32(head[12:])
+	if length > maxConfBytes {
+		return nil, r.damaged("configuration has %d bytes", length)
+	}
+	sum := crc32.Checksum(head[16:], castagnoli)
+	conf, err := r.take(int(length))
+	if err != nil {
+		return nil, err
+	}
+	if crc32.Update(sum, castagnoli, conf) != want {
 		return nil, fmt.Errorf("header has a wrong checksum: %w", wal.ErrCorrupt)
 	}
-	r.at = Position{
-		Index: wal.Index(binary.LittleEndian.Uint64(head[16:])),
-		Time:  int64(binary.LittleEndian.Uint64(head[24:])),
-	}
+	r.at.Conf = slices.Clone(conf)
 	return r, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"maru.example/vfs"
 	"maru.example/wal"
 )
@@ -28,7 +30,7 @@ func file(t testing.TB, content []byte) vfs.File {
 }
 
 // encodeSnapshot returns the file that holds the parts.
-func encodeSnapshot(t testing.TB, at Position, parts ...[]byte) []byte {
+func encodeSnapshot(t testing.TB, at State, parts ...[]byte) []byte {
 	t.Helper()
 	f := file(t, nil)
 	w, err := newSnapshotWriter(f, at)
@@ -51,11 +53,11 @@ func encodeSnapshot(t testing.TB, at Position, parts ...[]byte) []byte {
 }
 
 // decodeSnapshot returns all that could be read before the error.
-func decodeSnapshot(t testing.TB, content []byte) ([]byte, Position, error) {
+func decodeSnapshot(t testing.TB, content []byte) ([]byte, State, error) {
 	t.Helper()
 	r, err := newSnapshotReader(file(t, content))
 	if err != nil {
-		return nil, Position{}, err
+		return nil, State{}, err
 	}
 	all, err := io.ReadAll(r)
 	return all, r.at, err
@@ -74,15 +76,15 @@ func TestSnapshotFileRoundTrip(t *testing.T) {
 		{name: "larger than a chunk", parts: [][]byte{large, []byte("rest")}},
 		{name: "exactly two chunks", parts: [][]byte{make([]byte, 2*maxChunkBytes)}},
 	}
-	at := Position{Index: 1<<63 + 7, Time: 1_700_000_000_000_000_001}
+	at := State{Index: 1<<63 + 7, Time: 1_700_000_000_000_000_001, Term: 9, Conf: []byte("who takes part")}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, gotAt, err := decodeSnapshot(t, encodeSnapshot(t, at, tt.parts...))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if gotAt != at {
-				t.Errorf("position is %v, want %v", gotAt, at)
+			if diff := cmp.Diff(at, gotAt); diff != "" {
+				t.Errorf("state (-want +got):\n%s", diff)
 			}
 			if want := bytes.Join(tt.parts, nil); !bytes.Equal(got, want) {
 				t.Errorf("got %d bytes, want %d; or others", len(got), len(want))
@@ -93,7 +95,7 @@ func TestSnapshotFileRoundTrip(t *testing.T) {
 
 func TestSnapshotReaderIsAReader(t *testing.T) {
 	content := []byte("the content of a snapshot, in two chunks")
-	r, err := newSnapshotReader(file(t, encodeSnapshot(t, Position{Index: 1}, content[:9], content[9:])))
+	r, err := newSnapshotReader(file(t, encodeSnapshot(t, State{Index: 1}, content[:9], content[9:])))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +105,7 @@ func TestSnapshotReaderIsAReader(t *testing.T) {
 }
 
 func TestSnapshotFileGolden(t *testing.T) {
-	at := Position{Index: 0x0102, Time: 1_700_000_000_000_000_001}
+	at := State{Index: 0x0102, Time: 1_700_000_000_000_000_001, Term: 3, Conf: []byte("conf")}
 	golden(t, "snapshot.hex", encodeSnapshot(t, at, []byte("first chunk"), []byte("second")))
 }
 
@@ -111,7 +113,7 @@ func TestSnapshotFileGolden(t *testing.T) {
 // length: nothing but the true content is ever given, and never without an error.
 func TestSnapshotFileDamage(t *testing.T) {
 	content := []byte("some content")
-	good := encodeSnapshot(t, Position{Index: 5, Time: 6}, content[:4], content[4:])
+	good := encodeSnapshot(t, State{Index: 5, Time: 6, Term: 7, Conf: []byte("c")}, content[:4], content[4:])
 	check := func(what string, at int, damaged []byte) {
 		got, _, err := decodeSnapshot(t, damaged)
 		if err == nil {
@@ -137,7 +139,7 @@ func TestSnapshotFileDamage(t *testing.T) {
 }
 
 func TestSnapshotFileChunkOrder(t *testing.T) {
-	good := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"), []byte("bbbb"))
+	good := encodeSnapshot(t, State{Index: 5}, []byte("aaaa"), []byte("bbbb"))
 	const first, size = snapshotHeaderBytes, chunkHeaderBytes + 4
 	swapped := bytes.Clone(good)
 	copy(swapped[first:], good[first+size:first+2*size])
@@ -149,8 +151,8 @@ func TestSnapshotFileChunkOrder(t *testing.T) {
 }
 
 func TestSnapshotFileFooterOfAnother(t *testing.T) {
-	one := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"))
-	two := encodeSnapshot(t, Position{Index: 6}, []byte("aaaa"))
+	one := encodeSnapshot(t, State{Index: 5}, []byte("aaaa"))
+	two := encodeSnapshot(t, State{Index: 6}, []byte("aaaa"))
 	mixed := append(bytes.Clone(one[:len(one)-snapshotFooterBytes]), two[len(two)-snapshotFooterBytes:]...)
 	if _, _, err := decodeSnapshot(t, mixed); !errors.Is(err, wal.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
@@ -158,7 +160,7 @@ func TestSnapshotFileFooterOfAnother(t *testing.T) {
 }
 
 func TestSnapshotFileHugeChunk(t *testing.T) {
-	damaged := encodeSnapshot(t, Position{Index: 5}, []byte("aaaa"))
+	damaged := encodeSnapshot(t, State{Index: 5}, []byte("aaaa"))
 	binary.LittleEndian.PutUint32(damaged[snapshotHeaderBytes:], 1<<32-1)
 	r, err := newSnapshotReader(file(t, damaged))
 	if err != nil {
@@ -172,9 +174,18 @@ func TestSnapshotFileHugeChunk(t *testing.T) {
 	}
 }
 
+func TestSnapshotFileHugeConfiguration(t *testing.T) {
+	damaged := encodeSnapshot(t, State{Index: 5}, []byte("aaaa"))
+	binary.LittleEndian.PutUint64(damaged[40:], 1<<63)
+	if _, err := newSnapshotReader(file(t, damaged)); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+}
+
 func FuzzSnapshotReader(f *testing.F) {
-	f.Add(encodeSnapshot(f, Position{Index: 5, Time: 6}, []byte("first"), []byte("second")))
-	f.Add(encodeSnapshot(f, Position{}))
+	f.Add(encodeSnapshot(f, State{Index: 5, Time: 6}, []byte("first"), []byte("second")))
+	f.Add(encodeSnapshot(f, State{}))
+	f.Add(encodeSnapshot(f, State{Index: 1, Term: 2, Conf: []byte("conf")}, []byte("x")))
 	f.Add([]byte(snapshotMagic))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		got, at, err := decodeSnapshot(t, content)
@@ -182,7 +193,7 @@ func FuzzSnapshotReader(f *testing.F) {
 			return
 		}
 		var parts [][]byte // what is good has one encoding, up to the size of the chunks
-		for rest := content[snapshotHeaderBytes:]; ; {
+		for rest := content[snapshotHeaderBytes+len(at.Conf):]; ; {
 			n := int(binary.LittleEndian.Uint32(rest))
 			if n == 0 {
 				break

@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
-
-	"maru.example/wal"
 )
 
-// The scheduling of a snapshot. The apply goroutine fills a buffer in a step,
-// which ends when the buffer is full or the time is over. Under load a step is
-// due when the steps have taken less than a share of the time; a step is never
-// waited for: if all buffers are with the disk, it is left out.
+// The scheduling of a snapshot. The loop fills a buffer in a step, which ends
+// when the buffer is full or the time is over. Under load a step is due when the
+// steps have taken less than a share of the time; a step is never waited for: if
+// all buffers are with the disk, it is left out.
 const (
 	snapshotBuffers = 4
 	stepBytes       = 256 << 10
@@ -23,257 +20,229 @@ const (
 	stepShare       = 5        // a step may take one part in so many of the time
 )
 
-// Snapshot writes a snapshot of the present state and returns when it is
-// durable. Calls share one. Where nothing was applied since the newest snapshot
-// there is nothing to do.
-func (n *Node) Snapshot(ctx context.Context) error {
-	answer := make(chan error, 1)
-	s := n.applier.snapshot
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	s.callers = append(s.callers, answer)
-	s.mu.Unlock()
-	select {
-	case s.wanted <- struct{}{}:
-	default: // there is a token
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("rsm: wait for the snapshot: %w", ctx.Err())
-	}
-}
+var errSnapshotAborted = errors.New("rsm: snapshot given up")
 
-// snapshotter decides when a snapshot is due and drives it. All but what mu
-// guards belongs to the apply goroutine.
+// snapshotter decides when a snapshot is due and drives it. It belongs to the
+// replica's loop.
 type snapshotter struct {
-	n     *Node
-	files *snapshotDir
+	r     *Replica
 	log   int64 // bytes of the entries since the newest snapshot
 	due   int64 // so many make the next; negative: never
-	time  int64 // of the last entry that was applied
-
-	job    *snapshotJob // the one under way, or nil
-	buffer []byte       // one to fill, if not nil
-	rested time.Time    // when the last step ended
-	took   time.Duration
-
-	wanted  chan struct{} // has a token when a caller came
-	mu      sync.Mutex
-	callers []chan error // want one that begins after they came
-	closed  bool
+	job   *snapshotJob
+	next  []func(error) // want a snapshot that begins after the one under way
+	ended bool
 }
 
-func newSnapshotter(n *Node, files *snapshotDir, state recovered) *snapshotter {
-	s := &snapshotter{
-		n:      n,
-		files:  files,
-		log:    state.logBytes,
-		time:   state.time,
-		wanted: make(chan struct{}, 1),
-	}
-	s.schedule(state.snapshotBytes)
-	return s
+// snapshotJob is a snapshot under way: the machine's side of it.
+type snapshotJob struct {
+	at      State
+	source  Snapshot // nil when all of it was handed over
+	file    *snapshotFileWriter
+	callers []func(error)
+	free    [][]byte // buffers to be filled
+	busy    int      // buffers with the file
+	rests   bool     // a step is scheduled
+	applied Index    // by the replica, when the last step ended
+	took    time.Duration
+}
+
+func (s *snapshotter) init(r *Replica) {
+	s.r = r
+	s.schedule(0)
 }
 
 // schedule says when the next snapshot is due, after one of so many bytes.
 func (s *snapshotter) schedule(bytes int64) {
 	s.due = -1
-	if s.n.options.SnapshotBytes > 0 {
-		s.due = max(s.n.options.SnapshotBytes, bytes)
+	if s.r.options.SnapshotBytes > 0 {
+		s.due = max(s.r.options.SnapshotBytes, bytes)
 	}
 }
 
-// grow counts an entry of the log.
-func (s *snapshotter) grow(bytes int64) { s.log += bytes }
+// grow counts an entry of the log and begins a snapshot if one is due.
+func (s *snapshotter) grow(bytes int64) {
+	s.log += bytes
+	if s.due >= 0 && s.log >= s.due && s.job == nil && !s.ended {
+		s.begin(nil)
+	}
+}
 
-// begin begins a snapshot if one is due or wanted and none is under way. The
-// entry at last has been applied, and nothing after it.
-func (s *snapshotter) begin(last wal.Index) {
-	s.settle()
-	if s.job != nil {
+// want begins a snapshot for a caller.
+func (s *snapshotter) want(done func(error)) {
+	switch {
+	case s.ended:
+		done(ErrClosed)
+	case s.job != nil:
+		s.next = append(s.next, done)
+	case s.r.state.Index == s.r.files.newest().Index:
+		done(nil)
+	default:
+		s.begin([]func(error){done})
+	}
+}
+
+func (s *snapshotter) begin(callers []func(error)) {
+	r := s.r
+	if err := r.options.Room(); err != nil {
+		s.failed(&snapshotJob{at: r.state, callers: callers}, err)
 		return
 	}
-	automatic := s.due >= 0 && s.log >= s.due && s.n.Err() == nil
-	s.mu.Lock()
-	callers := s.callers
-	if automatic || len(callers) > 0 {
-		s.callers = nil
-	}
-	s.mu.Unlock()
-	if !automatic && len(callers) == 0 {
-		return
-	}
-	if err := s.n.queue.failure(); err != nil || uint64(last) == s.n.counters.snapshotIndex.Load() {
-		answer(callers, err)
-		return
-	}
-	start := s.n.options.Now()
-	s.job = &snapshotJob{
-		at:      Position{Index: last, Time: s.time},
-		source:  s.n.machine.Snapshot(),
-		callers: callers,
-		chunks:  make(chan []byte, snapshotBuffers),
-		free:    make(chan []byte, snapshotBuffers),
-		aborted: make(chan struct{}),
-		done:    make(chan error, 1),
-	}
+	start := r.runtime.Elapsed()
+	s.job = &snapshotJob{at: r.state, source: r.machine.Snapshot(), callers: callers}
 	for range snapshotBuffers {
-		s.job.free <- make([]byte, 0, stepBytes+stepBudget)
+		s.job.free = append(s.job.free, make([]byte, 0, stepBytes+stepBudget))
 	}
-	s.log, s.took = 0, 0
-	go s.job.write(s.n, s.files)
+	s.job.file = newSnapshotFileWriter(r, s.job.at)
+	s.log = 0
 	s.held(start)
+	s.plan()
 }
 
-// advance is called when there is nothing else to do: it begins a snapshot or
-// takes a step of it, and says whether it did anything.
-func (s *snapshotter) advance(last wal.Index) bool {
-	s.begin(last)
-	return s.step()
-}
-
-// advanceUnderLoad takes a step if steps have had less than their share of the time.
-func (s *snapshotter) advanceUnderLoad() {
-	if s.job == nil || s.job.source == nil {
+// plan posts the next step: at once where nothing was applied since the last, so
+// that an idle replica is quick, and else when the steps have had no more than
+// their share of the time.
+func (s *snapshotter) plan() {
+	job := s.job
+	if job.rests || job.source == nil || len(job.free) == 0 {
 		return
 	}
-	if s.n.options.Now().Sub(s.rested) >= (stepShare-1)*s.took {
-		s.step()
-	}
-}
-
-// step fills one buffer, if there is one, and says whether it did.
-func (s *snapshotter) step() bool {
-	job := s.job
-	if job == nil || job.source == nil {
-		return false
-	}
-	if s.buffer == nil {
-		select {
-		case s.buffer = <-job.free:
-		default:
-			return false // the disk is behind
+	job.rests = true
+	step := func() {
+		if s.job == job {
+			job.rests = false
+			s.step()
 		}
 	}
-	start := s.n.options.Now()
-	buf, more := s.buffer[:0], true
+	if job.applied == s.r.state.Index {
+		s.r.loop.Post(step)
+		return
+	}
+	s.r.loop.After((stepShare-1)*job.took, step)
+}
+
+// step fills one buffer and hands it to the file.
+func (s *snapshotter) step() {
+	job, start := s.job, s.r.runtime.Elapsed()
+	last := len(job.free) - 1
+	buf, more := job.free[last][:0], true
+	job.free = job.free[:last]
 	for more && len(buf) < stepBytes {
 		buf, more = job.source.Next(buf, stepBudget)
-		if s.n.options.Now().Sub(start) >= stepTime {
+		if s.r.runtime.Elapsed()-start >= stepTime {
 			break
 		}
 	}
-	s.buffer = nil
-	job.chunks <- buf // has room for every buffer
+	job.busy++
+	job.file.write(buf, func(buf []byte, err error) { s.written(job, buf, err) })
 	if !more {
-		s.closeSource()
-		close(job.chunks)
+		job.source.Close()
+		job.source = nil
+		job.file.finish(s.r.files.kept(job.at.Index), func(err error) { s.end(job, err) })
 	}
 	s.held(start)
-	return true
+	s.plan()
 }
 
-// held notes a hold of the apply goroutine that began at start.
-func (s *snapshotter) held(start time.Time) {
-	s.rested = s.n.options.Now()
-	s.took = s.rested.Sub(start)
-	longest := &s.n.counters.snapshotPause
-	longest.Store(max(longest.Load(), int64(s.took)))
-}
-
-func (s *snapshotter) closeSource() {
-	s.job.source.Close()
-	s.job.source = nil
-}
-
-// buffers returns where the next buffer comes from, nil if none is needed.
-func (s *snapshotter) buffers() <-chan []byte {
-	if s.job == nil || s.job.source == nil {
-		return nil
-	}
-	return s.job.free
-}
-
-// finished returns where the outcome comes from, nil if no snapshot is under way.
-func (s *snapshotter) finished() <-chan error {
-	if s.job == nil {
-		return nil
-	}
-	return s.job.done
-}
-
-// settle ends the snapshot under way if its outcome is known.
-func (s *snapshotter) settle() {
-	select {
-	case err := <-s.finished():
-		s.end(err)
-	default:
-	}
-}
-
-// end finishes the snapshot under way. After a failure the next is due when the
-// log has grown by a quarter of what makes one due else.
-func (s *snapshotter) end(err error) {
-	job := s.job
-	if job.source != nil {
-		s.closeSource()
-	}
-	s.job, s.buffer = nil, nil
-	c := &s.n.counters
-	if err != nil {
-		c.snapshotFailures.Add(1)
-		s.log = max(s.log, s.due-s.due/4)
-		level := slog.LevelError
-		if errors.Is(err, ErrDiskFull) { // foreseen, and harmless
-			level = slog.LevelWarn
-		}
-		s.n.options.Logger.Log(context.Background(), level, "rsm: snapshot failed, another one is tried when the log has grown",
-			"dir", s.n.dir, "index", uint64(job.at.Index), "error", err)
-		answer(job.callers, fmt.Errorf("rsm: snapshot at index %d: %w", job.at.Index, err))
+// written gets a buffer back from the file.
+func (s *snapshotter) written(job *snapshotJob, buf []byte, err error) {
+	if s.job != job {
 		return
 	}
-	c.snapshots.Add(1)
-	c.snapshotIndex.Store(uint64(job.at.Index))
-	c.snapshotBytes.Store(job.bytes)
-	s.schedule(job.bytes)
-	s.n.options.Logger.Info("rsm: snapshot written", "dir", s.n.dir, "index", uint64(job.at.Index), "bytes", job.bytes)
+	if err != nil {
+		job.file.abort()
+		s.end(job, err)
+		return
+	}
+	job.busy--
+	job.free = append(job.free, buf)
+	s.plan()
+}
+
+// held notes a hold of the loop that began at start.
+func (s *snapshotter) held(start time.Duration) {
+	s.job.took = s.r.runtime.Elapsed() - start
+	s.job.applied = s.r.state.Index
+	longest := &s.r.counters.snapshotPause
+	longest.Store(max(longest.Load(), int64(s.job.took)))
+}
+
+// end finishes the snapshot under way.
+func (s *snapshotter) end(job *snapshotJob, err error) {
+	if s.job != job {
+		return
+	}
+	if job.source != nil {
+		job.source.Close()
+	}
+	s.job = nil
+	if err != nil {
+		s.failed(job, err)
+	} else {
+		s.succeeded(job)
+	}
+	if callers := s.next; len(callers) > 0 && !s.ended {
+		s.next = nil
+		if s.r.state.Index == s.r.files.newest().Index {
+			answer(callers, nil)
+			return
+		}
+		s.begin(callers)
+	}
+}
+
+func (s *snapshotter) succeeded(job *snapshotJob) {
+	r, bytes := s.r, int64(job.file.bytes)
+	r.files.addGood(job.at)
+	r.counters.snapshots.Add(1)
+	r.counters.snapshotIndex.Store(uint64(job.at.Index))
+	r.counters.snapshotBytes.Store(bytes)
+	s.schedule(bytes)
+	r.options.Logger.Info("rsm: snapshot written", "dir", r.dir, "index", uint64(job.at.Index), "bytes", bytes)
+	r.options.Saved(r.files.good)
 	answer(job.callers, nil)
 }
 
-// stop gives up the snapshot under way and refuses others. It waits for the
-// goroutine that writes it, but not where the disk hangs.
-func (s *snapshotter) stop() {
-	s.mu.Lock()
-	s.closed = true
-	callers := s.callers
-	s.callers = nil
-	s.mu.Unlock()
-	answer(callers, ErrClosed)
-	if s.job == nil {
-		return
+// failed ends a snapshot. The next is due when the log has grown by a quarter of
+// what makes one due else.
+func (s *snapshotter) failed(job *snapshotJob, err error) {
+	r := s.r
+	r.counters.snapshotFailures.Add(1)
+	s.log = max(s.log, s.due) - s.due/4
+	level := slog.LevelError
+	if errors.Is(err, ErrDiskFull) || errors.Is(err, errSnapshotAborted) { // foreseen, and harmless
+		level = slog.LevelWarn
 	}
-	close(s.job.aborted)
-	select {
-	case err := <-s.job.done:
-		if !errors.Is(err, errSnapshotAborted) {
-			s.end(err)
-			return
-		}
-	case <-s.n.hung:
-	}
-	if s.job.source != nil {
-		s.closeSource()
-	}
-	answer(s.job.callers, ErrClosed)
+	r.options.Logger.Log(context.Background(), level, "rsm: snapshot failed, another one is tried when the log has grown",
+		"dir", r.dir, "index", uint64(job.at.Index), "error", err)
+	answer(job.callers, fmt.Errorf("rsm: snapshot at index %d: %w", job.at.Index, err))
 }
 
-func answer(callers []chan error, err error) {
+// abort gives up the snapshot under way, as the machine's state is about to be
+// replaced.
+func (s *snapshotter) abort() {
+	if job := s.job; job != nil {
+		job.file.abort()
+		s.end(job, errSnapshotAborted)
+	}
+}
+
+// stop gives up the snapshot under way and refuses others.
+func (s *snapshotter) stop() {
+	s.ended = true
+	if job := s.job; job != nil {
+		s.job = nil
+		job.file.abort()
+		if job.source != nil {
+			job.source.Close()
+		}
+		answer(job.callers, ErrClosed)
+	}
+	answer(s.next, ErrClosed)
+	s.next = nil
+}
+
+func answer(callers []func(error), err error) {
 	for _, c := range callers {
-		c <- err
+		c(err)
 	}
 }

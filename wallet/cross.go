@@ -21,22 +21,14 @@ func (m *Machine) applyCrossTransfers(dst []byte, tenant uint16, now int64, reco
 	return dst
 }
 
-// A departure is a movement to another partition.
-type departure struct {
-	movement
-	protocol Protocol
-	began    int64 // the batch's time
-	foreign  bool  // another partition has to decide it
-}
-
 func (m *Machine) crossByHandle(tenant uint16, now int64, r []byte, p *prefetched) Result {
-	v := departure{protocol: Protocol(r[42]), began: now, movement: movement{
+	v := movement{
 		key: p.key, hash: p.hash,
 		from: Handle(binary.LittleEndian.Uint64(r[16:])), to: Handle(binary.LittleEndian.Uint64(r[24:])),
 		amount:   money.Amount(binary.LittleEndian.Uint64(r[32:])),
 		currency: money.Currency(binary.LittleEndian.Uint16(r[40:])),
-		toHash:   binary.LittleEndian.Uint64(r[48:]),
-	}}
+		protocol: Protocol(r[42]), toHash: binary.LittleEndian.Uint64(r[48:]), began: now,
+	}
 	if v.key == (key{}) || !crossReserved(r) || v.protocol == NoProtocol || v.protocol >= endProtocol {
 		return m.count(Result(Malformed))
 	}
@@ -47,7 +39,7 @@ func (m *Machine) crossByHandle(tenant uint16, now int64, r []byte, p *prefetche
 		v.fromHash = from.hash
 	}
 	v.foreign = m.foreign(v.from) || v.to.Partition() == m.options.Partition
-	return m.count(m.depart(tenant, &v, from))
+	return m.count(m.once(tenant, &v, from, nil))
 }
 
 func (m *Machine) crossByName(tenant uint16, now int64, cmd []byte) Result {
@@ -61,30 +53,7 @@ func (m *Machine) crossByName(tenant uint16, now int64, cmd []byte) Result {
 	payee := partitionOf(m.tenants[tenant].hash, v.toHash, m.options.Partitions)
 	v.foreign = payee == m.options.Partition || v.to != 0 && v.to.Partition() != payee ||
 		v.from == 0 && m.foreignName(tenant, v.fromHash)
-	return m.count(m.depart(tenant, &v, m.get(tenant, v.from)))
-}
-
-// depart begins a transfer to another partition unless its id was seen, and
-// remembers it as Pending, or the decision. It does not remember what only
-// another partition or another time may decide.
-func (m *Machine) depart(tenant uint16, v *departure, from *account) Result {
-	ids := &m.tenants[tenant].ids
-	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
-	e, free := ids.find(v.key, v.hash)
-	switch {
-	case e != nil:
-		return e.again(sum)
-	case v.foreign:
-		return Result(WrongPartition)
-	case ids.full(v.hash):
-		return Result(LimitReached)
-	}
-	code := m.begin(tenant, v, from)
-	if code == AccountLocked || code == TooManyInFlight {
-		return Result(code)
-	}
-	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
-	return Result(code)
+	return m.count(m.once(tenant, &v, m.get(tenant, v.from), nil))
 }
 
 // due appends to dst the messages to a peer that have not been answered, with
@@ -126,6 +95,7 @@ type InFlight struct {
 	Tenant    Tenant
 	From      AccountID
 	To        Handle
+	ToAccount AccountID // the id of To, "" where it is not known
 	Amount    money.Amount
 	Currency  money.Currency
 	Protocol  Protocol

@@ -562,11 +562,7 @@ func TestTooManyInFlight(t *testing.T) {
 	if got := c.begin(1, inQ(2), 1, Saga); got != TooManyInFlight {
 		t.Fatalf("with the first unfinished: got %v", got)
 	}
-	restored := newPartition(0, 2)
-	if err := restored.Restore(bytes.NewReader(image(c.p))); err != nil {
-		t.Fatal(err)
-	}
-	c.p = restored
+	c.restart(0)
 	finish(1, 1)
 	if got := c.begin(1, inQ(2), 1, Saga); got != Pending {
 		t.Fatalf("with all finished: got %v", got)
@@ -624,8 +620,8 @@ func TestReadSide(t *testing.T) {
 	c.step(2)
 	c.step(2)
 	want := []InFlight{
-		{txid(1), DefaultTenant, local(0, 2, 0), inQ(2), 5, usd, TCC, Trying, 7, 0, 1},
-		{txid(3), DefaultTenant, local(0, 2, 0), inQ(2), 5, usd, TCC, Trying, 7, 0, 3},
+		{txid(1), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, TCC, Trying, 7, 0, 1},
+		{txid(3), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, TCC, Trying, 7, 0, 3},
 	}
 	var got []InFlight
 	for at, more := (inFlightCursor{}), true; more; {

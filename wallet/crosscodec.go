@@ -97,13 +97,13 @@ func appendCrossTransfer(dst []byte, t *crossTransfer) []byte {
 }
 
 // parseCrossTransfer reads a command that appendCrossTransfer made.
-func parseCrossTransfer(b []byte) (v departure, from, to []byte) {
+func parseCrossTransfer(b []byte) (v movement, from, to []byte) {
 	names := b[crossByNameBytes:]
-	return departure{protocol: Protocol(b[34]), movement: movement{
+	return movement{
 		key: makeKey(b), amount: money.Amount(binary.LittleEndian.Uint64(b[16:])),
 		currency: money.Currency(binary.LittleEndian.Uint16(b[24:])),
-		to:       Handle(binary.LittleEndian.Uint64(b[26:])),
-	}}, names[:b[35]], names[b[35]:][:b[36]]
+		to:       Handle(binary.LittleEndian.Uint64(b[26:])), protocol: Protocol(b[34]),
+	}, names[:b[35]], names[b[35]:][:b[36]]
 }
 
 // appendMessages appends what precedes the messages of KindParticipate. Below

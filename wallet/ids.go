@@ -33,17 +33,7 @@ type idEntry struct {
 
 func (e *idEntry) code() Code          { return Code(e.meta) }
 func (e *idEntry) fingerprint() uint64 { return e.meta >> 8 }
-
-// again is the answer to a transfer whose id was seen, by its fingerprint.
-func (e *idEntry) again(fingerprint uint64) Result {
-	if e.fingerprint() != fingerprint {
-		return Result(IDReused)
-	}
-	return Repeat(e.code())
-}
-
-// decide gives an entry that was Pending its final code.
-func (e *idEntry) decide(c Code) { e.meta = e.meta&^0xff | uint64(c) }
+func (e *idEntry) decide(c Code)       { e.meta = e.meta&^0xff | uint64(c) }
 
 type idSegment struct {
 	blocks []*[idBlock]idEntry

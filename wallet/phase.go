@@ -144,7 +144,7 @@ func newCrossing(partitions uint16) crossing {
 
 // begin debits or locks the payer of a transfer to another partition, or says
 // why not. The order of the checks is part of the rules.
-func (m *Machine) begin(tenant uint16, v *departure, from *account) Code {
+func (m *Machine) begin(tenant uint16, v *movement, from *account) Code {
 	switch {
 	case v.amount <= 0:
 		return AmountNotPositive

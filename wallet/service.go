@@ -3,14 +3,16 @@ package wallet
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"maru.example/money"
 	"maru.example/rsm"
 )
 
-// Log is what a Service needs of a node: [rsm.Node] is one.
+// Log is what a Service needs of a replicated log.
 type Log interface {
 	// Propose commits data and returns the machine's result.
 	Propose(ctx context.Context, data []byte) ([]byte, rsm.Position, error)
@@ -26,16 +28,49 @@ type Log interface {
 // or that the outcome is unknown, as rsm's errors say, or that ctx ended: then
 // ask for the Decision, or repeat the command. It is safe for concurrent use.
 type Service struct {
-	log     Log
+	log     Log      // of the first partition, which all are for a wallet that is not divided
 	machine *Machine // used within Read only
+
+	parts    []*Partition  // of a divided wallet, else nil
+	protocol atomic.Uint32 // of transfers between them
 
 	mu      sync.RWMutex
 	tenants map[Tenant]uint16 // those seen so far: their numbers never change
+	names   []uint64          // nameHash of the tenants, by number, as far as they are known
 }
 
 // NewService returns the service of a machine that runs on a log.
-func NewService(log Log, m *Machine) *Service {
-	return &Service{log: log, machine: m, tenants: map[Tenant]uint16{DefaultTenant: 0}}
+func NewService(log Log, m *Machine) *Service { return newService(log, m) }
+
+func newService(log Log, m *Machine) *Service {
+	return &Service{log: log, machine: m, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}}
+}
+
+// learn remembers a tenant's number.
+func (s *Service) learn(name Tenant, number uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tenants[name] = number
+	for len(s.names) <= int(number) {
+		s.names = append(s.names, 0)
+	}
+	s.names[number] = nameHash(name)
+}
+
+// tenantHash returns the hash of a tenant that Tenant returned the number of.
+func (s *Service) tenantHash(number uint16) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.names[number]
+}
+
+// partition returns the log and machine that an account belongs to.
+func (s *Service) partition(tenant Tenant, id AccountID) (Log, *Machine) {
+	if len(s.parts) == 0 {
+		return s.log, s.machine
+	}
+	p := s.parts[PartitionOf(tenant, id, uint16(len(s.parts)))]
+	return p.Log, p.Machine
 }
 
 // Tenant returns the number of a tenant, for batches that are submitted as they
@@ -54,15 +89,46 @@ func (s *Service) Tenant(ctx context.Context, name Tenant) (number uint16, ok bo
 	if err := s.log.Read(ctx, func() { n = s.machine.tenantNumber(string(name)) }); err != nil || n < 0 {
 		return 0, false, err
 	}
-	s.mu.Lock()
-	s.tenants[name] = uint16(n)
-	s.mu.Unlock()
+	s.learn(name, uint16(n))
 	return uint16(n), true, nil
 }
 
 // Submit proposes a batch that was encoded elsewhere, such as a message of the
 // stream: Validate must have accepted it, and its tenant be a number from Tenant.
-func (s *Service) Submit(ctx context.Context, p *rsm.Proposal) error { return s.log.Submit(ctx, p) }
+// In a divided wallet its commands go to their partitions.
+func (s *Service) Submit(ctx context.Context, p *rsm.Proposal) error {
+	if len(s.parts) == 0 {
+		return s.log.Submit(ctx, p)
+	}
+	s.route(ctx, p.Data, true, p.Done)
+	return nil
+}
+
+// commit commits a batch and returns its results.
+func (s *Service) commit(ctx context.Context, data []byte) ([]byte, error) {
+	if len(s.parts) == 0 {
+		result, _, err := s.log.Propose(ctx, data)
+		return result, err
+	}
+	if len(s.parts) == 1 {
+		// The usual case is worth a way without a goroutine's detour.
+		if result, _, err := s.log.Propose(ctx, data); !errors.Is(err, rsm.ErrNoLeader) && !errors.Is(err, rsm.ErrUnknown) {
+			return result, err
+		}
+	}
+	type outcome struct {
+		result []byte
+		err    error
+	}
+	done := make(chan outcome, 1)
+	s.route(ctx, data, false, func(result []byte, _ rsm.Position, err error) { done <- outcome{result, err} })
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", rsm.ErrUnknown, ctx.Err())
+	}
+}
 
 // propose commits count commands of a kind and returns results of size bytes each.
 func (s *Service) propose(ctx context.Context, tenant Tenant, kind Kind, count, size int, body func([]byte) []byte) ([]byte, Code, error) {
@@ -74,7 +140,7 @@ func (s *Service) propose(ctx context.Context, tenant Tenant, kind Kind, count, 
 		return nil, UnknownTenant, nil
 	}
 	data := body(AppendHeader(make([]byte, 0, HeaderBytes+160*count), Header{Kind: kind, Tenant: number, Count: count}))
-	result, _, err := s.log.Propose(ctx, data)
+	result, err := s.commit(ctx, data)
 	if err != nil {
 		return nil, Undecided, err
 	}
@@ -154,9 +220,27 @@ func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID)
 	if !ok {
 		return UnknownTenant, nil
 	}
+	if len(s.parts) == 0 {
+		return decisionIn(ctx, s.log, s.machine, number, id)
+	}
+	// The id alone does not say which account pays.
+	for _, p := range s.parts {
+		code, err := decisionIn(ctx, p.Log, p.Machine, number, id)
+		if err != nil || code != Undecided {
+			return code, err
+		}
+	}
+	return Undecided, nil
+}
+
+// decisionIn returns what was decided in one partition.
+func decisionIn(ctx context.Context, log Log, m *Machine, tenant uint16, id TransactionID) (Code, error) {
 	code := Undecided
-	err = s.log.Read(ctx, func() {
-		ids := &s.machine.tenants[number].ids
+	err := log.Read(ctx, func() {
+		if int(tenant) >= len(m.tenants) {
+			return // nothing of it has come here yet
+		}
+		ids := &m.tenants[tenant].ids
 		k := makeKey(id[:])
 		if e, _ := ids.find(k, ids.hash(k)); e != nil {
 			code = e.code()
@@ -234,9 +318,13 @@ func (s *Service) Account(ctx context.Context, tenant Tenant, id AccountID) (Acc
 	}
 	var a Account
 	code := UnknownAccount
-	err = s.log.Read(ctx, func() {
-		if h := s.machine.lookup(number, string(id)); h != 0 {
-			a, code = s.machine.account(h), Applied
+	log, m := s.partition(tenant, id)
+	err = log.Read(ctx, func() {
+		if int(number) >= len(m.tenants) {
+			return
+		}
+		if h := m.lookup(number, string(id)); h != 0 {
+			a, code = m.account(h), Applied
 		}
 	})
 	if err != nil {
@@ -247,14 +335,38 @@ func (s *Service) Account(ctx context.Context, tenant Tenant, id AccountID) (Acc
 
 // Lookup appends the handle of each account to dst, 0 where there is none.
 func (s *Service) Lookup(ctx context.Context, dst []Handle, tenant uint16, ids []AccountID) ([]Handle, error) {
-	var handles []Handle
-	err := s.log.Read(ctx, func() {
-		handles = dst
-		for _, id := range ids {
-			handles = append(handles, s.machine.lookup(tenant, string(id)))
+	if len(s.parts) == 0 {
+		var handles []Handle
+		err := s.log.Read(ctx, func() {
+			handles = dst
+			for _, id := range ids {
+				handles = append(handles, s.machine.lookup(tenant, string(id)))
+			}
+		})
+		return handles, err
+	}
+	places := make([][]int, len(s.parts))
+	for i, id := range ids {
+		p := s.partitionOf(tenant, []byte(id))
+		places[p] = append(places[p], i)
+	}
+	found := make([]Handle, len(ids))
+	for n, p := range s.parts {
+		if len(places[n]) == 0 {
+			continue
 		}
-	})
-	return handles, err
+		err := p.Log.Read(ctx, func() {
+			for _, i := range places[n] {
+				if int(tenant) < len(p.Machine.tenants) {
+					found[i] = p.Machine.lookup(tenant, string(ids[i]))
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(dst, found...), nil
 }
 
 // CreateTenant makes a tenant; one that exists is Applied too.
@@ -263,12 +375,38 @@ func (s *Service) CreateTenant(ctx context.Context, name Tenant) (Code, error) {
 		return Undecided, err
 	}
 	result, code, err := s.propose(ctx, DefaultTenant, KindCreateTenants, 1, 3, func(b []byte) []byte { return AppendName(b, string(name)) })
-	if err == nil && code == Applied {
-		s.mu.Lock()
-		s.tenants[name] = binary.LittleEndian.Uint16(result[1:])
-		s.mu.Unlock()
+	if err != nil || code != Applied {
+		return code, err
 	}
-	return code, err
+	s.learn(name, binary.LittleEndian.Uint16(result[1:]))
+	for _, p := range s.parts[min(1, len(s.parts)):] {
+		if err := s.spreadTenants(ctx, p); err != nil {
+			return Undecided, err
+		}
+	}
+	return code, nil
+}
+
+// spreadTenants makes the tenants of the first partition known in another one. All
+// of them are made in their order, those that exist again: so every partition
+// gives them the same numbers, however many do this at once.
+func (s *Service) spreadTenants(ctx context.Context, p *Partition) error {
+	names, err := s.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for len(names) > 0 {
+		n := min(len(names), MaxBatch)
+		data := AppendHeader(nil, Header{Kind: KindCreateTenants, Count: n})
+		for _, name := range names[:n] {
+			data = AppendName(data, string(name))
+		}
+		if _, _, err := p.Log.Propose(ctx, data); err != nil {
+			return err
+		}
+		names = names[n:]
+	}
+	return nil
 }
 
 // Tenants returns the names of all tenants, in the order in which they were made.
@@ -297,6 +435,30 @@ type Metrics struct {
 // Metrics returns the counters.
 func (s *Service) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
-	err := s.log.Read(ctx, func() { m = s.machine.metrics() })
-	return m, err
+	if len(s.parts) == 0 {
+		err := s.log.Read(ctx, func() { m = s.machine.metrics() })
+		return m, err
+	}
+	for _, p := range s.parts {
+		if err := p.Log.Peek(ctx, func() { m.add(p.Machine.metrics()) }); err != nil {
+			return m, err
+		}
+	}
+	m.Tenants /= uint64(len(s.parts))
+	return m, nil
+}
+
+func (m *Metrics) add(other Metrics) {
+	m.Accounts += other.Accounts
+	m.Balances += other.Balances
+	m.Transactions += other.Transactions
+	m.Tenants += other.Tenants
+	m.Repeated += other.Repeated
+	m.TableBytes += other.TableBytes
+	for i, n := range other.InFlight {
+		m.InFlight[i] += n
+	}
+	for i, n := range other.Decided {
+		m.Decided[i] += n
+	}
 }

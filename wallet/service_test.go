@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/money"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 )
@@ -22,10 +22,10 @@ var (
 )
 
 // start runs a service on a node.
-func start(tb testing.TB, fs vfs.FS) (*wallet.Service, *rsm.Node) {
+func start(tb testing.TB, fs vfs.FS) (*wallet.Service, *rsmraft.Group) {
 	tb.Helper()
 	m := wallet.NewMachine(nil)
-	node, err := rsm.Open("data", m, &rsm.Options{FS: fs, SnapshotBytes: -1})
+	node, err := rsmraft.OpenAlone("data", m, &rsmraft.Options{FS: fs, SnapshotBytes: -1})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestMalformedInputIsNotProposed(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, tt.want)
 		}
 	}
-	if n := node.Metrics().Proposals; n != 0 {
+	if n := node.Metrics().Batches; n != 0 {
 		t.Errorf("%d proposals, want none", n)
 	}
 }
@@ -225,7 +225,7 @@ func TestTotals(t *testing.T) {
 		t.Fatalf("got %v, %v", settled, err)
 	}
 	got := fmt.Sprint(totals)
-	if want := "[{JPY 1 0 0} {USD 4 0 18446744073709551614}]"; got != want {
+	if want := "[{JPY 1 0 0 0} {USD 4 0 18446744073709551614 0}]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -260,7 +260,7 @@ func TestReadsSeeWhatWasAnswered(t *testing.T) {
 
 func Example() {
 	machine := wallet.NewMachine(nil)
-	node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
+	node, err := rsmraft.OpenAlone("data", machine, &rsmraft.Options{FS: vfs.NewMem()})
 	if err != nil {
 		panic(err)
 	}

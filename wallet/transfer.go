@@ -60,7 +60,10 @@ type movement struct {
 	fromHash, toHash uint64 // nameHash of the sides
 	amount           money.Amount
 	currency         money.Currency
-	same             bool // both sides were given as the same account
+	same             bool     // both sides were given as the same account
+	foreign          bool     // another partition has to decide it
+	protocol         Protocol // NoProtocol: both sides are here
+	began            int64    // with a protocol: the batch's time
 }
 
 func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Result {
@@ -82,8 +85,8 @@ func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Resul
 	if to != nil {
 		v.toHash = to.hash
 	}
-	if (from == nil || to == nil) && (m.foreign(v.from) || m.foreign(v.to)) {
-		return m.count(m.misrouted(tenant, &v))
+	if from == nil || to == nil {
+		v.foreign = m.foreign(v.from) || m.foreign(v.to)
 	}
 	return m.count(m.once(tenant, &v, from, to))
 }
@@ -105,8 +108,8 @@ func (m *Machine) transferByName(tenant uint16, cmd []byte) Result {
 		fromHash: nameHash(from), toHash: nameHash(to),
 		amount: amount, currency: currency, same: string(from) == string(to),
 	}
-	if (v.from == 0 || v.to == 0) && (m.foreignName(tenant, v.fromHash) || m.foreignName(tenant, v.toHash)) {
-		return m.count(m.misrouted(tenant, &v))
+	if v.from == 0 || v.to == 0 {
+		v.foreign = m.foreignName(tenant, v.fromHash) || m.foreignName(tenant, v.toHash)
 	}
 	return m.count(m.once(tenant, &v, m.get(tenant, v.from), m.get(tenant, v.to)))
 }
@@ -119,32 +122,35 @@ func (m *Machine) count(r Result) Result {
 	return r
 }
 
-// once decides a movement unless its id was seen, and remembers the decision.
+// once decides a movement unless its id was seen, and remembers the decision
+// unless it only says that another time or place may decide otherwise.
 func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	ids := &m.tenants[tenant].ids
 	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
 	e, free := ids.find(v.key, v.hash)
 	if e != nil {
-		return e.again(sum)
+		if e.fingerprint() != sum {
+			return Result(IDReused)
+		}
+		return Repeat(e.code())
 	}
-	if ids.full(v.hash) {
+	switch {
+	case v.foreign:
+		return Result(WrongPartition)
+	case ids.full(v.hash):
 		return Result(LimitReached)
 	}
-	code := m.move(v, from, to)
-	if code == AccountLocked {
-		return Result(code) // not remembered: it may be otherwise soon
+	var code Code
+	if v.protocol == NoProtocol {
+		code = m.move(v, from, to)
+	} else {
+		code = m.begin(tenant, v, from)
+	}
+	if code == AccountLocked || code == TooManyInFlight {
+		return Result(code)
 	}
 	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
 	return Result(code)
-}
-
-// misrouted answers a movement that another partition has to decide, unless its
-// id was seen here.
-func (m *Machine) misrouted(tenant uint16, v *movement) Result {
-	if e, _ := m.tenants[tenant].ids.find(v.key, v.hash); e != nil {
-		return e.again(fingerprint(v.fromHash, v.toHash, v.amount, v.currency))
-	}
-	return Result(WrongPartition)
 }
 
 // move carries out a movement, or says why not. The order of the checks is part

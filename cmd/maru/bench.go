@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"maru.example/cluster"
 	"maru.example/wallet"
 )
 
@@ -46,6 +48,11 @@ type benchConfig struct {
 	batch       int
 	api         benchAPI
 	hot         int
+	nodes       int
+	partitions  int // 0: not decided yet
+	cross       int // per cent
+	protocol    string
+	route       string
 	addr        string // URL of a running server; empty for one of our own
 	stream      string // its stream
 	credentials        // for it; the timeout is that of each phase
@@ -80,6 +87,14 @@ What happens, in this order:
             what the transfers make them; and every transfer, made again, is
             answered "applied" as a repetition, which moves nothing.
 
+With --nodes and --partitions the server is a cluster: processes on loopback, each
+on a directory of its own, of whose replicas a majority has every answered transfer.
+A batch, or 16 calls that follow each other, is paid in one partition and goes to the
+node that leads it; with --route any to the nodes in turn. The payees are of the
+same partition, but for --cross P per cent of them. The run begins when all replicas
+are there and the leaders are spread. The check asks another node than the one that
+answered, and waits until no money is in flight.
+
 The APIs:
   stream    --clients closed loops; each sends a batch and waits for its answer
   client    --clients callers of the client package, one transfer a call
@@ -88,6 +103,8 @@ The APIs:
 
 --json prints one object with these keys, null where a figure is not to be had:
   api accounts transfers clients connections batch hot_percent seed
+  nodes partitions cross_percent protocol route
+  leader_changes              of partitions, in the run
   seconds                     length of the run
   transfers_per_second        transfers/seconds
   transfers_per_second_min    in the slowest whole second
@@ -96,15 +113,17 @@ The APIs:
   p50_ms p99_ms p999_ms max_ms
   results                     answers by code
   busy                        calls that were made again, as the server was full
-  errors                      answers other than applied
-  fsyncs log_bytes log_bytes_per_transfer
+  errors                      answers other than applied; with 2pc some are account_locked,
+                              which fails no run
+  fsyncs log_bytes log_bytes_per_transfer   of all nodes together
   snapshots                   written in the run
   snapshot_pause_max_ms       longest hold of the writes for one, setup included
-  server_peak_bytes           resident memory, of the whole life of the server
+  server_peak_bytes           resident memory, of the whole life of the server; the sum
+                              of the nodes' peaks
   server_cpu_seconds_per_million, client_cpu_seconds_per_million
   setup_seconds recovery_seconds
   check                       {mode, transfers, missing, different, balances,
-                              balances_wrong, sum_zero}
+                              balances_wrong, sum_zero, in_flight_zero}
   table                       of --table: [{api, callers, transfers_per_second,
                               p50_ms, p99_ms, p999_ms, max_ms}]
   machine                     {cpu, cores, memory_bytes, kernel, file_system, go, maru}
@@ -133,6 +152,7 @@ func newBenchWalletCommand() *cobra.Command {
 		Example: `  maru bench wallet
   maru bench wallet --api http --clients 64 --duration 10s
   maru bench wallet --hot 100 --json | jq .transfers_per_second
+  maru bench wallet --nodes 3 --cross 10 --protocol saga
   maru bench wallet --accounts 10000000 --recovery
   maru bench wallet --table
   maru bench wallet --addr http://127.0.0.1:7480 --stream 127.0.0.1:7481
@@ -158,16 +178,23 @@ func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 	f.Uint64Var(&c.transfers, "transfers", 0, "make `N` transfers; if not given 10,000,000 (client 2,000,000, http 300,000), with --duration no limit")
 	f.DurationVar(&c.duration, "duration", 0, "end after this `time`; if not given when all transfers are made, with --table 5s for each figure")
 	f.StringVar(api, "api", string(benchStream), "`stream`, client or http")
-	f.IntVar(&c.clients, "clients", 0, "make `N` calls at once; if not given 4 (client 1,024, http 64)")
+	f.IntVar(&c.clients, "clients", 0, "make `N` calls at once; if not given 4, with several nodes 32 (client 1,024, http 64)")
 	f.IntVar(&c.connections, "connections", 1, "let the calls share `N` streams; with http each has a connection of its own")
 	f.IntVar(&c.batch, "batch", wallet.MaxBatch, "put `N` transfers in a batch of the stream")
 	f.IntVar(&c.hot, "hot", 0, "let `P` per cent of the transfers have the same account on one side")
 	f.Uint64Var(&c.seed, "seed", 0, "draw the transfers from this `number`, 1 to 2^53; if not given from a random one. A server takes each once")
+	f.IntVar(&c.nodes, "nodes", 1, "start a cluster of `N` servers, 1 to 9")
+	f.IntVar(&c.partitions, "partitions", 0, "divide the wallet into `P` partitions; if not given 1, with several nodes 4")
+	f.IntVar(&c.cross, "cross", 0, "let `P` per cent of the transfers be between two partitions")
+	f.StringVar(&c.protocol, "protocol", string(cluster.TCC), "make those by `tcc`, saga or 2pc")
+	f.StringVar(&c.route, "route", string(routeLeader), "send each call to the node that leads the partition that pays (`leader`), or to each node in turn (any)")
 	f.BoolVar(&c.table, "table", false, "measure 1, 16, 64, 256 and 1,024 callers of http and client, and print a Markdown table")
 	f.BoolVar(&c.recovery, "recovery", false, "kill the server after the run and measure its next start")
 	f.StringVar(&c.check, "check", checkAuto, "make all transfers again at the end (`full`), 1,000,000 (sample), none, or auto: full up to 20,000,000")
 	f.StringVar(&c.profile, "profile", "", "write CPU and memory profiles of load and server to this `directory`")
 	completeFlag(cmd, "api", string(benchStream), string(benchClient), string(benchHTTP))
+	completeFlag(cmd, "protocol", string(cluster.TCC), string(cluster.Saga), string(cluster.TwoPhases))
+	completeFlag(cmd, "route", string(routeLeader), string(routeAny))
 	completeFlag(cmd, "check", checkAuto, checkFull, checkSample, checkNone)
 	jsonFlag(cmd, &c.json)
 }
@@ -197,7 +224,7 @@ func (c *benchConfig) complete() error {
 		return usageError("it is stream, client or http", "unknown API %q", string(c.api))
 	}
 	for name, zero := range map[string]bool{
-		"transfers": c.transfers == 0, "duration": c.duration == 0, "clients": c.clients == 0, "seed": c.seed == 0,
+		"transfers": c.transfers == 0, "duration": c.duration == 0, "clients": c.clients == 0, "seed": c.seed == 0, "partitions": c.partitions == 0,
 	} {
 		if zero && c.given(name) {
 			return usageError("leave it out for the default", "--%s is 0", name)
@@ -211,8 +238,56 @@ func (c *benchConfig) complete() error {
 	}
 	if c.clients == 0 {
 		c.clients = d.clients
+		if c.nodes > 1 {
+			c.clients = max(c.clients, clusterClients)
+		}
 	}
-	return c.validate()
+	if c.partitions == 0 {
+		c.partitions = 1
+		if c.nodes > 1 {
+			c.partitions = clusterPartitions
+		}
+	}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	return c.validateCluster()
+}
+
+// clusterPartitions is how many partitions a cluster has by default.
+const clusterPartitions = 4
+
+// clusterClients is how many calls there are at once at the least, by default: what
+// several disks have to write takes longer to be answered.
+const clusterClients = 32
+
+// clustered says whether the servers are to be made a cluster: one of one
+// partition is the same without.
+func (c *benchConfig) clustered() bool { return c.nodes > 1 || c.partitions > 1 }
+
+// validateCluster refuses clusters that cannot be measured.
+func (c *benchConfig) validateCluster() error {
+	switch {
+	case c.nodes < 1 || c.nodes > maxBenchNodes:
+		return usageError("", "--nodes %d: want 1 to %d", c.nodes, maxBenchNodes)
+	case c.partitions < 1 || c.partitions > cluster.MaxPartitions:
+		return usageError("", "--partitions %d: want 1 to %d", c.partitions, cluster.MaxPartitions)
+	case c.cross < 0 || c.cross > 100:
+		return usageError("", "--cross %d: want 0 to 100 per cent", c.cross)
+	case c.cross > 0 && c.partitions == 1:
+		return usageError("give more with --partitions", "--cross %d with one partition", c.cross)
+	case c.hot > 0 && c.partitions > 1:
+		return usageError("the hot account is of one partition: leave out --partitions and --nodes", "--hot with several partitions")
+	case !slices.Contains([]cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}, cluster.Protocol(c.protocol)):
+		return usageError("it is tcc, saga or 2pc", "unknown protocol %q", c.protocol)
+	case c.route != string(routeLeader) && c.route != string(routeAny):
+		return usageError("it is leader or any", "unknown route %q", c.route)
+	case c.clustered() && c.addr != "":
+		return usageError("leave out --addr and --stream", "--nodes and --partitions are for servers of the benchmark's own")
+	case c.clustered() && c.recovery:
+		return usageError("leave it out", "--recovery is for one node with one partition")
+	}
+	return nil
 }
 
 // validate refuses what cannot be run.

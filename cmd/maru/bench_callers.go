@@ -25,19 +25,27 @@ type benchCallers struct {
 	close   func() error
 }
 
-// openCallers connects n callers through the API that the configuration names.
+// openCallers connects n callers through an API, to every node if there are several.
 func (b *bench) openCallers(ctx context.Context, api benchAPI, n int) (*benchCallers, error) {
+	if len(b.servers) > 1 {
+		return b.openNodeCallers(ctx, api, n)
+	}
+	return b.openCallersOf(ctx, b.server, api, n)
+}
+
+// openCallersOf connects n callers to one server.
+func (b *bench) openCallersOf(ctx context.Context, s *benchServer, api benchAPI, n int) (*benchCallers, error) {
 	switch api {
 	case benchStream, benchClient:
-		return b.openStreamCallers(ctx, api, n)
+		return b.openStreamCallers(ctx, s, api, n)
 	case benchHTTP:
-		return b.openHTTPCallers(ctx, n)
+		return b.openHTTPCallers(ctx, s, n)
 	}
 	return nil, fmt.Errorf("unknown API %q", api)
 }
 
 // openStreamCallers spreads n callers over the streams.
-func (b *bench) openStreamCallers(ctx context.Context, api benchAPI, n int) (*benchCallers, error) {
+func (b *bench) openStreamCallers(ctx context.Context, s *benchServer, api benchAPI, n int) (*benchCallers, error) {
 	streams := min(b.config.connections, n)
 	clients := make([]*walletgrpc.Client, 0, streams)
 	out := &benchCallers{close: func() error {
@@ -54,7 +62,7 @@ func (b *bench) openStreamCallers(ctx context.Context, api benchAPI, n int) (*be
 		inFlight = 0 // the client's own default, as its users get it
 	}
 	for range streams {
-		c, err := b.dial(ctx, inFlight)
+		c, err := b.dial(ctx, s, inFlight)
 		if err != nil {
 			_ = out.close() // the error of Dial says more
 			return nil, err
@@ -72,16 +80,16 @@ func (b *bench) openStreamCallers(ctx context.Context, api benchAPI, n int) (*be
 	return out, nil
 }
 
-// dial opens a stream to the server.
-func (b *bench) dial(ctx context.Context, inFlight int) (*walletgrpc.Client, error) {
-	c, err := walletgrpc.Dial(ctx, b.server.streamAddr, &walletgrpc.ClientOptions{
+// dial opens a stream to a server.
+func (b *bench) dial(ctx context.Context, s *benchServer, inFlight int) (*walletgrpc.Client, error) {
+	c, err := walletgrpc.Dial(ctx, s.streamAddr, &walletgrpc.ClientOptions{
 		APIKey:   b.config.key,
 		Tenant:   wallet.Tenant(b.config.tenant),
-		TLS:      b.server.streamTLS,
+		TLS:      s.streamTLS,
 		InFlight: inFlight,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open stream to %s: %w", b.server.streamAddr, err)
+		return nil, fmt.Errorf("open stream to %s: %w", s.streamAddr, err)
 	}
 	return c, nil
 }

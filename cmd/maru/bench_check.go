@@ -17,19 +17,23 @@ type benchCheck struct {
 	Different     uint64 `json:"different"`      // of them, answered with another code than before
 	Balances      int    `json:"balances"`       // compared with the generator's
 	BalancesWrong int    `json:"balances_wrong"` // of them, not equal
-	SumZero       *bool  `json:"sum_zero"`       // over all accounts; null for a server that others use too
+	SumZero       *bool  `json:"sum_zero"`       // over all accounts and what is in flight; null for a server that others use too
+	InFlightZero  *bool  `json:"in_flight_zero"` // nothing stays in flight; null if it is not known
 }
 
 // passed says whether nothing was lost.
 func (c *benchCheck) passed() bool {
-	return c.Missing == 0 && c.Different == 0 && c.BalancesWrong == 0 && (c.SumZero == nil || *c.SumZero)
+	return c.Missing == 0 && c.Different == 0 && c.BalancesWrong == 0 && isOrUnknown(c.SumZero) && isOrUnknown(c.InFlightZero)
 }
+
+func isOrUnknown(b *bool) bool { return b == nil || *b }
 
 // Sizes of the samples of the check.
 const (
 	sampleBalances   = 1000
 	sampleRanges     = 16
 	sampleRangeCount = 1_000_000 / sampleRanges
+	checkCallers     = 64 // at the most
 )
 
 // check asks for everything that was answered. The balances come first, as
@@ -45,6 +49,10 @@ func (b *bench) check(ctx context.Context) error {
 	}
 	if c.Mode == checkNone {
 		return nil
+	}
+	b.elsewhere = 1
+	if err := b.awaitLanded(ctx); err != nil {
+		return err
 	}
 	fmt.Fprintf(b.progress, "check: balances, then the transfers (%s)\n", c.Mode)
 	if err := b.checkBalances(ctx); err != nil {
@@ -79,11 +87,12 @@ func (b *bench) checkRanges(mode string) []benchRange {
 // checkTransfers makes the transfers of a range again: each must have its first
 // answer, as a repetition.
 func (b *bench) checkTransfers(ctx context.Context, r benchRange) error {
-	loaded, err := b.load(ctx, benchStream, defaultLoadCallers, &benchLoad{
-		numbers:  r,
-		batch:    wallet.MaxBatch,
-		repeated: true,
-	})
+	callers, batch := defaultLoadCallers, wallet.MaxBatch
+	if d := b.plan.divided; d != nil && len(b.servers) > 1 {
+		batch = int(d.block) // so that each goes to another node than the first time
+		callers = min(callers*wallet.MaxBatch/batch, checkCallers)
+	}
+	loaded, err := b.load(ctx, benchStream, callers, &benchLoad{numbers: r, batch: batch, repeated: true})
 	if errors.Is(err, errBenchRefused) {
 		return fmt.Errorf("more than %d answered transfers are missing or answered differently: %w", maxBenchExceptions, err)
 	}
@@ -131,7 +140,12 @@ func (b *bench) checkBalances(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.checkBalance(ctx, b.plan.bankAccount(), -money.Amount(b.plan.accounts)*benchFunds)
+	for i := range b.plan.banks {
+		if err := b.checkBalance(ctx, b.plan.bankAccount(i), -money.Amount(b.plan.membersOf(i))*benchFunds); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkBalance compares one balance.

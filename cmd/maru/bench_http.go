@@ -43,8 +43,8 @@ type httpCaller struct {
 	result  [1]wallet.Result
 }
 
-// openHTTPCallers connects n callers.
-func (b *bench) openHTTPCallers(ctx context.Context, n int) (*benchCallers, error) {
+// openHTTPCallers connects n callers to a server.
+func (b *bench) openHTTPCallers(ctx context.Context, s *benchServer, n int) (*benchCallers, error) {
 	out := &benchCallers{}
 	out.close = func() error {
 		var first error
@@ -56,10 +56,10 @@ func (b *bench) openHTTPCallers(ctx context.Context, n int) (*benchCallers, erro
 		return first
 	}
 	dial := (&net.Dialer{}).DialContext
-	if b.server.httpTLS != nil {
-		dial = (&tls.Dialer{Config: b.server.httpTLS}).DialContext
+	if s.httpTLS != nil {
+		dial = (&tls.Dialer{Config: s.httpTLS}).DialContext
 	}
-	at, err := url.Parse(b.server.url)
+	at, err := url.Parse(s.url)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}

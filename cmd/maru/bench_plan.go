@@ -26,14 +26,16 @@ const benchFunding uint64 = 1 << 63
 // benchPlan says what every transfer of a run is, by its number: nothing needs
 // to be stored to make a transfer a second time, or to know what balances must
 // come out. Transfers are between two different accounts, drawn uniformly; with
-// hot per cent of them, one side drawn uniformly is account 0.
+// hot per cent of them, one side drawn uniformly is account 0. In a divided wallet
+// see [divided].
 type benchPlan struct {
 	seed     uint64
 	accounts uint64 // at least 2
 	hot      uint64 // per cent
 	currency money.Currency
-	bank     wallet.Handle   // where the funds come from
+	banks    []wallet.Handle // where the funds come from, of each partition
 	handles  []wallet.Handle // of the accounts
+	divided  *benchDivided   // nil: one partition
 }
 
 // benchSides is one transfer between accounts known by their numbers.
@@ -44,6 +46,9 @@ type benchSides struct {
 
 // sides returns the transfer with the number n, which is below benchFunding.
 func (p *benchPlan) sides(n uint64) benchSides {
+	if p.divided != nil {
+		return p.divided.sides(p, n)
+	}
 	// Successive outputs of splitmix64 (Steele, Lea, Flood: Fast Splittable
 	// Pseudorandom Number Generators, 2014), at a position that depends on n.
 	x := mix64(p.seed + 2*n*mixGamma)
@@ -86,8 +91,8 @@ func (p *benchPlan) transfer(n uint64) wallet.HandleTransfer {
 	if n >= benchFunding {
 		return wallet.HandleTransfer{
 			ID:       p.id(n),
-			From:     p.bank,
-			To:       p.handles[n&^benchFunding],
+			From:     p.banks[p.payer(n)],
+			To:       p.handles[p.funded(n)],
 			Amount:   benchFunds,
 			Currency: p.currency,
 		}
@@ -138,9 +143,18 @@ func (p *benchPlan) appendAccount(dst []byte, i uint64) []byte {
 	return strconv.AppendUint(dst, i, 10)
 }
 
-// bankAccount returns the id of the account that funds the others.
-func (p *benchPlan) bankAccount() wallet.AccountID {
-	return wallet.AccountID("bench-" + strconv.FormatUint(p.seed, 36) + ":bank")
+// bankAccount returns the id of the account that funds the others of a partition.
+func (p *benchPlan) bankAccount(partition int) wallet.AccountID {
+	id := wallet.AccountID("bench-" + strconv.FormatUint(p.seed, 36) + ":bank")
+	if p.divided == nil {
+		return id
+	}
+	for i := 0; ; i++ {
+		numbered := id + wallet.AccountID(strconv.Itoa(i))
+		if p.divided.partitionOf(numbered) == partition {
+			return numbered
+		}
+	}
 }
 
 const mixGamma = 0x9e3779b97f4a7c15

@@ -15,7 +15,7 @@ func testPlan(accounts, hot, seed uint64) *benchPlan {
 		accounts: accounts,
 		hot:      hot,
 		currency: money.MustParseCurrency("USD"),
-		bank:     1,
+		banks:    []wallet.Handle{1},
 		handles:  make([]wallet.Handle, accounts),
 	}
 	for i := range p.handles {
@@ -119,7 +119,7 @@ func TestBenchPlanIsRepeatable(t *testing.T) {
 		t.Errorf("the same numbers, other transfers (-first +again):\n%s", diff)
 	}
 	want := wallet.HandleTransfer{
-		ID: p.id(benchFunding | 5), From: p.bank, To: p.handles[5], Amount: benchFunds, Currency: p.currency,
+		ID: p.id(benchFunding | 5), From: p.banks[0], To: p.handles[5], Amount: benchFunds, Currency: p.currency,
 	}
 	if diff := cmp.Diff(want, p.transfer(benchFunding|5)); diff != "" {
 		t.Errorf("funding of account 5 (-want +got):\n%s", diff)
@@ -129,7 +129,7 @@ func TestBenchPlanIsRepeatable(t *testing.T) {
 func TestBenchPlanAccountIDs(t *testing.T) {
 	t.Parallel()
 	p := testPlan(maxBenchAccounts/1e8, 0, 1<<64-1)
-	for _, id := range []wallet.AccountID{p.account(0), p.account(maxBenchAccounts), p.bankAccount()} {
+	for _, id := range []wallet.AccountID{p.account(0), p.account(maxBenchAccounts), p.bankAccount(0)} {
 		if err := id.Validate(); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}

@@ -82,6 +82,48 @@ func TestBenchProcess(t *testing.T) {
 	}
 }
 
+// TestBenchCluster measures clusters of real servers.
+func TestBenchCluster(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, args string
+		nodes      int
+		transfers  uint64
+	}{
+		{"one node, divided", "--partitions 4 --cross 50 --transfers 5000 --batch 512", 1, 5000},
+		{"three nodes", "--nodes 3 --transfers 10000 --batch 1024", 3, 10_000},
+		{"three nodes, any", "--nodes 3 --cross 20 --protocol saga --route any --transfers 3000 --batch 128", 3, 3000},
+		{"three nodes over http", "--nodes 3 --cross 30 --protocol 2pc --api http --clients 8 --transfers 300", 3, 300},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			out := runMaru(t, slices.Concat([]string{"bench", "wallet", "--json", "--accounts", "300", "--data", dir}, strings.Fields(test.args))...)
+			var r benchReport
+			if err := json.Unmarshal(out, &r); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			yes := true
+			want := benchCheck{Mode: checkFull, Transfers: test.transfers, Balances: 304, SumZero: &yes, InFlightZero: &yes}
+			if diff := cmp.Diff(want, r.Check); diff != "" {
+				t.Errorf("check (-want +got):\n%s", diff)
+			}
+			r.Results["applied"] += r.locked() // which of them meet is a question of time
+			delete(r.Results, "account_locked")
+			if diff := cmp.Diff(map[string]uint64{"applied": test.transfers}, r.Results); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			if r.Nodes != test.nodes || r.Partitions != 4 || r.LogBytesPerTransfer < float64(64*test.nodes) || r.ServerPeakBytes == nil {
+				t.Errorf("got %s", out)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("the directory still holds %v, %v", left, err)
+			}
+		})
+	}
+}
+
 // TestBenchRunningServer measures a server that somebody else started, twice.
 func TestBenchRunningServer(t *testing.T) {
 	t.Parallel()
@@ -144,6 +186,7 @@ func TestBenchProfile(t *testing.T) {
 func TestBenchServerEnds(t *testing.T) {
 	t.Parallel()
 	b := bench{server: &benchServer{program: "maru", args: serveArgs(t.TempDir(), nil)}}
+	b.servers = []*benchServer{b.server}
 	if err := b.server.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"maru.example/cluster"
 	"maru.example/wallet"
 )
 
@@ -23,6 +24,13 @@ type benchReport struct {
 	Batch       int      `json:"batch"` // transfers in one call
 	HotPercent  int      `json:"hot_percent"`
 	Seed        uint64   `json:"seed"`
+
+	Nodes         int        `json:"nodes"`
+	Partitions    int        `json:"partitions"`
+	Cross         int        `json:"cross_percent"`
+	Protocol      string     `json:"protocol"`
+	Route         benchRoute `json:"route"`
+	LeaderChanges uint64     `json:"leader_changes"` // of partitions, in the run
 
 	Seconds   float64  `json:"seconds"`
 	PerSecond float64  `json:"transfers_per_second"`
@@ -66,6 +74,8 @@ func (b *bench) describe() {
 	r.Batch = 1
 	r.HotPercent = c.hot
 	r.Seed = b.plan.seed
+	r.Nodes, r.Partitions, r.Cross = c.nodes, c.partitions, c.cross
+	r.Protocol, r.Route = c.protocol, benchRoute(c.route)
 	r.LatencyOf = "call"
 	r.Results = map[string]uint64{}
 	switch c.api {
@@ -124,21 +134,44 @@ type benchUsage struct {
 
 // usage reads what server and load have used.
 func (b *bench) usage(ctx context.Context) (*benchUsage, error) {
-	m, err := b.server.metrics(ctx, b.config.key)
-	if err != nil {
-		return nil, err
-	}
-	u := &benchUsage{metrics: m, clientCPU: ownCPU()}
-	if b.server.own() {
-		pid := b.server.process.Process.Pid
+	u := &benchUsage{metrics: serverMetrics{}, clientCPU: ownCPU()}
+	for _, s := range b.servers {
+		m, err := s.metrics(ctx, b.config.key)
+		if err != nil {
+			return nil, err
+		}
+		u.add(m)
+		if !s.own() {
+			continue
+		}
+		pid := s.process.Process.Pid
 		if cpu, ok := processCPU(pid); ok {
-			u.serverCPU = &cpu
+			u.serverCPU = plus(u.serverCPU, cpu)
 		}
 		if peak, ok := processPeakBytes(pid); ok {
-			u.peakBytes = &peak
+			u.peakBytes = plus(u.peakBytes, peak)
 		}
 	}
 	return u, nil
+}
+
+// add adds a server's metrics. Of a pause the longest counts.
+func (u *benchUsage) add(m serverMetrics) {
+	for name, value := range m {
+		if name == metricSnapshotPause {
+			u.metrics[name] = max(u.metrics[name], value)
+		} else {
+			u.metrics[name] += value
+		}
+	}
+}
+
+// plus returns a sum, of which nothing was known if it is nil.
+func plus[T time.Duration | uint64](sum *T, value T) *T {
+	if sum != nil {
+		value += *sum
+	}
+	return &value
 }
 
 // setUsage fills in what was used between two moments.
@@ -163,10 +196,19 @@ func (r *benchReport) verdict() error {
 	switch {
 	case !r.Check.passed():
 		return errors.New("the check found answers that are not kept: see above")
-	case r.Errors > 0:
+	case r.Errors > r.locked():
 		return fmt.Errorf("%s transfers were not applied", count(r.Errors))
 	}
 	return nil
+}
+
+// locked returns how many transfers met an account that another one had locked. That
+// is an error of the run only where nothing is locked.
+func (r *benchReport) locked() uint64 {
+	if r.Protocol != string(cluster.TwoPhases) {
+		return 0
+	}
+	return r.Results[wallet.AccountLocked.String()]
 }
 
 // print writes the result in the form that was asked for.
@@ -188,6 +230,10 @@ func (r *benchReport) printText(w io.Writer) error {
 		{"transfers per second", count(uint64(math.Round(r.PerSecond)))},
 		{"transfers", fmt.Sprintf("%s in %.2f s, through %s with %d at once, %s in a call, %d%% hot",
 			count(r.Transfers), r.Seconds, r.API, r.Clients, count(r.Batch), r.HotPercent)},
+	}
+	if r.Nodes > 1 || r.Partitions > 1 {
+		pairs = append(pairs, [2]string{"cluster", fmt.Sprintf("%d nodes, %d partitions, %d%% between them by %s, calls to %s, %d leader changes",
+			r.Nodes, r.Partitions, r.Cross, r.Protocol, r.Route, r.LeaderChanges)})
 	}
 	if r.Slowest != nil {
 		pairs = append(pairs, [2]string{"by second", fmt.Sprintf("%s slowest, %s median",
@@ -236,11 +282,17 @@ func (c *benchCheck) String() string {
 		if c.SumZero != nil {
 			s += ", sum zero"
 		}
+		if c.InFlightZero != nil {
+			s += ", nothing in flight"
+		}
 		return s
 	}
 	sum := ""
 	if c.SumZero != nil && !*c.SumZero {
 		sum = ", the sum of all balances is not zero"
+	}
+	if !isOrUnknown(c.InFlightZero) {
+		sum += ", money stays in flight"
 	}
 	return fmt.Sprintf("FAILED: of %s transfers %s missing and %s different, of %d balances %d wrong%s",
 		count(c.Transfers), count(c.Missing), count(c.Different), c.Balances, c.BalancesWrong, sum)

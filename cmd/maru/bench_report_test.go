@@ -54,7 +54,7 @@ func TestBenchReportKeys(t *testing.T) {
 	}
 	got := slices.Sorted(maps.Keys(object))
 	want := slices.Sorted(slices.Values(strings.Fields(`
-		api accounts transfers clients connections batch hot_percent seed seconds
+		api accounts transfers clients connections batch hot_percent seed nodes partitions cross_percent protocol route leader_changes seconds
 		transfers_per_second transfers_per_second_min transfers_per_second_median latency_of
 		p50_ms p99_ms p999_ms max_ms results busy errors fsyncs log_bytes log_bytes_per_transfer
 		snapshots snapshot_pause_max_ms server_peak_bytes server_cpu_seconds_per_million

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"maru.example/money"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
 )
@@ -21,11 +20,14 @@ import (
 type bench struct {
 	config   benchConfig
 	plan     benchPlan
-	server   *benchServer
+	servers  []*benchServer // one, or the nodes of a cluster
+	server   *benchServer   // the first of them
 	http     *wallethttp.Client
 	dir      string // the server's directory; empty if the server runs elsewhere
 	progress io.Writer
 	report   benchReport
+
+	elsewhere int // how many nodes on from the one that a call would go to it goes
 
 	made       benchRange               // the transfers that were answered
 	exceptions map[uint64]wallet.Result // those of them that were not applied
@@ -35,14 +37,12 @@ type bench struct {
 // none or if it shows that something was lost or refused.
 func runBench(ctx context.Context, c benchConfig, stdout, stderr io.Writer) (err error) {
 	b := &bench{config: c, progress: stderr, exceptions: map[uint64]wallet.Result{}}
-	b.plan = benchPlan{
-		seed:     c.seed,
-		accounts: c.accounts,
-		hot:      uint64(c.hot),
-		currency: money.MustParseCurrency("USD"),
+	seed := c.seed
+	if seed == 0 {
+		seed = 1 + rand.Uint64N(maxBenchSeed)
 	}
-	if c.seed == 0 {
-		b.plan.seed = 1 + rand.Uint64N(maxBenchSeed)
+	if b.plan, err = c.plan(seed); err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.open(ctx); err != nil {
@@ -64,12 +64,22 @@ func (b *bench) explain(ctx context.Context, err error) error {
 		return err
 	}
 	const soon = time.Second // connections break a moment before the process has ended
-	timer := time.NewTimer(soon)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, soon)
+	defer cancel()
+	ended := make(chan *benchServer, len(b.servers))
+	for _, s := range b.servers {
+		go func() {
+			select {
+			case <-s.exited:
+				ended <- s
+			case <-ctx.Done():
+			}
+		}()
+	}
 	select {
-	case <-b.server.exited:
-		return fmt.Errorf("%w; the server has ended%s", err, b.server.log.quote())
-	case <-timer.C:
+	case s := <-ended:
+		return fmt.Errorf("%w; the server has ended%s", err, s.log.quote())
+	case <-ctx.Done():
 		return err
 	}
 }
@@ -81,6 +91,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 		if b.server, err = runningServer(c); err != nil {
 			return err
 		}
+		b.servers = []*benchServer{b.server}
 		return b.connect()
 	}
 	c.credentials = credentials{timeout: c.timeout} // nobody needs a key for a server of our own
@@ -98,9 +109,17 @@ func (b *bench) open(ctx context.Context) (err error) {
 		return failed(fmt.Errorf("%s is on %s, which keeps nothing: an fsync there costs nothing", parent, kind),
 			"name a directory on a disk with --data")
 	}
-	if b.server, err = startBenchServer(ctx, dir, c.profile, c.serveFlags); err != nil {
+	if c.clustered() {
+		b.servers, err = startBenchCluster(ctx, dir, c)
+	} else {
+		b.servers = make([]*benchServer, 1)
+		b.servers[0], err = startBenchServer(ctx, dir, c.profile, "server", c.serveFlags)
+	}
+	if err != nil {
+		b.servers = nil // they were stopped
 		return err
 	}
+	b.server = b.servers[0]
 	return b.connect()
 }
 
@@ -119,9 +138,7 @@ func (b *bench) connect() (err error) {
 
 // close ends the server, if it is the benchmark's, and removes its directory.
 func (b *bench) close() error {
-	if b.server != nil {
-		b.server.stop()
-	}
+	stopServers(b.servers)
 	if b.dir == "" {
 		return nil
 	}
@@ -161,26 +178,14 @@ func (b *bench) execute(ctx context.Context) error {
 // setup opens the accounts and funds them.
 func (b *bench) setup(ctx context.Context) error {
 	const opens = 4 // batches under way
-	client, err := b.dial(ctx, opens)
+	client, err := b.dial(ctx, b.server, opens)
 	if err != nil {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // every answer was received
-	bank, err := client.OpenAccounts(ctx, []wallet.NewAccount{
-		{ID: b.plan.bankAccount(), Currency: b.plan.currency, Min: wallet.Unlimited},
-	})
-	if err != nil {
-		return fmt.Errorf("open bank account: %w", err)
+	if err := b.openBanks(ctx, client); err != nil {
+		return err
 	}
-	if bank[0].Code != wallet.Applied {
-		return fmt.Errorf("open bank account: %s", bank[0].Code)
-	}
-	if bank[0].Before {
-		// The same ids would be transfers that were made already.
-		return failed(fmt.Errorf("this server has been measured with the seed %d before", b.plan.seed),
-			"leave out --seed, or give another; or measure a fresh server")
-	}
-	b.plan.bank = bank[0].Handle
 	b.plan.handles = make([]wallet.Handle, b.plan.accounts)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -205,6 +210,27 @@ func (b *bench) setup(ctx context.Context) error {
 		return fmt.Errorf("open accounts: %w", err)
 	}
 	return b.fund(ctx)
+}
+
+// openBanks opens the accounts that the funds come from.
+func (b *bench) openBanks(ctx context.Context, client accountOpener) error {
+	banks, err := client.OpenAccounts(ctx, b.plan.newBanks())
+	if err != nil {
+		return fmt.Errorf("open bank account: %w", err)
+	}
+	b.plan.banks = nil
+	for _, bank := range banks {
+		if bank.Code != wallet.Applied {
+			return fmt.Errorf("open bank account: %s", bank.Code)
+		}
+		if bank.Before {
+			// The same ids would be transfers that were made already.
+			return failed(fmt.Errorf("this server has been measured with the seed %d before", b.plan.seed),
+				"leave out --seed, or give another; or measure a fresh server")
+		}
+		b.plan.banks = append(b.plan.banks, bank.Handle)
+	}
+	return nil
 }
 
 // accountOpener is what openAccounts needs of a client.
@@ -265,6 +291,10 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	termsBefore, err := b.terms(ctx)
+	if err != nil {
+		return err
+	}
 	if b.config.table {
 		err = b.measureTable(ctx)
 	} else {
@@ -277,6 +307,11 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	termsAfter, err := b.terms(ctx)
+	if err != nil {
+		return err
+	}
+	b.report.LeaderChanges = termsAfter - termsBefore
 	b.report.setUsage(before, after)
 	return nil
 }

@@ -40,16 +40,26 @@ type benchServer struct {
 	log     *tailBuffer
 }
 
-// startBenchServer starts this program's server on loopback, on the directory
-// data, and returns when it listens, which is after recovery.
-func startBenchServer(ctx context.Context, data, profile string, flags []string) (*benchServer, error) {
+// benchProgram returns the file of this program.
+func benchProgram() (string, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return program, nil
+}
+
+// startBenchServer starts this program's server on loopback, on the directory
+// data, and returns when it listens, which is after recovery. Its profiles, if there
+// is a directory for them, begin with a name.
+func startBenchServer(ctx context.Context, data, profile, name string, flags []string) (*benchServer, error) {
+	program, err := benchProgram()
+	if err != nil {
+		return nil, err
 	}
 	s := &benchServer{program: program, args: serveArgs(data, flags)}
 	if profile != "" {
-		s.args = append([]string{"bench", "profiled", filepath.Join(profile, "server"), "--"}, s.args...)
+		s.args = append([]string{"bench", "profiled", filepath.Join(profile, name), "--"}, s.args...)
 	}
 	return s, s.start(ctx)
 }

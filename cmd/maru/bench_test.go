@@ -40,6 +40,7 @@ func TestBenchDefaults(t *testing.T) {
 		{"a time", []string{"--duration", "3s"}, 0, 3 * time.Second, 4},
 		{"both", []string{"--duration", "3s", "--transfers", "5"}, 5, 3 * time.Second, 4},
 		{"table", []string{"--table"}, 0, 5 * time.Second, 4},
+		{"a cluster", []string{"--nodes", "3"}, 10_000_000, 0, 32},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,6 +68,9 @@ func TestBenchRefusesFlags(t *testing.T) {
 		"--api carrier-pigeon", "--check often", "--addr http://x:1", "--stream x:1",
 		"--transfers 0", "--duration 0s", "--clients 0", "--seed 0", "--seed 9007199254740993",
 		"--addr http://x:1 --stream x:2 --recovery", "--addr http://x:1 --stream x:2 --data /tmp",
+		"--nodes 0", "--nodes 10", "--partitions 0", "--partitions 1025", "--cross 10", "--cross 101 --nodes 3", "--cross -1 --nodes 3",
+		"--nodes 3 --hot 5", "--nodes 3 --protocol paxos", "--nodes 3 --route 66", "--nodes 3 --recovery",
+		"--addr http://x:1 --stream x:2 --nodes 3",
 		"--addr http://x:1 --stream x:2 --profile /tmp", "--addr http://x:1 --stream x:2 -- --snapshot-bytes 5",
 	} {
 		t.Run(args, func(t *testing.T) {

@@ -84,14 +84,14 @@ func (c *crashTest) checkBalances() {
 			c.t.Errorf("balance of account %d: got %d, want %d", i, got.Amount, w)
 		}
 	}
-	if got, want := c.balance(c.plan.bankAccount()), money.Amount(-crashFunds*crashAccounts); got.Amount != want {
+	if got, want := c.balance(c.plan.bankAccount(0)), money.Amount(-crashFunds*crashAccounts); got.Amount != want {
 		c.t.Errorf("balance of the bank: got %d, want %d", got.Amount, want)
 	}
 	totals, settled, err := c.http.Totals(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if !settled || len(totals) != 1 || totals[0].Sum.Sign() != 0 {
+	if !settled || len(totals) != 1 || !totals[0].Zero() {
 		c.t.Errorf("totals: got %+v, settled %v, want one currency with the sum 0, settled", totals, settled)
 	}
 }

@@ -156,7 +156,7 @@ func (c *crashTest) start() {
 func (c *crashTest) populate() {
 	c.t.Helper()
 	ctx := c.t.Context()
-	accounts := []wallet.NewAccount{{ID: c.plan.bankAccount(), Currency: c.plan.currency, Min: wallet.Unlimited}}
+	accounts := []wallet.NewAccount{{ID: c.plan.bankAccount(0), Currency: c.plan.currency, Min: wallet.Unlimited}}
 	for i := range uint64(crashAccounts) {
 		accounts = append(accounts, wallet.NewAccount{ID: c.plan.account(i), Currency: c.plan.currency})
 	}
@@ -171,7 +171,7 @@ func (c *crashTest) populate() {
 		c.opened[accounts[i].ID] = o.Handle
 		c.plan.handles = append(c.plan.handles, o.Handle)
 	}
-	c.plan.bank, c.plan.handles = c.plan.handles[0], c.plan.handles[1:]
+	c.plan.banks, c.plan.handles = c.plan.handles[:1:1], c.plan.handles[1:]
 	funding := make([]wallet.HandleTransfer, crashAccounts)
 	for i := range funding {
 		funding[i] = c.plan.transfer(benchFunding | uint64(i))

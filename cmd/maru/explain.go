@@ -45,9 +45,9 @@ func explain(c wallet.Code) explanation {
 	case wallet.LimitReached:
 		return explanation{"a table is full", "see the limits in the documentation of the wallet"}
 	case wallet.Pending:
-		return explanation{"the transfer is under way between two partitions", "see `maru wallet transfer-status UUID`"}
+		return explanation{"the transfer is under way between two partitions", "ask with `maru wallet transfer-status UUID`, or repeat it with the same --id: nothing moves twice"}
 	case wallet.AccountLocked:
-		return explanation{"an account is locked by a transfer under way", "try again; a new transfer needs a new id if `maru wallet transfer-status UUID` shows this code"}
+		return explanation{"an account is locked by another transfer under way", "try again with the same id, or with a new one if `maru wallet transfer-status UUID` shows this code"}
 	case wallet.WrongPartition:
 		return explanation{"the command went to a partition that does not have the account", "client and server may be of different versions: see `maru version`"}
 	case wallet.Canceled:
@@ -69,13 +69,20 @@ func refused(what string, c wallet.Code) error {
 	return fmt.Errorf("%s: %w", what, &failure{err: &refusal{c, e.text}, hint: e.hint, status: exitRefused})
 }
 
-// refusedTransfer returns the failure for a transfer that the rules refused.
-func refusedTransfer(c wallet.Code) error {
-	e := explain(c)
-	if remembered(c) {
+// refusedTransfer returns the failure for a transfer that the rules refused, or
+// that is under way still.
+func refusedTransfer(r wallet.Result) error {
+	c := r.Code()
+	e, status := explain(c), exitRefused
+	switch {
+	case c == wallet.Pending:
+		status = exitPending
+	case c == wallet.AccountLocked && r.Repeated():
+		e.hint = "transfer with a new id: this one stays refused"
+	case remembered(c):
 		e.hint += "; then transfer with a new id: this one stays refused"
 	}
-	return &failure{err: &refusal{c, e.text}, hint: e.hint, status: exitRefused}
+	return &failure{err: &refusal{c, e.text}, hint: e.hint, status: status}
 }
 
 // remembered says whether a transfer that was refused with c stays refused: its

@@ -32,6 +32,7 @@ type loadCounts struct {
 	Applied        int64   `json:"applied"`         // transfers made now
 	AlreadyApplied int64   `json:"already_applied"` // transfers that had been made before
 	Refused        int64   `json:"refused"`         // accounts and transfers
+	Pending        int64   `json:"pending"`         // transfers under way between partitions
 	Malformed      int64   `json:"malformed"`       // lines
 	Seconds        float64 `json:"seconds"`
 	PerSecond      float64 `json:"per_second"` // accounts and transfers
@@ -39,7 +40,7 @@ type loadCounts struct {
 
 // records returns how many accounts and transfers were answered.
 func (c *loadCounts) records() int64 {
-	return c.Opened + c.AlreadyOpened + c.Applied + c.AlreadyApplied + c.Refused
+	return c.Opened + c.AlreadyOpened + c.Applied + c.AlreadyApplied + c.Refused + c.Pending
 }
 
 // add counts a window and lists its problems.
@@ -60,9 +61,11 @@ func (s *loadSummary) add(w *window) error {
 	}
 	w.sortProblems()
 	for _, p := range w.problems {
-		switch p.kind {
-		case "":
+		switch {
+		case p.kind == "":
 			c.Malformed++
+		case p.code == wallet.Pending:
+			c.Pending++
 		default:
 			c.Refused++
 		}
@@ -91,16 +94,20 @@ func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
 		return failed(fmt.Errorf("interrupted: everything up to line %s is answered", count(c.LastLine)), again)
 	case err != nil:
 		return failed(fmt.Errorf("stopped behind line %s: %w", count(c.LastLine), err), again)
-	case c.Refused+c.Malformed > 0:
+	case c.Refused+c.Malformed+c.Pending > 0:
 		hint := "--refusals FILE lists them all; the other lines were applied"
 		if s.final {
 			hint += "; a refused transfer stays refused: once it is corrected, it needs a new transaction_id"
 		}
-		return &failure{
-			err:    fmt.Errorf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)),
-			hint:   hint,
-			status: exitRefused,
+		text, status := fmt.Sprintf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)), exitRefused
+		if c.Pending > 0 {
+			text += ", " + count(c.Pending) + " pending"
+			hint += "; what is pending will be done or refused: load the same file again to learn it"
+			if c.Refused+c.Malformed == 0 {
+				status = exitPending
+			}
 		}
+		return &failure{err: errors.New(text), hint: hint, status: status}
 	}
 	return nil
 }
@@ -114,6 +121,7 @@ func (s *loadSummary) print(w io.Writer, asJSON bool) error {
 		[2]string{"accounts", fmt.Sprintf("%s opened, %s already opened", count(c.Opened), count(c.AlreadyOpened))},
 		[2]string{"transfers", fmt.Sprintf("%s applied, %s already applied", count(c.Applied), count(c.AlreadyApplied))},
 		[2]string{"refused", count(c.Refused)},
+		[2]string{"pending", count(c.Pending)},
 		[2]string{"malformed", count(c.Malformed)},
 		[2]string{"time", fmt.Sprintf("%.1f s, %s records a second", c.Seconds, count(int64(c.PerSecond)))},
 	)
@@ -146,8 +154,8 @@ func (p *progress) show(c *loadCounts, elapsed time.Duration, done, size int64) 
 	if size > 0 {
 		line += fmt.Sprintf(", %d %%", 100*done/size)
 	}
-	if n := c.Refused + c.Malformed; n > 0 {
-		line += ", " + count(n) + " refused or malformed"
+	if n := c.Refused + c.Pending + c.Malformed; n > 0 {
+		line += ", " + count(n) + " refused, pending or malformed"
 	}
 	if !p.terminal {
 		fmt.Fprintln(p.out, line)

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"iter"
+	"strconv"
 	"time"
 
 	"maru.example/internal/httpd"
 	"maru.example/internal/telemetry"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
 )
@@ -16,12 +17,13 @@ import (
 const metricsTimeout = 5 * time.Second
 
 // exposeMetrics adds what the log and the wallet count to a registry.
-func exposeMetrics(r *telemetry.Registry, node *rsm.Node, service *wallet.Service) {
-	exposeLog(r, node)
+func exposeMetrics(r *telemetry.Registry, n *node) {
+	exposeLog(r, n)
+	exposeGroups(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()
-		return service.Metrics(ctx)
+		return n.wallet.Metrics(ctx)
 	},
 		telemetry.CounterBy("decided_total", "Transfers by decision, with those replayed at the start.", "code", decidedByCode),
 		telemetry.Counter("repeated_total", "Of the transfers decided, those answered from memory.", func(m wallet.Metrics) uint64 { return m.Repeated }),
@@ -44,11 +46,82 @@ func decidedByCode(m wallet.Metrics) iter.Seq2[string, uint64] {
 	}
 }
 
-func exposeLog(r *telemetry.Registry, node *rsm.Node) {
-	type m = rsm.Metrics
-	telemetry.Expose(r, "maru_log", node.Metrics,
-		telemetry.Counter("proposals_total", "Proposals committed.", func(m m) uint64 { return m.Proposals }),
-		telemetry.Counter("entries_total", "Entries written, each of one or more proposals.", func(m m) uint64 { return m.Entries }),
+// logMetrics are those of the node's log and, together, of its replicas.
+type logMetrics struct {
+	rsmraft.Metrics
+	rsmraft.HostMetrics
+}
+
+func (n *node) logMetrics() logMetrics {
+	host := n.host.Load()
+	all := logMetrics{HostMetrics: host.Metrics()}
+	for _, g := range host.Groups() {
+		m := g.Metrics()
+		all.Batches += m.Batches
+		all.Entries += m.Entries
+		all.Refused += m.Refused
+		all.Snapshots += m.Snapshots
+		all.SnapshotFailures += m.SnapshotFailures
+		all.SnapshotPause = max(all.SnapshotPause, m.SnapshotPause)
+		all.SnapshotBytes += m.SnapshotBytes
+		all.SnapshotIndex += m.SnapshotIndex
+		all.Applied += m.Applied
+		all.QueueBytes += m.QueueBytes
+		all.Recovery = max(all.Recovery, m.Recovery)
+		all.RecoveredBatches += m.RecoveredBatches
+	}
+	return all
+}
+
+// groupMetrics are those of one replica.
+type groupMetrics struct {
+	rsmraft.Metrics
+	rsmraft.Status
+}
+
+// exposeGroups adds how each replica stands, with the group's number as a label.
+func exposeGroups(r *telemetry.Registry, n *node) {
+	type all = []groupMetrics
+	each := func(value func(m groupMetrics) float64) func(all) iter.Seq2[string, float64] {
+		return func(groups all) iter.Seq2[string, float64] {
+			return func(yield func(string, float64) bool) {
+				for _, g := range groups {
+					if !yield(strconv.FormatUint(uint64(g.Group), 10), value(g)) {
+						return
+					}
+				}
+			}
+		}
+	}
+	truth := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	telemetry.Expose(r, "maru_group", func() all {
+		var groups all
+		for _, g := range n.host.Load().Groups() {
+			groups = append(groups, groupMetrics{g.Metrics(), g.Status()})
+		}
+		return groups
+	},
+		telemetry.GaugeBy("leads", "1 where this node leads the group.", "group", each(func(m groupMetrics) float64 { return truth(m.Leads) })),
+		telemetry.GaugeBy("leader", "Node that leads the group, 0 if none is known.", "group", each(func(m groupMetrics) float64 { return float64(m.Leader) })),
+		telemetry.GaugeBy("term", "Term of the group.", "group", each(func(m groupMetrics) float64 { return float64(m.Term) })),
+		telemetry.GaugeBy("commit_index", "Index of the last entry that is committed.", "group", each(func(m groupMetrics) float64 { return float64(m.Commit) })),
+		telemetry.GaugeBy("applied_index", "Index of the last entry that is applied.", "group", each(func(m groupMetrics) float64 { return float64(m.Applied) })),
+		telemetry.GaugeBy("queue_bytes", "Proposals that wait or are under way.", "group", each(func(m groupMetrics) float64 { return float64(m.QueueBytes) })),
+		telemetry.GaugeBy("snapshot_index", "Index of the newest snapshot.", "group", each(func(m groupMetrics) float64 { return float64(m.SnapshotIndex) })),
+		telemetry.CounterBy("leader_changes_total", "Changes of leader that this replica has seen.", "group", each(func(m groupMetrics) float64 { return float64(m.Elections) })),
+	)
+}
+
+func exposeLog(r *telemetry.Registry, n *node) {
+	type m = logMetrics
+	telemetry.Expose(r, "maru_log", n.logMetrics,
+		telemetry.Counter("batches_total", "Batches of commands applied, with those replayed at the start.", func(m m) uint64 { return m.Batches }),
+		telemetry.Counter("entries_total", "Entries applied, each of one or more batches.", func(m m) uint64 { return m.Entries }),
 		telemetry.Counter("bytes_total", "Bytes written, with frames and headers.", func(m m) uint64 { return m.Log.Bytes }),
 		telemetry.Counter("syncs_total", "Syncs to the disk.", func(m m) uint64 { return m.Log.Syncs }),
 		telemetry.Counter("refused_total", "Proposals refused as too much was waiting.", func(m m) uint64 { return m.Refused }),
@@ -61,8 +134,8 @@ func exposeLog(r *telemetry.Registry, node *rsm.Node) {
 		telemetry.Gauge("queue_bytes", "Proposals that wait or are under way.", func(m m) int64 { return m.QueueBytes }),
 		telemetry.Gauge("size_bytes", "Size of the log on the disk.", func(m m) int64 { return m.Log.Size }),
 		telemetry.Gauge("free_bytes", "Room on the disk.", func(m m) int64 { return m.FreeBytes }),
-		telemetry.Gauge("recovery_seconds", "Time that the last start took to recover.", func(m m) float64 { return m.Recovered.Duration.Seconds() }),
-		telemetry.Gauge("recovered_batches", "Batches that the last start replayed.", func(m m) uint64 { return m.Recovered.Batches }),
+		telemetry.Gauge("recovery_seconds", "Time that the last start took to recover.", func(m m) float64 { return m.Recovery.Seconds() }),
+		telemetry.Gauge("recovered_batches", "Batches that the last start replayed.", func(m m) uint64 { return m.RecoveredBatches }),
 	)
 }
 

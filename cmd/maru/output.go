@@ -18,6 +18,7 @@ const (
 	exitFailed  = 1 // the world: no server, a full disk, a lost connection
 	exitUsage   = 2 // the command line: unknown flags, malformed ids and amounts
 	exitRefused = 3 // the rules: insufficient funds, an unknown account, lines of a file
+	exitPending = 4 // a transfer under way between two partitions: it will be done or refused
 )
 
 // failure is how a command ends badly: what went wrong, what to do about it, and
@@ -55,7 +56,7 @@ func failureOf(err error) *failure {
 
 // failureView is how a command ended badly, as --json prints it.
 type failureView struct {
-	Status        string `json:"status"`         // failed, usage or refused: the exit status 1, 2 or 3
+	Status        string `json:"status"`         // failed, usage, refused or pending: the exit status 1, 2, 3 or 4
 	Code          string `json:"code,omitempty"` // the wallet's or the server's name for it, if it has one
 	Error         string `json:"error"`
 	Hint          string `json:"hint,omitempty"`
@@ -65,7 +66,7 @@ type failureView struct {
 func viewFailure(err error) failureView {
 	f := failureOf(err)
 	v := failureView{Error: plain(err), Hint: f.hint}
-	v.Status = map[int]string{exitFailed: "failed", exitUsage: "usage", exitRefused: "refused"}[f.status]
+	v.Status = map[int]string{exitFailed: "failed", exitUsage: "usage", exitRefused: "refused", exitPending: "pending"}[f.status]
 	if r, ok := errors.AsType[*refusal](err); ok {
 		v.Code = r.code.String()
 	} else if p, ok := errors.AsType[*wallethttp.Problem](err); ok {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -43,7 +44,11 @@ const raceOptions = "atexit_sleep_ms=10"
 //	repeated N           wait until it was sent N transfers again since it started
 //	certificate          make cert.pem and key.pem for 127.0.0.1
 //	env-from-file K FILE set an environment variable to the content of a file
+//
+// and those of [clusterCommands].
 func TestScripts(t *testing.T) {
+	commands := clusterCommands()
+	maps.Copy(commands, serverCommands())
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -52,22 +57,28 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", raceOptions)
 			env.Setenv("MARU_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Values[serverOfScript{}] = &scriptServer{}
+			env.Values[nodesOfScript{}] = scriptNodes{}
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve":       scriptServe,
-			"halt":        scriptHalt,
-			"crash":       scriptCrash,
-			"status":      scriptStatus,
-			"transfers":   scriptTransfers,
-			"applied":     waitFor("applied", `maru_wallet_decided_total{code="applied"} `),
-			"repeated":    waitFor("repeated", "maru_wallet_repeated_total "),
-			"certificate": scriptCertificate,
-			"env-from-file": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
-			},
-		},
+		Cmds: commands,
 	})
+}
+
+// serverCommands are the commands of scripts about one server.
+func serverCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"serve":       scriptServe,
+		"halt":        scriptHalt,
+		"crash":       scriptCrash,
+		"status":      scriptStatus,
+		"transfers":   scriptTransfers,
+		"applied":     waitFor("applied", `maru_wallet_decided_total{code="applied"} `),
+		"repeated":    waitFor("repeated", "maru_wallet_repeated_total "),
+		"certificate": scriptCertificate,
+		"env-from-file": func(ts *testscript.TestScript, _ bool, args []string) {
+			ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+		},
+	}
 }
 
 // serverOfScript is the key of a script's server.

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"maru.example/internal/httpd"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wal"
 	"maru.example/wallet/walletgrpc"
@@ -32,6 +32,11 @@ type serveOptions struct {
 	logLevel           slog.Level
 	logFormat          string
 	pprof              string // address, "" for off
+	peer               string // address for other nodes, "" for none
+	advertisePeer      string // where they reach it, "" for the same
+	peerCA             string
+	peerCert, peerKey  string
+	partitions         int // of a cluster that is made; 0: 1
 	json               bool
 }
 
@@ -72,10 +77,17 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
 	completeFlag(cmd, "log-format", "text", "json")
+	f.IntVar(&o.partitions, "partitions", 0, "parts of a wallet that is made now, which can be on different nodes; their number never changes (default 1)")
+	f.StringVar(&o.peer, "peer", "", "`address` for other nodes of the cluster (default: none)")
+	f.StringVar(&o.advertisePeer, "advertise-peer", "", "`address` that other nodes are told, where it is not that of --peer: behind a proxy, or if that is 0.0.0.0")
+	f.StringVar(&o.peerCA, "peer-ca", "", "PEM `file` with the authority that issued the certificates of all nodes, and of nothing else")
+	f.StringVar(&o.peerCert, "peer-cert", "", "PEM `file` with this node's certificate chain, for other nodes")
+	f.StringVar(&o.peerKey, "peer-key", "", "PEM `file` with its key")
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "cut-log", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof")
+		"max-queue-bytes", "cut-log", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"partitions", "peer", "advertise-peer", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
 
@@ -98,13 +110,16 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	node, service, err := openWallet(o, logger)
+	node, err := openNode(cmd.Context(), o, logger)
 	if err != nil {
 		return err
 	}
-	s := newServer(o, security, node, service, logger)
+	s := newServer(o, security, node, logger)
 	if err := s.listen(cmd.Context()); err != nil {
-		return errors.Join(err, node.Close())
+		return errors.Join(err, node.close(0))
+	}
+	if err := s.join(cmd.Context()); err != nil {
+		return errors.Join(err, s.stop(stopTimeout))
 	}
 	if err := s.announce(cmd); err != nil {
 		return errors.Join(err, s.stop(stopTimeout))
@@ -133,7 +148,7 @@ func (o *serveOptions) validate() error {
 
 // leastReserve returns the least useful reserve.
 func (o *serveOptions) leastReserve() byteSize {
-	return byteSize(rsm.MinReserveBytes(int64(o.maxQueue)))
+	return byteSize(rsmraft.MinReserveBytes(int64(o.maxQueue)))
 }
 
 // logger returns the log on standard error.
@@ -163,9 +178,8 @@ func openError(data string, err error) error {
 }
 
 // nodeOptions returns the settings of the log.
-func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsm.Options {
-	return &rsm.Options{
-		Now:           time.Now,
+func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsmraft.Options {
+	return &rsmraft.Options{
 		MaxQueueBytes: int64(o.maxQueue),
 		SnapshotBytes: atLeastOne(o.snapshot),
 		ReserveBytes:  int64(o.reserve),
@@ -202,13 +216,13 @@ func (s *server) run(ctx context.Context) error {
 		s.logger.InfoContext(ctx, "stopping: answering what is under way; a second signal ends at once")
 		err := s.stop(s.options.requestTimeout + stopTimeout)
 		select {
-		case <-s.node.Failed(): // meanwhile
-			return errors.Join(logFailure(s.node.Err()), err)
+		case <-s.node.host.Load().Failed(): // meanwhile
+			return errors.Join(logFailure(s.node.host.Load().Err()), err)
 		default:
 			return err
 		}
-	case <-s.node.Failed():
-		return errors.Join(logFailure(s.node.Err()), s.stop(failTimeout))
+	case <-s.node.host.Load().Failed():
+		return errors.Join(logFailure(s.node.host.Load().Err()), s.stop(failTimeout))
 	case err := <-s.ended:
 		return errors.Join(failed(err, "see the log of this process"), s.stop(stopTimeout))
 	}

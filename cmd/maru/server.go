@@ -10,12 +10,12 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"maru.example/cluster/clusterhttp"
 	"maru.example/internal/auth"
 	"maru.example/internal/httpd"
 	"maru.example/internal/telemetry"
@@ -80,21 +80,11 @@ func listenError(addr string, err error) error {
 	return failed(fmt.Errorf("listen on %s: %w", addr, err), "is another server there? choose another port, or 0 for any free one")
 }
 
-// openWallet recovers the wallet from the data directory.
-func openWallet(o *serveOptions, logger *slog.Logger) (*rsm.Node, *wallet.Service, error) {
-	machine := wallet.NewMachine(nil)
-	node, err := rsm.Open(filepath.Join(o.data, "wallet"), machine, o.nodeOptions(logger))
-	if err != nil {
-		return nil, nil, openError(o.data, err)
-	}
-	return node, wallet.NewService(node, machine), nil
-}
-
 // server is a node and all that listens for it.
 type server struct {
 	options  *serveOptions
 	security *security
-	node     *rsm.Node
+	node     *node
 	logger   *slog.Logger
 
 	http    *httpd.Server
@@ -102,26 +92,32 @@ type server struct {
 	metrics *telemetry.Registry
 
 	httpAddr, streamAddr string
+	introduced           chan struct{} // closed when the cluster knows where this node is
+	stopIntroducing      func()
 	listeners            []net.Listener
 	running              sync.WaitGroup
 	ended                chan error // of a listener that broke
 }
 
-func newServer(o *serveOptions, sec *security, node *rsm.Node, service *wallet.Service, logger *slog.Logger) *server {
+func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) *server {
 	s := &server{options: o, security: sec, node: node, logger: logger, ended: make(chan error, 3)}
 	metrics := telemetry.NewRegistry()
 	s.metrics = metrics
-	exposeMetrics(metrics, node, service)
-	handler := wallethttp.NewHandler(service, &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger})
+	exposeMetrics(metrics, node)
+	handler := http.NewServeMux()
+	metadata := clusterhttp.NewHandler(node.metadata, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
+	handler.Handle("/v1/cluster", metadata)
+	handler.Handle("/v1/cluster/", metadata)
+	handler.Handle("/", wallethttp.NewHandler(node.wallet, &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger}))
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,
-		Ready:          node.Err,
+		Ready:          node.err,
 		Metrics:        metrics.Handler(),
 		Observe:        metrics.HTTPObserver(),
 		Local:          !sec.Keys,
 		Logger:         logger,
 	})
-	s.stream = walletgrpc.NewServer(service, &walletgrpc.ServerOptions{
+	s.stream = walletgrpc.NewServer(node.wallet, &walletgrpc.ServerOptions{
 		Authorize: sec.authorizeStream(), TLS: sec.TLS.Clone(), MaxStreams: o.maxStreams,
 	})
 	return s
@@ -210,8 +206,9 @@ func (s *server) listenProfiles(ctx context.Context) error {
 
 // announcement says where a server listens, for programs.
 type announcement struct {
-	HTTP   string `json:"http"`   // host:port
-	Stream string `json:"stream"` // host:port
+	HTTP   string `json:"http"`           // host:port
+	Stream string `json:"stream"`         // host:port
+	Peer   string `json:"peer,omitempty"` // host:port, for other nodes
 	TLS    bool   `json:"tls"`
 	Data   string `json:"data"`
 	PID    int    `json:"pid"`
@@ -224,7 +221,7 @@ func (s *server) announce(cmd *cobra.Command) error {
 		if !s.security.Keys {
 			s.logger.InfoContext(cmd.Context(), "there are no API keys: listening on loopback only and asking nobody for a key")
 		}
-		return printJSON(out, announcement{s.httpAddr, s.streamAddr, s.security.TLS != nil, s.options.data, os.Getpid()})
+		return printJSON(out, announcement{s.httpAddr, s.streamAddr, s.node.listensForPeers(), s.security.TLS != nil, s.options.data, os.Getpid()})
 	}
 	scheme := "http://"
 	if s.security.TLS != nil {
@@ -255,7 +252,11 @@ func (s *server) stop(within time.Duration) error {
 	}
 	both.Wait()
 	s.running.Wait()
-	err := s.node.Close()
+	if s.stopIntroducing != nil {
+		s.stopIntroducing()
+		<-s.introduced
+	}
+	err := s.node.close(handOverWithin)
 	if httpErr != nil || streamErr != nil {
 		s.logger.Warn("clients were cut off: what they were not answered can be asked for, or repeated", "http", httpErr, "stream", streamErr)
 	}

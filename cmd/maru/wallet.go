@@ -40,6 +40,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newStatusCommand("unfreeze", "Let money move again in and out of an account that is frozen", wallet.Open),
 		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
 		newTotalsCommand(),
+		newInFlightCommand(),
 		newLoadCommand(),
 	)
 }
@@ -123,7 +124,8 @@ func newTransferCommand() *cobra.Command {
 The transaction id makes it once: the same transfer with the same id moves nothing
 a second time and has the same answer. Without --id a new one is made, and printed
 on standard error before the transfer is sent: should the answer get lost, repeat
-the command with that --id, or ask with transfer-status.`,
+the command with that --id, or ask with transfer-status. The same holds where the
+exit status is 4, pending: the transfer is under way between two partitions.`,
 		Example: `  maru wallet transfer mint alice 100.00 USD
   maru wallet transfer alice bob 12.50 USD --id 01900000-0000-7000-8000-000000000001`,
 		Args: exactArgs("FROM", "TO", "AMOUNT", "CURRENCY"),
@@ -167,7 +169,7 @@ func (o *httpOptions) transfer(cmd *cobra.Command, t wallet.Transfer) error {
 			return err
 		}
 		if result.Code() != wallet.Applied {
-			return refusedTransfer(result.Code())
+			return refusedTransfer(result)
 		}
 		v := transferView{
 			"success", t.ID.String(), string(t.From), string(t.To),
@@ -223,8 +225,9 @@ func newTransferStatusCommand() *cobra.Command {
 		Use:     "transfer-status UUID",
 		Aliases: []string{"show-transfer"},
 		Short:   "Ask what became of a transfer",
-		Long: `Ask what became of a transfer: applied, the code of its refusal, or undecided if
-the server has never seen its id. That is for after a lost answer.`,
+		Long: `Ask what became of a transfer: applied, the code of its refusal, pending if it is
+under way between two partitions, or undecided if the server has never seen its
+id. That is for after a lost answer.`,
 		Example: `  maru wallet transfer-status 01900000-0000-7000-8000-000000000001`,
 		Args:    exactArgs("UUID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -248,12 +251,12 @@ the server has never seen its id. That is for after a lost answer.`,
 // decisionView is what became of a transfer, as --json prints it.
 type decisionView struct {
 	TransactionID string `json:"transaction_id"`
-	Status        string `json:"status"`         // applied, refused or undecided
+	Status        string `json:"status"`         // applied, refused, pending or undecided
 	Code          string `json:"code,omitempty"` // why it was refused
 }
 
 func viewDecision(id wallet.TransactionID, code wallet.Code) decisionView {
-	if code == wallet.Applied || code == wallet.Undecided {
+	if code == wallet.Applied || code == wallet.Pending || code == wallet.Undecided {
 		return decisionView{TransactionID: id.String(), Status: code.String()}
 	}
 	return decisionView{TransactionID: id.String(), Status: "refused", Code: code.String()}

@@ -201,16 +201,18 @@ type totalView struct {
 	Balances int    `json:"balances"`
 	Sum      string `json:"sum"`
 	Issued   string `json:"issued"`
+	InFlight string `json:"in_flight"`
 }
 
 func newTotalsCommand() *cobra.Command {
 	var o httpOptions
 	cmd := &cobra.Command{
 		Use:   "totals",
-		Short: "Add up all balances: the sum of every currency is zero",
+		Short: "Add up all balances: with what is in flight they are zero",
 		Long: `Add up all balances of the tenant. What some accounts hold, others owe: the sum of
-every currency is zero. Issued is what the accounts below zero owe, that is the
-money in circulation. While transfers are made, the sums are of no one moment.`,
+every currency and what is in flight between partitions are zero together. Issued
+is what the accounts below zero owe, that is the money in circulation. While
+transfers are made, the sums are of no one moment.`,
 		Example: "  maru wallet totals",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -230,15 +232,15 @@ money in circulation. While transfers are made, the sums are of no one moment.`,
 // printTotals prints the totals. That a sum is not zero is a failure.
 func (o *httpOptions) printTotals(cmd *cobra.Command, totals []wallet.Total, settled bool) error {
 	v := totalsView{Settled: settled, Totals: []totalView{}}
-	t := newTable("currency", ">balances", ">issued", ">sum")
+	t := newTable("currency", ">balances", ">issued", ">in flight", ">sum")
 	var wrong error
 	for _, x := range totals {
 		c := x.Currency
-		sum, issued := money.FormatSum(x.Sum, c), money.FormatSum(x.Issued, c)
-		v.Totals = append(v.Totals, totalView{c.String(), x.Balances, sum, issued})
-		t.add(c.String(), count(x.Balances), issued, sum)
-		if settled && x.Sum.Sign() != 0 {
-			wrong = failed(fmt.Errorf("the balances of %s add up to %s, not to zero", c, sum),
+		sum, issued, inFlight := money.FormatSum(x.Sum, c), money.FormatSum(x.Issued, c), money.FormatSum(x.InFlight, c)
+		v.Totals = append(v.Totals, totalView{c.String(), x.Balances, sum, issued, inFlight})
+		t.add(c.String(), count(x.Balances), issued, inFlight, sum)
+		if settled && !x.Zero() {
+			wrong = failed(fmt.Errorf("the balances of %s add up to %s, and with %s in flight not to zero", c, sum, inFlight),
 				"this must never happen: keep the data directory as it is, and report it")
 		}
 	}

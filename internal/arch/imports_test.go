@@ -28,7 +28,7 @@ const (
 var (
 	vocabularies = []string{"money"}
 	kernels      = []string{"vfs", "wal", "rsm"} // bottom up: each imports only what stands before it
-	systems      = []string{"wallet"}
+	systems      = []string{"cluster", "wallet"}
 )
 
 // mayImport says which layers a layer's packages may import. Systems, and what
@@ -41,17 +41,20 @@ var mayImport = map[layer][]layer{
 	adapter:     {vocabulary, kernel, system, platform},
 	conformance: {vocabulary, kernel, system},
 	platform:    {platform},
-	simulation:  {vocabulary, kernel, system},
+	simulation:  {vocabulary, kernel, system, adapter},
 	command:     {vocabulary, kernel, system, adapter, platform, command},
 	checks:      {},
 }
 
 // technologies gives each package that needs a module from outside the one
-// that it is about. The command may use any.
-var technologies = map[string]string{
-	"internal/telemetry": "github.com/prometheus/client_golang",
-	"wallet/walletgrpc":  "google.golang.org/grpc",
-	"wallet/wallethttp":  "github.com/danielgtaylor/huma/v2",
+// that it is about, and what that one cannot be used without. It may be an adapter
+// of the kernel. The command may use any.
+var technologies = map[string][]string{
+	"cluster/clusterraft": {module + "/rsm/rsmraft"},
+	"internal/telemetry":  {"github.com/prometheus/client_golang"},
+	"rsm/rsmraft":         {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
+	"wallet/walletgrpc":   {"google.golang.org/grpc"},
+	"wallet/wallethttp":   {"github.com/danielgtaylor/huma/v2"},
 }
 
 // impure has the parts of the standard library that act on the world, and what
@@ -128,6 +131,8 @@ func refuseLocal(pkg, imp string) string {
 	switch {
 	case to == "":
 		return imp + " has no place in the tree"
+	case slices.Contains(technologies[pkg], module+"/"+imp):
+		return ""
 	case !slices.Contains(mayImport[from], to):
 		return fmt.Sprintf("%s packages may not import %s packages", from, to)
 	case from == command || from == simulation:
@@ -146,12 +151,12 @@ func refuseModule(pkg, imp string) string {
 	from, _ := place(pkg)
 	technology, ok := technologies[pkg]
 	switch {
-	case from == command || ok && below(imp, technology):
+	case from == command || slices.ContainsFunc(technology, func(t string) bool { return below(imp, t) }):
 		return ""
 	case from == vocabulary && below(imp, "golang.org/x"):
 		return ""
 	case ok:
-		return "the technology of " + pkg + " is " + technology + ", and one is enough"
+		return "the technology of " + pkg + " is " + technology[0] + ", and one is enough"
 	case from == adapter || from == platform:
 		return "name it in technologies, with a note in docs/adr"
 	}
@@ -197,7 +202,7 @@ func TestImports(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	// Rules about several systems need a second one.
 	defer func(before []string) { systems = before }(systems)
-	systems = []string{"hotel", "wallet"}
+	systems = []string{"cluster", "hotel", "wallet"}
 
 	for _, tt := range []struct{ name, pkg, imp, want string }{
 		{"vocabulary, pure standard library", "money", "strconv", ""},
@@ -223,6 +228,8 @@ func TestRefuse(t *testing.T) {
 		{"adapter, platform", "wallet/wallethttp", module + "/internal/httpd", ""},
 		{"adapter, sibling", "wallet/wallethttp", module + "/wallet/walletgrpc", "adapter packages may not import adapter"},
 		{"adapter, other system", "hotel/hotelhttp", module + "/wallet", "systems are independent"},
+		{"adapter, its technology in the tree", "cluster/clusterraft", module + "/rsm/rsmraft", ""},
+		{"adapter, another's technology in the tree", "wallet/wallethttp", module + "/rsm/rsmraft", "adapter packages may not import adapter"},
 		{"adapter, its technology", "wallet/walletgrpc", "google.golang.org/grpc/codes", ""},
 		{"adapter, another technology", "wallet/walletgrpc", "github.com/danielgtaylor/huma/v2", "one is enough"},
 		{"adapter, a module with the same beginning", "wallet/walletgrpc", "google.golang.org/grpcx", "one is enough"},
@@ -237,7 +244,8 @@ func TestRefuse(t *testing.T) {
 		{"platform, its technology", "internal/telemetry", "github.com/prometheus/client_golang/prometheus", ""},
 		{"platform, technology not named", "internal/httpd", "github.com/go-chi/chi", "name it in technologies"},
 		{"simulation, several systems", "internal/sim", module + "/hotel", ""},
-		{"simulation, adapter", "internal/sim", module + "/wallet/wallethttp", "simulation packages may not import adapter"},
+		{"simulation, adapter", "internal/sim", module + "/rsm/rsmraft", ""},
+		{"adapter, what its technology needs", "rsm/rsmraft", "google.golang.org/protobuf/proto", ""},
 		{"command, adapter", "cmd/maru", module + "/wallet/wallethttp", ""},
 		{"command, module", "cmd/maru", "github.com/spf13/cobra", ""},
 		{"command, conformance", "cmd/maru", module + "/wallet/wallettest", "command packages may not import conformance"},

@@ -65,8 +65,17 @@ func Gauge[T any, N number](name, help string, value func(T) N) Metric[T] {
 
 // CounterBy is a count for each value of a label.
 func CounterBy[T any, N number](name, help, label string, values func(T) iter.Seq2[string, N]) Metric[T] {
+	return by(prometheus.CounterValue, name, help, label, values)
+}
+
+// GaugeBy is a gauge for each value of a label.
+func GaugeBy[T any, N number](name, help, label string, values func(T) iter.Seq2[string, N]) Metric[T] {
+	return by(prometheus.GaugeValue, name, help, label, values)
+}
+
+func by[T any, N number](kind prometheus.ValueType, name, help, label string, values func(T) iter.Seq2[string, N]) Metric[T] {
 	return Metric[T]{
-		name: name, help: help, kind: prometheus.CounterValue, labels: []string{label},
+		name: name, help: help, kind: kind, labels: []string{label},
 		values: func(t T) iter.Seq2[string, float64] {
 			return func(yield func(string, float64) bool) {
 				for of, n := range values(t) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"maru.example/money"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -22,7 +22,7 @@ var usd = money.MustParseCurrency("USD")
 func start(tb testing.TB, fs vfs.FS, dir string, o *walletgrpc.ClientOptions) (*walletgrpc.Client, *wallet.Service) {
 	tb.Helper()
 	m := wallet.NewMachine(nil)
-	node, err := rsm.Open(dir, m, &rsm.Options{FS: fs})
+	node, err := rsmraft.OpenAlone(dir, m, &rsmraft.Options{FS: fs})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -28,13 +28,13 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x0
 type bubble struct {
 	*walletgrpc.Server
 	l    *bufconn.Listener
-	node *rsm.Node
+	node *rsmraft.Group
 }
 
 func newBubble(t *testing.T, o *walletgrpc.ServerOptions) *bubble {
 	t.Helper()
 	m := wallet.NewMachine(nil)
-	node, err := rsm.Open("data", m, &rsm.Options{FS: vfs.NewMem()})
+	node, err := rsmraft.OpenAlone("data", m, &rsmraft.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}

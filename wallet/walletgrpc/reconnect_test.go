@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -70,7 +70,7 @@ func TestRevokedKey(t *testing.T) {
 func TestOtherServer(t *testing.T) {
 	run := func(addr string, names ...wallet.AccountID) (string, *wallet.Service, func()) {
 		machine := wallet.NewMachine(nil)
-		node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
+		node, err := rsmraft.OpenAlone("data", machine, &rsmraft.Options{FS: vfs.NewMem()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -166,6 +166,10 @@ func (st *stream) stillAdmitted() error {
 func explain(err error) error {
 	code := codes.Unavailable
 	switch {
+	case errors.Is(err, rsm.ErrUnknown): // also where it holds an error that alone says that nothing was done
+		return status.Errorf(code, "the outcome is unknown, repeat what was not answered: %v", err)
+	case errors.Is(err, rsm.ErrNoLeader):
+		return status.Errorf(code, "nothing was done, try again: %v", err)
 	case errors.Is(err, rsm.ErrDiskFull):
 		code = codes.ResourceExhausted
 	case errors.Is(err, rsm.ErrTooLarge):

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -410,7 +410,7 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 func Example() {
 	// A wallet on a node; cmd/maru does the same on a real disk.
 	machine := wallet.NewMachine(nil)
-	node, err := rsm.Open("data", machine, &rsm.Options{FS: vfs.NewMem()})
+	node, err := rsmraft.OpenAlone("data", machine, &rsmraft.Options{FS: vfs.NewMem()})
 	if err != nil {
 		panic(err)
 	}

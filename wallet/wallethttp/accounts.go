@@ -1,6 +1,7 @@
 package wallethttp
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -31,7 +32,31 @@ func (s *server) account(q query) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	consistency, err := q.parameter("consistency")
+	switch {
+	case err != nil:
+		return nil, err
+	case consistency == "stale":
+		return s.staleAccount(q, id)
+	case consistency != "" && consistency != "linearizable":
+		return nil, invalidParameter("consistency", errors.New("must be linearizable or stale"))
+	}
 	return s.changed(q, id, wallet.Applied)
+}
+
+// staleAccount answers with the account as this node knows it.
+func (s *server) staleAccount(q query, id wallet.AccountID) (*reply, error) {
+	a, code, age, err := s.wallet.AccountStale(q.Context(), q.tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	if code != wallet.Applied {
+		return nil, refusal(code)
+	}
+	answer := newAccountAnswer(&a)
+	ms := int64((age + time.Millisecond - 1) / time.Millisecond) // never younger than it is
+	answer.AgeMS = &ms
+	return jsonReply(answer), nil
 }
 
 func (s *server) addCurrency(q query) (*reply, error) {
@@ -114,9 +139,14 @@ func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply
 	if code != wallet.Applied {
 		return nil, refusal(code)
 	}
-	answer := accountAnswer{
+	return jsonReply(newAccountAnswer(&a)), nil
+}
+
+// newAccountAnswer returns the answer that shows an account.
+func newAccountAnswer(a *wallet.Account) *accountAnswer {
+	answer := &accountAnswer{
 		ID: accountID(a.ID), Handle: formatHandle(a.Handle), Status: a.Status.String(),
-		OpenedAt: time.Unix(0, a.OpenedAt).UTC().Format(time.RFC3339Nano),
+		OpenedAt: formatTime(a.OpenedAt),
 	}
 	for _, b := range a.Balances {
 		answer.Balances = append(answer.Balances, balanceAnswer{
@@ -125,7 +155,7 @@ func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply
 			Min:      limit(formatLimit(b.Min, b.Currency)),
 		})
 	}
-	return jsonReply(answer), nil
+	return answer
 }
 
 // accountPath returns the path of an account.

@@ -10,7 +10,7 @@ import (
 
 	"maru.example/internal/httpd"
 	"maru.example/internal/telemetry"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
 )
@@ -26,7 +26,7 @@ func BenchmarkTransfers(b *testing.B) {
 
 func benchmarkTransfers(b *testing.B, callers int) {
 	m := wallet.NewMachine(nil)
-	n, err := rsm.Open(b.TempDir(), m, &rsm.Options{ReserveBytes: -1, SegmentBytes: 64 << 20})
+	n, err := rsmraft.OpenAlone(b.TempDir(), m, &rsmraft.Options{ReserveBytes: -1, SegmentBytes: 64 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -98,12 +99,19 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Transfer makes one transfer. With an error that is no *Problem, or one that
 // says so, the outcome is unknown: make the same transfer again, or ask for the
-// Decision.
+// Decision. [wallet.Pending] says that it is under way, and will be done or
+// refused: then the same holds.
 func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result, error) {
-	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", appendTransfer(make([]byte, 0, 256), &t), nil)
+	var answer transferAnswer
+	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", appendTransfer(make([]byte, 0, 256), &t), &answer)
 	code, err := decided(err)
 	if err != nil {
 		return 0, err
+	}
+	if code == wallet.Applied {
+		if code, err = statusCode(answer.Status, ""); err != nil {
+			return 0, err
+		}
 	}
 	return newResult(code, header.Get(ReplayedHeader) == "true"), nil
 }
@@ -127,12 +135,9 @@ func (c *Client) Transfers(ctx context.Context, ts []wallet.Transfer) ([]wallet.
 	}
 	results := make([]wallet.Result, len(ts))
 	for i, r := range answer.Results {
-		code := wallet.Applied
-		if r.Status != "success" {
-			var ok bool
-			if code, ok = parseCode(r.Code); !ok {
-				return nil, fmt.Errorf("transfer %d: the server answered with the code %q, which this program does not know", i, r.Code)
-			}
+		code, err := statusCode(r.Status, r.Code)
+		if err != nil {
+			return nil, fmt.Errorf("transfer %d: %w", i, err)
 		}
 		results[i] = newResult(code, r.Replayed)
 	}
@@ -150,14 +155,41 @@ func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.
 	if code, err := decided(err); err != nil || code != wallet.Applied {
 		return code, err
 	}
-	if answer.Status == "applied" {
+	return statusCode(answer.Status, answer.Code)
+}
+
+// statusCode returns the code that the status of a transfer, and the code of one
+// that was refused, stand for.
+func statusCode(status, code string) (wallet.Code, error) {
+	switch status {
+	case "success", "applied":
 		return wallet.Applied, nil
+	case "pending":
+		return wallet.Pending, nil
 	}
-	code, ok := parseCode(answer.Code)
+	c, ok := parseCode(code)
 	if !ok {
-		return 0, fmt.Errorf("the server answered with the code %q, which this program does not know", answer.Code)
+		return 0, fmt.Errorf("the server answered with the code %q, which this program does not know", code)
 	}
-	return code, nil
+	return c, nil
+}
+
+// InFlight lists transfers between partitions that are under way, at most limit:
+// see [wallet.Service.InFlight].
+func (c *Client) InFlight(ctx context.Context, limit int) (wallet.InFlightList, error) {
+	var answer inFlightAnswer
+	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/in-flight?limit="+strconv.Itoa(limit), nil, &answer); err != nil {
+		return wallet.InFlightList{}, err
+	}
+	list := wallet.InFlightList{More: answer.More, Stale: answer.Stale}
+	for i := range answer.Transfers {
+		f, err := answer.Transfers[i].parse()
+		if err != nil {
+			return wallet.InFlightList{}, fmt.Errorf("the server's answer: %w", err)
+		}
+		list.Transfers = append(list.Transfers, f)
+	}
+	return list, nil
 }
 
 // OpenAccount opens an account that holds one currency and returns it; with the
@@ -171,6 +203,23 @@ func (c *Client) OpenAccount(ctx context.Context, a wallet.NewAccount) (wallet.A
 // Account returns an account's state.
 func (c *Client) Account(ctx context.Context, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
 	return c.accountOf(ctx, http.MethodGet, id, "", nil)
+}
+
+// AccountStale returns an account's state as the server knows it without asking
+// others, and how old that may be.
+func (c *Client) AccountStale(ctx context.Context, id wallet.AccountID) (wallet.Account, wallet.Code, time.Duration, error) {
+	if err := id.Validate(); err != nil {
+		return wallet.Account{}, 0, 0, err
+	}
+	var answer accountAnswer
+	a, code, err := c.readAccount(ctx, http.MethodGet, accountPath(id)+"?consistency=stale", nil, &answer)
+	if err != nil || code != wallet.Applied {
+		return a, code, 0, err
+	}
+	if answer.AgeMS == nil || *answer.AgeMS < 0 || *answer.AgeMS > math.MaxInt64/int64(time.Millisecond) {
+		return wallet.Account{}, 0, 0, errors.New("the server's answer has no age_ms")
+	}
+	return a, code, time.Duration(*answer.AgeMS) * time.Millisecond, nil
 }
 
 // AddCurrency lets an account hold one more currency.
@@ -210,10 +259,11 @@ func (c *Client) Totals(ctx context.Context) (totals []wallet.Total, settled boo
 		}
 		total, okSum := parseSum(string(t.Sum), of)
 		issued, okIssued := parseSum(string(t.Issued), of)
-		if !okSum || !okIssued {
-			return nil, false, fmt.Errorf("the server answered with the sums %q and %q, which are no amounts of %v", t.Sum, t.Issued, of)
+		inFlight, okInFlight := parseSum(string(t.InFlight), of)
+		if !okSum || !okIssued || !okInFlight {
+			return nil, false, fmt.Errorf("the server answered with the sums %q, %q and %q, which are not all amounts of %v", t.Sum, t.Issued, t.InFlight, of)
 		}
-		totals = append(totals, wallet.Total{Currency: of, Balances: t.Balances, Sum: total, Issued: issued})
+		totals = append(totals, wallet.Total{Currency: of, Balances: t.Balances, Sum: total, Issued: issued, InFlight: inFlight})
 	}
 	return totals, answer.Settled, nil
 }
@@ -259,8 +309,12 @@ func (c *Client) account(ctx context.Context, method, path string, request any) 
 			return wallet.Account{}, 0, err
 		}
 	}
-	var answer accountAnswer
-	_, err := c.do(ctx, method, path, body, &answer)
+	return c.readAccount(ctx, method, path, body, &accountAnswer{})
+}
+
+// readAccount makes a request whose answer it reads into one.
+func (c *Client) readAccount(ctx context.Context, method, path string, body []byte, answer *accountAnswer) (wallet.Account, wallet.Code, error) {
+	_, err := c.do(ctx, method, path, body, answer)
 	if code, err := decided(err); err != nil || code != wallet.Applied {
 		return wallet.Account{}, code, err
 	}
@@ -395,6 +449,38 @@ func (a *accountAnswer) parse() (wallet.Account, error) {
 		out.Balances = append(out.Balances, wallet.Balance{Currency: of, Amount: balance, Min: smallest})
 	}
 	return out, nil
+}
+
+// parse returns the transfer under way that an answer describes.
+func (a *inFlightTransfer) parse() (f wallet.InFlight, err error) {
+	if f.ID, err = wallet.ParseTransactionID(string(a.ID)); err != nil {
+		return f, err
+	}
+	if f.Currency, err = money.ParseCurrency(string(a.Currency)); err != nil {
+		return f, err
+	}
+	if f.Amount, err = money.ParseAmount(string(a.Amount), f.Currency); err != nil {
+		return f, err
+	}
+	handle, err := strconv.ParseUint(a.ToHandle, 10, 64)
+	if err != nil {
+		return f, fmt.Errorf("to_handle: %w", err)
+	}
+	began, err := time.Parse(time.RFC3339Nano, a.BeganAt)
+	if err != nil {
+		return f, fmt.Errorf("began_at: %w", err)
+	}
+	f.From, f.To, f.ToAccount, f.BeganAt = wallet.AccountID(a.From), wallet.Handle(handle), wallet.AccountID(a.To), began.UnixNano()
+	for f.Protocol = wallet.TwoPhase; f.Protocol > wallet.NoProtocol && f.Protocol.String() != a.Protocol; {
+		f.Protocol--
+	}
+	for f.Phase = wallet.Canceling; f.Phase > wallet.NoPhase && f.Phase.String() != a.Phase; {
+		f.Phase--
+	}
+	if f.Protocol == wallet.NoProtocol || f.Phase == wallet.NoPhase {
+		return f, fmt.Errorf("unknown protocol %q or phase %q", a.Protocol, a.Phase)
+	}
+	return f, nil
 }
 
 // parseSum reads what money.FormatSum writes.

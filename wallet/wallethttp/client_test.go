@@ -88,7 +88,7 @@ func TestClientTransfers(t *testing.T) {
 		}
 	}
 	totals, settled, err := c.Totals(t.Context())
-	wantTotals := []wallet.Total{{Currency: usd, Balances: 3, Sum: big.NewInt(0), Issued: big.NewInt(1000_00)}}
+	wantTotals := []wallet.Total{{Currency: usd, Balances: 3, Sum: big.NewInt(0), Issued: big.NewInt(1000_00), InFlight: big.NewInt(0)}}
 	if diff := cmp.Diff(wantTotals, totals, cmp.Comparer(func(a, b *big.Int) bool { return a.Cmp(b) == 0 })); err != nil || !settled || diff != "" {
 		t.Errorf("totals: %v, %v (-want +got):\n%s", settled, err, diff)
 	}
@@ -302,9 +302,10 @@ func TestClientSenselessAnswers(t *testing.T) {
 		{"currency", account("1", "open", opened, strings.Replace(balance, "USD", "US", 1)), show, false},
 		{"balance", account("1", "open", opened, strings.Replace(balance, "1.00", "1.001", 1)), show, false},
 		{"limit", account("1", "open", opened, strings.Replace(balance, "0.00", "none", 1)), show, false},
-		{"totals", `{"totals":[{"currency":"USD","sum":"-0.01","issued":"99999999999999999999.00"}]}`, totals, true},
-		{"sum", `{"totals":[{"currency":"USD","sum":"0","issued":"0.00"}]}`, totals, false},
-		{"issued", `{"totals":[{"currency":"USD","sum":"0.00","issued":"x.00"}]}`, totals, false},
+		{"totals", `{"totals":[{"currency":"USD","sum":"-0.01","issued":"99999999999999999999.00","in_flight":"0.01"}]}`, totals, true},
+		{"sum", `{"totals":[{"currency":"USD","sum":"0","issued":"0.00","in_flight":"0.00"}]}`, totals, false},
+		{"issued", `{"totals":[{"currency":"USD","sum":"0.00","issued":"x.00","in_flight":"0.00"}]}`, totals, false},
+		{"in flight", `{"totals":[{"currency":"USD","sum":"0.00","issued":"0.00"}]}`, totals, false},
 		{"total's currency", `{"totals":[{"currency":"","sum":"0.00","issued":"x.00"}]}`, totals, false},
 		{"decision", `{"status":"refused","code":"overflow"}`, decision, true},
 		{"decision's code", `{"status":"refused","code":"maybe"}`, decision, false},

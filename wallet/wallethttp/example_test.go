@@ -6,7 +6,7 @@ import (
 	"net/http/httptest"
 
 	"maru.example/money"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
@@ -15,7 +15,7 @@ import (
 // A wallet in memory, served and called.
 func Example() {
 	machine := wallet.NewMachine(nil)
-	node, err := rsm.Open("wallet", machine, &rsm.Options{FS: vfs.NewMem(), ReserveBytes: -1})
+	node, err := rsmraft.OpenAlone("wallet", machine, &rsmraft.Options{FS: vfs.NewMem(), ReserveBytes: -1})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"maru.example/internal/httpd"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
@@ -28,14 +28,14 @@ func problemOf(t *testing.T, a answer) string {
 }
 
 // reserve is the least that a node with the default queue takes.
-var reserve = rsm.MinReserveBytes(64 << 20)
+var reserve = rsmraft.MinReserveBytes(64 << 20)
 
 // openFaulty returns the API of a wallet on a disk, with an account a that has
 // 1,000.00 USD, and an account b.
 func openFaulty(t *testing.T, fs vfs.FS) (h http.Handler, stop func()) {
 	t.Helper()
 	m := wallet.NewMachine(nil)
-	n, err := rsm.Open("wallet", m, &rsm.Options{FS: fs, ReserveBytes: reserve, SegmentBytes: 1 << 20})
+	n, err := rsmraft.OpenAlone("wallet", m, &rsmraft.Options{FS: fs, ReserveBytes: reserve, SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

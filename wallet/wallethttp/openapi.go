@@ -141,16 +141,20 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Name: TenantHeader, In: "header", Schema: tenantName("").Schema(schemas),
 		Description: "The tenant to act for: by default the key's, or the one named default. Another needs the scope " + string(AdminScope) + ".",
 	})
+	for _, p := range op.parameters {
+		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.description, Schema: p.schema})
+	}
 	if op.request != nil {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
 	}
 	answer := &huma.Response{Description: "Done.", Content: content("application/json", schemas, op.answer)}
 	o.Responses[strconv.Itoa(op.status)] = answer
+	location := map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	if op.created {
-		o.Responses["201"] = &huma.Response{
-			Description: "Created.", Content: answer.Content,
-			Headers: map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}},
-		}
+		o.Responses["201"] = &huma.Response{Description: "Created.", Content: answer.Content, Headers: location}
+	}
+	if op.pending {
+		o.Responses["202"] = &huma.Response{Description: "Under way: Location tells what was decided.", Content: answer.Content, Headers: location}
 	}
 	if op.replays {
 		replayed := &huma.Param{
@@ -177,7 +181,7 @@ func (op *operation) problemCodes() map[int][]string {
 		http.StatusUnprocessableEntity: {codeInvalidRequest},
 		http.StatusTooManyRequests:     {codeBusy},
 		http.StatusInternalServerError: {codeInternal},
-		http.StatusServiceUnavailable:  {codeLogFailed, codeClosing},
+		http.StatusServiceUnavailable:  {codeLogFailed, codeClosing, codeNoLeader},
 		http.StatusGatewayTimeout:      {codeDeadlineExceeded},
 	}
 	add := func(status int, more ...string) { codes[status] = append(codes[status], more...) }
@@ -190,6 +194,7 @@ func (op *operation) problemCodes() map[int][]string {
 	if op.method != http.MethodGet {
 		add(http.StatusForbidden, "cross_origin")
 		add(http.StatusInsufficientStorage, codeDiskFull)
+		add(http.StatusServiceUnavailable, codeOutcomeUnknown)
 	}
 	if op.absent {
 		add(http.StatusNotFound, codeTransactionNotFound)

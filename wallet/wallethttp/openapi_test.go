@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -81,6 +82,17 @@ func (s scripted) Account(_ context.Context, _ wallet.Tenant, id wallet.AccountI
 	return wallet.Account{ID: id, Handle: 1, Balances: []wallet.Balance{{Currency: usd}}}, s.code, s.err
 }
 
+func (s scripted) AccountStale(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, time.Duration, error) {
+	a, code, err := s.Account(ctx, tenant, id)
+	return a, code, 1500 * time.Microsecond, err
+}
+
+func (s scripted) InFlight(context.Context, wallet.Tenant, int) (wallet.InFlightList, error) {
+	return wallet.InFlightList{Transfers: []wallet.InFlight{{
+		ID: tid(1), From: "a", To: 1<<48 + 1, Amount: 5, Currency: usd, Protocol: wallet.TCC, Phase: wallet.Trying,
+	}}, More: true, Stale: true}, s.err
+}
+
 func (s scripted) CreateTenant(context.Context, wallet.Tenant) (wallet.Code, error) {
 	return s.code, s.err
 }
@@ -93,7 +105,7 @@ func (s scripted) Tenants(context.Context) ([]wallet.Tenant, error) {
 }
 
 func (s scripted) Totals(context.Context, wallet.Tenant) ([]wallet.Total, bool, error) {
-	return []wallet.Total{{Currency: usd, Sum: new(big.Int), Issued: new(big.Int)}}, true, s.err
+	return []wallet.Total{{Currency: usd, Sum: new(big.Int), Issued: new(big.Int), InFlight: new(big.Int)}}, true, s.err
 }
 
 // A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
@@ -140,6 +152,8 @@ func causes() map[string]cause {
 		"disk_full":              {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrDiskFull)}},
 		"log_failed":             {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrFailed)}},
 		"closing":                {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrClosed)}},
+		"no_leader":              {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrNoLeader)}},
+		"outcome_unknown":        {wallet: &scripted{err: fmt.Errorf("%w: not all was decided: %w", rsm.ErrUnknown, rsm.ErrBusy)}},
 		"deadline_exceeded":      {wallet: &scripted{err: fmt.Errorf("propose: %w", context.DeadlineExceeded)}},
 		"internal":               {wallet: &scripted{err: errors.New("secret detail")}},
 	}
@@ -221,8 +235,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 13 {
-		t.Errorf("got %d operations, want 13", operations)
+	if operations != 14 {
+		t.Errorf("got %d operations, want 14", operations)
 	}
 }
 
@@ -256,7 +270,7 @@ func TestCodes(t *testing.T) {
 		"account_frozen": 409, "account_closed": 409, "transaction_id_reused": 409, "account_exists": 409, "currency_exists": 409,
 		"balance_not_zero": 409, "limit_reached": 409,
 		"currency_not_held": 422, "insufficient_funds": 422, "amount_not_positive": 422, "same_account": 422, "overflow": 422,
-		"pending": 202, "account_locked": 409, "canceled": 409, "too_many_in_flight": 429,
+		"account_locked": 409, "canceled": 409, "too_many_in_flight": 429,
 		"undecided": 500, "malformed": 500, "wrong_partition": 500, "forgotten": 500, // no answers to a transfer that was checked
 	}
 	got := make(map[string]int)
@@ -266,6 +280,12 @@ func TestCodes(t *testing.T) {
 		if code == wallet.Applied {
 			if a.status != http.StatusOK {
 				t.Errorf("applied: got %d", a.status)
+			}
+			continue
+		}
+		if code == wallet.Pending {
+			if a.status != http.StatusAccepted || a.body != `{"status":"pending","transaction_id":"`+id("1")+`"}` || a.header.Get("Location") != "/v1/wallet/transfers/"+id("1") {
+				t.Errorf("pending: got %d %s %v", a.status, a.body, a.header)
 			}
 			continue
 		}
@@ -285,7 +305,7 @@ func TestCodes(t *testing.T) {
 
 func TestRetryAfterAndAuthenticate(t *testing.T) {
 	for code, want := range map[string][2]string{
-		"busy": {"1", ""}, "closing": {"5", ""}, "log_failed": {"5", ""}, "unauthenticated": {"", "Bearer"}, "forbidden": {}, "disk_full": {}, "deadline_exceeded": {},
+		"busy": {"1", ""}, "closing": {"5", ""}, "log_failed": {"5", ""}, "no_leader": {"1", ""}, "outcome_unknown": {"1", ""}, "too_many_in_flight": {"1", ""}, "unauthenticated": {"", "Bearer"}, "forbidden": {}, "disk_full": {}, "deadline_exceeded": {},
 	} {
 		c := causes()[code]
 		r := httptest.NewRequest(http.MethodPost, transferPath, strings.NewReader(transferBody("a", "b", "1", id("1"))))

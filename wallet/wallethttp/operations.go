@@ -1,6 +1,8 @@
 package wallethttp
 
 import (
+	"github.com/danielgtaylor/huma/v2"
+
 	"maru.example/wallet"
 )
 
@@ -11,14 +13,22 @@ type operation struct {
 	summary          string
 	description      string
 	scope            Scope
-	request          any // a value of the body's type, or nil
+	parameters       []parameter // of the query
+	request          any         // a value of the body's type, or nil
 	answer           any
 	status           int           // of the answer
 	created          bool          // it may be 201 as well
+	pending          bool          // it may be 202 as well
 	codes            []wallet.Code // with which the machine may refuse
 	absent           bool          // it may be transaction_not_found
 	replays          bool          // it may have ReplayedHeader
 	do               func(*server, query) (*reply, error)
+}
+
+// A parameter is one of an operation's query. All can be left out.
+type parameter struct {
+	name, description string
+	schema            *huma.Schema
 }
 
 // operations returns the API.
@@ -31,17 +41,19 @@ func transferOperations() []operation {
 		id: "balance-transfer", method: "POST", path: "/v1/wallet/balance_transfer", scope: WriteScope,
 		summary: "Move money from one account to another",
 		description: "The answer is sent when the transfer is durable. The same transfer again has the same answer, with the header " +
-			ReplayedHeader + ", and moves nothing.",
-		request: transferRequest{}, answer: transferAnswer{}, status: 200, replays: true, do: (*server).balanceTransfer,
+			ReplayedHeader + ", and moves nothing. 202 says that it is under way between two partitions and will be done or refused without " +
+			"anybody's help: ask what was decided, or repeat it.",
+		request: transferRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, do: (*server).balanceTransfer,
 		codes: []wallet.Code{
 			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
 			wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.IDReused, wallet.LimitReached,
+			wallet.AccountLocked, wallet.Canceled, wallet.TooManyInFlight,
 		},
 	}, {
 		id: "balance-transfers", method: "POST", path: "/v1/wallet/balance_transfers", scope: WriteScope,
 		summary: "Make up to 1,000 transfers",
 		description: "They are decided one after the other, each by itself: some may be refused while others are done. " +
-			"If one is malformed, nothing is done for any.",
+			"If one is malformed, nothing is done for any. One that is under way between two partitions is pending.",
 		request: transfersRequest{}, answer: transfersAnswer{}, status: 200, do: (*server).balanceTransfers,
 		codes: []wallet.Code{wallet.UnknownTenant},
 	}, {
@@ -50,6 +62,14 @@ func transferOperations() []operation {
 		description: "For a client that lost an answer. To repeat the transfer does as well.",
 		answer:      decisionAnswer{}, status: 200, do: (*server).transfer,
 		codes: []wallet.Code{wallet.UnknownTenant}, absent: true,
+	}, {
+		id: "list-in-flight", method: "GET", path: "/v1/wallet/in-flight", scope: ReadScope,
+		summary:     "List transfers under way between partitions",
+		description: "Those of the tenant, by partition, the oldest first.",
+		parameters: []parameter{{"limit", "How many at the most.", &huma.Schema{
+			Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(wallet.MaxInFlightListed)), Default: defaultInFlight,
+		}}},
+		answer: inFlightAnswer{}, status: 200, do: (*server).inFlight,
 	}}
 }
 
@@ -64,6 +84,10 @@ func accountOperations() []operation {
 	}, {
 		id: "get-account", method: "GET", path: "/v1/wallet/accounts/{id}", scope: ReadScope,
 		summary: "Show an account and its balances", do: (*server).account, codes: account,
+		parameters: []parameter{{"consistency", "linearizable: with everything that was answered before. stale: as the node that answers knows it, " +
+			"without asking others, with age_ms.", &huma.Schema{
+			Type: huma.TypeString, Enum: []any{"linearizable", "stale"}, Default: "linearizable",
+		}}},
 	}, {
 		id: "add-currency", method: "POST", path: "/v1/wallet/accounts/{id}/currencies",
 		summary: "Let an account hold one more currency", request: currencyRequest{}, do: (*server).addCurrency,
@@ -98,7 +122,7 @@ func tenantOperations() []operation {
 	return []operation{{
 		id: "get-totals", method: "GET", path: "/v1/wallet/totals", scope: ReadScope,
 		summary:     "Add up all accounts",
-		description: "Reads every account of the tenant, a part at a time so that transfers go on.",
+		description: "Reads every account of the tenant, a part at a time so that transfers go on. For each currency sum and in_flight add up to zero.",
 		answer:      totalsAnswer{}, status: 200, do: (*server).totals,
 		codes: []wallet.Code{wallet.UnknownTenant},
 	}, {

@@ -29,6 +29,8 @@ const (
 	codeClosing             = "closing"
 	codeDeadlineExceeded    = "deadline_exceeded"
 	codeDiskFull            = "disk_full"
+	codeNoLeader            = "no_leader"
+	codeOutcomeUnknown      = "outcome_unknown"
 )
 
 // Problem is the answer to a request that was refused or failed: problem details
@@ -38,9 +40,10 @@ const (
 // Code is the name of a [wallet.Code], or one of: malformed_json,
 // body_incomplete, body_timeout, body_too_large, unsupported_media_type,
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
-// method_not_allowed, transaction_not_found, busy, closing and disk_full
-// (nothing was done), deadline_exceeded, log_failed and internal (whether
-// anything was done is unknown: repeat the request, or ask what was decided).
+// method_not_allowed, transaction_not_found, busy, closing, disk_full and
+// no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed
+// and internal (whether anything was done is unknown: repeat the request, a
+// transfer with the same transaction_id, or ask what was decided).
 type Problem struct {
 	Title         string       `json:"title" doc:"The text of the status."`
 	Status        int          `json:"status" doc:"The HTTP status."`
@@ -60,7 +63,7 @@ type Problem struct {
 // Parameter is set.
 type FieldError struct {
 	Pointer   string `json:"pointer,omitempty" doc:"JSON pointer (RFC 6901) into the body, as a URI fragment."`
-	Parameter string `json:"parameter,omitempty" doc:"Name of a path parameter or header."`
+	Parameter string `json:"parameter,omitempty" doc:"Name of a path or query parameter, or header."`
 	Detail    string `json:"detail" doc:"What is wrong."`
 }
 
@@ -113,7 +116,7 @@ func invalid(errs []FieldError) *Problem {
 	return p
 }
 
-// invalidParameter returns the problem of a path parameter or header.
+// invalidParameter returns the problem of a path or query parameter, or header.
 func invalidParameter(name string, err error) *Problem {
 	return invalid([]FieldError{{Parameter: name, Detail: reason(err)}})
 }
@@ -122,7 +125,21 @@ func invalidParameter(name string, err error) *Problem {
 // every code but Applied.
 func refusal(c wallet.Code) *Problem {
 	status, detail := describe(c)
-	return newProblem(status, c.String(), detail)
+	p := newProblem(status, c.String(), detail)
+	if status == http.StatusTooManyRequests {
+		p.RetryAfter = time.Second
+	}
+	return p
+}
+
+// refusedTransfer returns the problem of a transfer that was refused.
+func refusedTransfer(id wallet.TransactionID, result wallet.Result) *Problem {
+	p := refusal(result.Code())
+	p.TransactionID, p.replayed = id.String(), result.Repeated()
+	if p.replayed && result.Code() == wallet.AccountLocked {
+		p.Detail = "an account was locked by another transfer, which is the decision on this one; nothing moved: try again with a new transaction_id"
+	}
+	return p
 }
 
 // describe is the table of the codes: the HTTP status of each, and what it means.
@@ -161,11 +178,12 @@ func describe(c wallet.Code) (status int, detail string) {
 	case wallet.Pending:
 		return http.StatusAccepted, "the transfer is under way: ask GET /v1/wallet/transfers/{transaction_id}"
 	case wallet.AccountLocked:
-		return http.StatusConflict, "an account is locked by a transfer that is under way"
+		return http.StatusConflict, "an account is locked by another transfer that is under way; nothing moved: try again with the same transaction_id, " +
+			"or with a new one if this was decided, as GET /v1/wallet/transfers/{transaction_id} tells"
 	case wallet.Canceled:
-		return http.StatusConflict, "the transfer was given up before the receiving side agreed; nothing moved"
+		return http.StatusConflict, "the transfer was given up before the receiving side agreed; nothing moved: try again with a new transaction_id"
 	case wallet.TooManyInFlight:
-		return http.StatusTooManyRequests, "too many transfers between the two partitions are under way; nothing was done"
+		return http.StatusTooManyRequests, "too many transfers between the two partitions are under way; nothing was done: try again with the same transaction_id"
 	case wallet.Malformed, wallet.Undecided, wallet.WrongPartition, wallet.Forgotten:
 		// The service checks the form first and finds the partition, and undecided and forgotten are no answers to a command.
 		return http.StatusInternalServerError, "the server made a mistake; nothing was done"
@@ -181,6 +199,11 @@ func failure(err error) *Problem {
 	p, ok := errors.AsType[*Problem](err)
 	switch {
 	case ok:
+	case errors.Is(err, rsm.ErrUnknown): // also where it holds an error that alone says that nothing was done
+		p = unknown(err)
+	case errors.Is(err, rsm.ErrNoLeader):
+		p = newProblem(http.StatusServiceUnavailable, codeNoLeader, "there is no leader now, or it cannot be reached; nothing was done, try again")
+		p.RetryAfter = time.Second
 	case errors.Is(err, rsm.ErrBusy):
 		p = newProblem(http.StatusTooManyRequests, codeBusy, "too much is under way; nothing was done, try again")
 		p.RetryAfter = time.Second
@@ -193,7 +216,7 @@ func failure(err error) *Problem {
 		p = newProblem(http.StatusServiceUnavailable, codeClosing, "the server is stopping; nothing was done")
 		p.RetryAfter = 5 * time.Second
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		p = newProblem(http.StatusGatewayTimeout, codeDeadlineExceeded, "the time for the request is over; "+outcomeUnknown)
+		p = unknown(err)
 	case errors.Is(err, ErrUnauthenticated):
 		p = newProblem(http.StatusUnauthorized, codeUnauthenticated, err.Error())
 	case errors.Is(err, ErrForbidden):
@@ -202,5 +225,16 @@ func failure(err error) *Problem {
 		p = newProblem(http.StatusInternalServerError, codeInternal, "the server made a mistake; "+outcomeUnknown)
 		p.cause = err
 	}
+	return p
+}
+
+// unknown returns the problem of a request whose outcome is not known: its time
+// is over, or the leader was lost.
+func unknown(err error) *Problem {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return newProblem(http.StatusGatewayTimeout, codeDeadlineExceeded, "the time for the request is over; "+outcomeUnknown)
+	}
+	p := newProblem(http.StatusServiceUnavailable, codeOutcomeUnknown, "the leader was lost or did not answer; "+outcomeUnknown)
+	p.RetryAfter = time.Second
 	return p
 }

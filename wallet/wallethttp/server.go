@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"maru.example/internal/httpd"
@@ -94,6 +95,24 @@ func tenantHeader(h http.Header) (string, error) {
 	}
 	if err := wallet.Tenant(values[0]).Validate(); err != nil {
 		return "", invalidParameter(TenantHeader, err)
+	}
+	return values[0], nil
+}
+
+// parameter returns a parameter of the request's query, "" for none.
+func (q query) parameter(name string) (string, error) {
+	all, err := url.ParseQuery(q.URL.RawQuery)
+	if err != nil {
+		return "", invalidParameter(name, errors.New("cannot be read: the query of the URL is malformed"))
+	}
+	values, given := all[name]
+	switch {
+	case !given:
+		return "", nil
+	case len(values) > 1:
+		return "", invalidParameter(name, errors.New("must be there once at most"))
+	case values[0] == "":
+		return "", invalidParameter(name, errors.New("must not be empty"))
 	}
 	return values[0], nil
 }

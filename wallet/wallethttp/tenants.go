@@ -27,6 +27,7 @@ func (s *server) totals(q query) (*reply, error) {
 			Currency: currency(t.Currency.String()),
 			Balances: t.Balances,
 			Sum:      sum(money.FormatSum(t.Sum, t.Currency)),
+			InFlight: sum(money.FormatSum(t.InFlight, t.Currency)),
 			Issued:   sum(money.FormatSum(t.Issued, t.Currency)),
 		}
 	}

@@ -1,10 +1,15 @@
 package wallethttp
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 
 	"maru.example/wallet"
 )
+
+// defaultInFlight is how many transfers under way are listed by default.
+const defaultInFlight = 100
 
 // balanceTransfer is the operation that matters: one transfer.
 func (s *server) balanceTransfer(q query) (*reply, error) {
@@ -18,13 +23,16 @@ func (s *server) balanceTransfer(q query) (*reply, error) {
 		p.TransactionID = t.ID.String()
 		return nil, p
 	}
-	if code := result.Code(); code != wallet.Applied {
-		p := refusal(code)
-		p.TransactionID, p.replayed = t.ID.String(), result.Repeated()
-		return nil, p
+	body := make([]byte, 0, 96)
+	switch result.Code() { //nolint:exhaustive // the other codes are refusals
+	case wallet.Applied:
+		body = append(t.ID.Append(append(body, `{"status":"success","transaction_id":"`...)), `"}`...)
+		return &reply{status: http.StatusOK, body: body, replayed: result.Repeated()}, nil
+	case wallet.Pending:
+		body = append(t.ID.Append(append(body, `{"status":"pending","transaction_id":"`...)), `"}`...)
+		return &reply{status: http.StatusAccepted, body: body, location: "/v1/wallet/transfers/" + t.ID.String()}, nil
 	}
-	body := append(make([]byte, 0, 96), `{"status":"success","transaction_id":"`...)
-	return &reply{status: http.StatusOK, body: append(t.ID.Append(body), `"}`...), replayed: result.Repeated()}, nil
+	return nil, refusedTransfer(t.ID, result)
 }
 
 func (s *server) balanceTransfers(q query) (*reply, error) {
@@ -52,9 +60,12 @@ func (s *server) balanceTransfers(q query) (*reply, error) {
 // appendResult appends a transferResult.
 func appendResult(dst []byte, id wallet.TransactionID, result wallet.Result) []byte {
 	dst = id.Append(append(dst, `{"transaction_id":"`...))
-	if code := result.Code(); code == wallet.Applied {
+	switch code := result.Code(); code { //nolint:exhaustive // the other codes are refusals
+	case wallet.Applied:
 		dst = append(dst, `","status":"success"`...)
-	} else {
+	case wallet.Pending:
+		return append(dst, `","status":"pending"}`...)
+	default:
 		dst = append(append(dst, `","status":"refused","code":"`...), code.String()...)
 		dst = append(dst, '"')
 	}
@@ -81,8 +92,42 @@ func (s *server) transfer(q query) (*reply, error) {
 		return nil, p
 	case wallet.UnknownTenant:
 		return nil, refusal(code)
-	case wallet.Applied:
-		answer.Status, answer.Code = "applied", ""
+	case wallet.Applied, wallet.Pending:
+		answer.Status, answer.Code = code.String(), ""
 	}
 	return jsonReply(answer), nil
+}
+
+// inFlight lists transfers under way.
+func (s *server) inFlight(q query) (*reply, error) {
+	limit, err := q.inFlightLimit()
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.wallet.InFlight(q.Context(), q.tenant, limit)
+	if err != nil {
+		return nil, err
+	}
+	answer := inFlightAnswer{Transfers: make([]inFlightTransfer, len(list.Transfers)), More: list.More, Stale: list.Stale}
+	for i, f := range list.Transfers {
+		answer.Transfers[i] = inFlightTransfer{
+			ID: transactionID(f.ID.String()), From: accountID(f.From), To: accountID(f.ToAccount), ToHandle: formatHandle(f.To),
+			Amount: amount(f.Amount.Format(f.Currency)), Currency: currency(f.Currency.String()),
+			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: formatTime(f.BeganAt),
+		}
+	}
+	return jsonReply(answer), nil
+}
+
+// inFlightLimit returns how many transfers a request asks for.
+func (q query) inFlightLimit() (int, error) {
+	text, err := q.parameter("limit")
+	if err != nil || text == "" {
+		return defaultInFlight, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > wallet.MaxInFlightListed {
+		return 0, invalidParameter("limit", fmt.Errorf("must be a number from 1 to %d", wallet.MaxInFlightListed))
+	}
+	return n, nil
 }

@@ -4,6 +4,7 @@
 //	POST /v1/wallet/balance_transfer              move money
 //	POST /v1/wallet/balance_transfers             up to 1,000 transfers, each by itself
 //	GET  /v1/wallet/transfers/{transaction_id}    what was decided
+//	GET  /v1/wallet/in-flight                     those under way between partitions
 //	POST /v1/wallet/accounts                      open an account
 //	GET  /v1/wallet/accounts/{id}                 its state and balances
 //	POST /v1/wallet/accounts/{id}/currencies      let it hold one more currency
@@ -33,6 +34,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"maru.example/internal/auth"
 	"maru.example/money"
@@ -101,6 +103,7 @@ type Transfers interface {
 	Transfer(ctx context.Context, tenant wallet.Tenant, t wallet.Transfer) (wallet.Result, error)
 	Transfers(ctx context.Context, tenant wallet.Tenant, ts []wallet.Transfer) ([]wallet.Result, error)
 	Decision(ctx context.Context, tenant wallet.Tenant, id wallet.TransactionID) (wallet.Code, error)
+	InFlight(ctx context.Context, tenant wallet.Tenant, limit int) (wallet.InFlightList, error)
 }
 
 // Accounts is the part of a Wallet that keeps accounts.
@@ -110,6 +113,7 @@ type Accounts interface {
 	SetLimit(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, c money.Currency, smallest money.Amount) (wallet.Code, error)
 	SetStatus(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, to wallet.Status) (wallet.Code, error)
 	Account(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, error)
+	AccountStale(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, time.Duration, error)
 }
 
 // Tenants is the part of a Wallet that is about all accounts.

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/money"
-	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
@@ -26,7 +26,7 @@ var usd = money.MustParseCurrency("USD")
 func newWallet(t testing.TB) *wallet.Service {
 	t.Helper()
 	m := wallet.NewMachine(nil)
-	n, err := rsm.Open("wallet", m, &rsm.Options{FS: vfs.NewMem(), ReserveBytes: -1, SegmentBytes: 1 << 20})
+	n, err := rsmraft.OpenAlone("wallet", m, &rsmraft.Options{FS: vfs.NewMem(), ReserveBytes: -1, SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestTransfers(t *testing.T) {
 			`{"results":[{"transaction_id":"` + id("20") + `","status":"success"},{"transaction_id":"` + id("21") + `","status":"refused","code":"unknown_account"},{"transaction_id":"` + id("1") + `","status":"success","replayed":true}]}`,
 		},
 		{"balances at the end", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"2","status":"open","balances":[{"currency":"USD","balance":"987.50","min_balance":"0.00"}]}`},
-		{"totals", "GET", "/v1/wallet/totals", "", 200, `{"settled":true,"totals":[{"currency":"USD","balances":3,"sum":"0.00","issued":"1000.00"}]}`},
+		{"totals", "GET", "/v1/wallet/totals", "", 200, `{"settled":true,"totals":[{"currency":"USD","balances":3,"sum":"0.00","issued":"1000.00","in_flight":"0.00"}]}`},
 	} {
 		e.run(t, h)
 	}
@@ -317,7 +317,7 @@ func TestTenantsAreApart(t *testing.T) {
 	if got := ask(t, h, "GET", "/v1/wallet/tenants", ""); got.body != `{"tenants":["default","acme"]}` {
 		t.Errorf("got %s", got.body)
 	}
-	if got := ask(t, h, "GET", "/v1/wallet/totals", "", wallethttp.TenantHeader, "acme"); got.body != `{"settled":true,"totals":[{"currency":"JPY","balances":1,"sum":"0","issued":"0"}]}` {
+	if got := ask(t, h, "GET", "/v1/wallet/totals", "", wallethttp.TenantHeader, "acme"); got.body != `{"settled":true,"totals":[{"currency":"JPY","balances":1,"sum":"0","issued":"0","in_flight":"0"}]}` {
 		t.Errorf("got %s", got.body)
 	}
 }

@@ -3,6 +3,7 @@ package wallethttp
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"maru.example/money"
 	"maru.example/wallet"
@@ -43,7 +44,7 @@ type tenantRequest struct {
 }
 
 type transferAnswer struct {
-	Status string        `json:"status" enum:"success" doc:"The transfer is done and durable."`
+	Status string        `json:"status" enum:"success,pending" doc:"The transfer is done and durable; or, with the status 202, durable and under way between two partitions."`
 	ID     transactionID `json:"transaction_id"`
 }
 
@@ -53,14 +54,14 @@ type transfersAnswer struct {
 
 type transferResult struct {
 	ID       transactionID `json:"transaction_id"`
-	Status   string        `json:"status" enum:"success,refused"`
+	Status   string        `json:"status" enum:"success,refused,pending"`
 	Code     string        `json:"code,omitempty" doc:"Why it was refused."`
 	Replayed bool          `json:"replayed,omitempty" doc:"It had been decided before; nothing moved this time."`
 }
 
 type decisionAnswer struct {
 	ID     transactionID `json:"transaction_id"`
-	Status string        `json:"status" enum:"applied,refused"`
+	Status string        `json:"status" enum:"applied,refused,pending"`
 	Code   string        `json:"code,omitempty" doc:"Why it was refused."`
 }
 
@@ -70,6 +71,25 @@ type accountAnswer struct {
 	Status   string          `json:"status" enum:"open,frozen,closed"`
 	OpenedAt string          `json:"opened_at" format:"date-time"`
 	Balances []balanceAnswer `json:"balances" nullable:"false" doc:"In the order in which the currencies were added."`
+	AgeMS    *int64          `json:"age_ms,omitempty" minimum:"0" doc:"With consistency=stale: changes that were answered more milliseconds ago than this are in it."`
+}
+
+type inFlightAnswer struct {
+	Transfers []inFlightTransfer `json:"transfers" nullable:"false" doc:"By partition, the oldest first."`
+	More      bool               `json:"more" doc:"There are others, beyond the limit."`
+	Stale     bool               `json:"stale" doc:"Some partition has no leader: of it this is what the node knows, which may be old."`
+}
+
+type inFlightTransfer struct {
+	ID       transactionID `json:"transaction_id"`
+	From     accountID     `json:"from_account" doc:"The paying account."`
+	To       accountID     `json:"to_account,omitempty" doc:"The account that is paid, unless the node does not know its id."`
+	ToHandle string        `json:"to_handle" pattern:"^[1-9][0-9]*$" doc:"Its handle, always."`
+	Amount   amount        `json:"amount"`
+	Currency currency      `json:"currency"`
+	Protocol string        `json:"protocol" enum:"tcc,saga,2pc"`
+	Phase    string        `json:"phase" enum:"trying,preparing,crediting,confirming,canceling" doc:"In confirming and canceling it is decided; the receiving side has to be told."`
+	BeganAt  string        `json:"began_at" format:"date-time"`
 }
 
 type balanceAnswer struct {
@@ -86,8 +106,9 @@ type totalsAnswer struct {
 type totalAnswer struct {
 	Currency currency `json:"currency"`
 	Balances int      `json:"balances" minimum:"0" doc:"How many accounts hold the currency."`
-	Sum      sum      `json:"sum" doc:"Of all balances: zero."`
+	Sum      sum      `json:"sum" doc:"Of all balances: with in_flight zero."`
 	Issued   sum      `json:"issued" doc:"Of the balances below zero, without the sign: the money that is in circulation."`
+	InFlight sum      `json:"in_flight" doc:"On the way between partitions: in no balance."`
 }
 
 type tenantsAnswer struct {
@@ -129,5 +150,8 @@ func appendString(dst []byte, s string) []byte {
 	}
 	return append(append(append(dst, '"'), s...), '"')
 }
+
+// formatTime returns a time of the machine, in nanoseconds since 1970 UTC.
+func formatTime(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
 func formatHandle(h wallet.Handle) string { return strconv.FormatUint(uint64(h), 10) }

@@ -1,0 +1,189 @@
+package cluster
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"maru.example/rsm"
+)
+
+// model is what a cluster must do, said in another way: it knows who was added and
+// who left, and nothing of placement.
+type model struct {
+	m      *Machine
+	ids    map[ID]NodeID
+	status map[NodeID]Status
+	peers  map[NodeID]string
+	next   NodeID
+	where  map[GroupID]Members
+}
+
+// TestModel runs random commands, each twice, on a machine and on the model, and
+// restores the machine from its snapshot now and then.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, peers: map[NodeID]string{}, next: 1, where: map[GroupID]Members{}}
+		m.do(t, command{Init: newInit(4)}, Applied)
+		m.ids[hexID(1)], m.status[1], m.peers[1], m.next = 1, Active, "node1:7071", 2
+		t.Repeat(map[string]func(*rapid.T){
+			"add": m.add, "remove": m.remove, "prefer": m.prefer, "report": m.report, "restore": m.restore, "": m.check,
+		})
+	})
+}
+
+// do executes a command twice and compares the code; the second time changes nothing.
+func (m *model) do(t *rapid.T, c command, want Code) NodeID {
+	c.Version = formatVersion
+	var r, again result
+	if err := decode(m.m.Apply(nil, rsm.Batch{Data: encode(c)}), &r); err != nil || r.Code != want {
+		t.Fatalf("%s: %v, %v, want %v", encode(c), r.Code, err, want)
+	}
+	before := m.m.State()
+	if err := decode(m.m.Apply(nil, rsm.Batch{Data: encode(c)}), &again); err != nil || again != r || m.m.State() != before {
+		t.Fatalf("%s again: %+v, %v, want %+v and no change", encode(c), again, err, r)
+	}
+	return r.Node
+}
+
+func (m *model) node(t *rapid.T) NodeID { return NodeID(rapid.IntRange(1, 9).Draw(t, "node")) }
+
+func (m *model) add(t *rapid.T) {
+	disk := rapid.IntRange(1, 12).Draw(t, "disk")
+	c := newNode(disk)
+	if rapid.Bool().Draw(t, "replace") {
+		c.Replaces = m.node(t)
+	}
+	id, known := m.ids[c.Incarnation]
+	taken := false
+	for other, peer := range m.peers {
+		taken = taken || m.status[other] == Active && peer == c.Addresses.Peer && other != id && (known || other != c.Replaces)
+	}
+	switch {
+	case known && m.status[id] != Active:
+		m.do(t, command{Add: c}, NodeRemoved)
+	case !known && c.Replaces != 0 && m.status[c.Replaces] == "":
+		m.do(t, command{Add: c}, UnknownNode)
+	case taken:
+		m.do(t, command{Add: c}, AddressTaken)
+	case known:
+		if got := m.do(t, command{Add: c}, Applied); got != id {
+			t.Fatalf("node %d is given again as %d", id, got)
+		}
+	default:
+		if got := m.do(t, command{Add: c}, Applied); got != m.next {
+			t.Fatalf("node %d is given, want %d", got, m.next)
+		}
+		m.ids[c.Incarnation], m.status[m.next], m.peers[m.next] = m.next, Active, c.Addresses.Peer
+		m.next++
+		if m.status[c.Replaces] == Active {
+			m.status[c.Replaces] = Leaving
+		}
+		m.settle()
+	}
+}
+
+func (m *model) remove(t *rapid.T) {
+	id := m.node(t)
+	active := 0
+	for _, s := range m.status {
+		if s == Active {
+			active++
+		}
+	}
+	switch {
+	case m.status[id] == "":
+		m.do(t, command{Remove: &removeCommand{id}}, UnknownNode)
+	case m.status[id] == Active && active == 1:
+		m.do(t, command{Remove: &removeCommand{id}}, LastNode)
+	default:
+		m.do(t, command{Remove: &removeCommand{id}}, Applied)
+		if m.status[id] == Active {
+			m.status[id] = Leaving
+		}
+		m.settle()
+	}
+}
+
+func (m *model) prefer(t *rapid.T) {
+	g, n := GroupID(rapid.IntRange(0, 4).Draw(t, "group")), m.node(t)
+	want := Applied
+	if m.status[n] == "" {
+		want = UnknownNode
+	} else if !slices.Contains(m.m.State().Groups[g].Replicas, n) {
+		want = NoReplica
+	}
+	m.do(t, command{Prefer: &preferCommand{g, n}}, want)
+	if got := m.m.State().Groups[g].Replicas[0]; want == Applied && got != n {
+		t.Fatalf("group %d prefers %d, want %d", g, got, n)
+	}
+}
+
+// report says that some of what is wanted is so.
+func (m *model) report(t *rapid.T) {
+	g := GroupID(rapid.IntRange(0, 4).Draw(t, "group"))
+	voters, learners := m.m.State().Wanted(g)
+	at := m.m.State().Groups[g].Actual
+	next := Members{Term: at.Term, Index: at.Index + uint64(rapid.IntRange(0, 2).Draw(t, "step")), Voters: slices.Sorted(slices.Values(voters)), Learners: learners}
+	want := Applied
+	if next.Index == at.Index && !cmp.Equal(next, at) {
+		want = Outdated
+	}
+	m.do(t, command{Report: &reportCommand{g, next}}, want)
+	if want == Applied {
+		m.where[g] = next
+		m.settle()
+	}
+}
+
+// settle notes who is removed: who leaves and is nowhere.
+func (m *model) settle() {
+	for id, s := range m.status {
+		anywhere := false
+		for g := range GroupID(5) {
+			at, ok := m.where[g]
+			anywhere = anywhere || !ok && id == 1 || slices.Contains(at.Voters, id) || g != Metadata && slices.Contains(at.Learners, id)
+		}
+		if s == Leaving && !anywhere {
+			m.status[id] = Removed
+		}
+	}
+}
+
+func (m *model) restore(t *rapid.T) {
+	restored := NewMachine()
+	if err := restored.Restore(bytes.NewReader(read(m.m.Snapshot(), rapid.IntRange(1, 500).Draw(t, "step")))); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(m.m.State(), restored.State()); diff != "" {
+		t.Fatalf("restored (-want +got):\n%s", diff)
+	}
+	m.m = restored
+}
+
+// check compares the state with the model.
+func (m *model) check(t *rapid.T) {
+	s := m.m.State()
+	if err := s.check(); err != nil {
+		t.Fatal(err)
+	}
+	got := map[NodeID]Status{}
+	active := 0
+	for _, n := range s.Nodes {
+		got[n.ID] = n.Status
+		if n.Status == Active {
+			active++
+		}
+	}
+	if diff := cmp.Diff(m.status, got); diff != "" {
+		t.Fatalf("nodes (-want +got):\n%s", diff)
+	}
+	for _, g := range s.Groups {
+		if len(g.Replicas) != min(3, active) {
+			t.Fatalf("group %d has replicas on %v of %d nodes", g.ID, g.Replicas, active)
+		}
+	}
+}

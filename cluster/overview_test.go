@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOverview(t *testing.T) {
+	s := newCluster(t, 3).State()
+	replica := func(g GroupID, leader NodeID) Replica { return Replica{Group: g, Term: 7, Leader: leader} }
+	leads := replica(2, 1)
+	leads.Leads, leads.Commit, leads.Voters = true, 100, []NodeID{1, 2, 3}
+	leads.Peers = []Peer{{Node: 1, Match: 100, Active: true}, {Node: 2, Match: 90, Active: true}, {Node: 3}}
+	mine := NewOverview(1, s, []Replica{replica(0, 1), replica(1, 2), leads})
+
+	if diff := cmp.Diff([]MemberOverview{{1, 0, Alive}, {2, 10, Alive}, {3, 100, Silent}}, mine.Groups[2].Members); diff != "" {
+		t.Errorf("members of a group that is led here (-want +got):\n%s", diff)
+	}
+	if g := mine.Groups[1]; g.Leader != 2 || g.Members != nil || !cmp.Equal(g.Voters, []NodeID{1, 2, 3}) {
+		t.Errorf("a group that is led elsewhere: %+v", g)
+	}
+	if g := mine.Groups[3]; g.Leader != 0 || g.Term != 0 {
+		t.Errorf("a group that is not here: %+v", g)
+	}
+	health := func(o *Overview) (h []Health) {
+		for _, n := range o.Nodes {
+			h = append(h, n.Health)
+		}
+		return h
+	}
+	if diff := cmp.Diff([]Health{Alive, Alive, Silent}, health(mine)); diff != "" {
+		t.Errorf("health (-want +got):\n%s", diff)
+	}
+
+	other := replica(3, 3)
+	other.Leads, other.Voters, other.Peers = true, []NodeID{1, 2, 3}, []Peer{{Node: 3, Active: true}}
+	mine.Merge(NewOverview(3, s, []Replica{other, replica(2, 1)}))
+	if diff := cmp.Diff([]Health{Alive, Alive, Alive}, health(mine)); diff != "" {
+		t.Errorf("health of two views (-want +got):\n%s", diff)
+	}
+	if mine.Groups[3].Leader != 3 || mine.Groups[2].Members == nil || len(mine.Seen) != 2 {
+		t.Errorf("merged: %+v", mine)
+	}
+	mine.Merge(&Overview{Cluster: hexID(5)})
+	if mine.Cluster != hexID(999) {
+		t.Error("another cluster was merged")
+	}
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/cluster"
+	"maru.example/cluster/clusterhttp"
+)
+
+func newClusterCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "cluster",
+		Short: "Make, grow and watch a cluster of nodes",
+		Long: `Make, grow and watch a cluster of nodes. Every node runs maru serve on a directory of
+its own. A new directory is a cluster of one node; others are added to it while it
+serves. With three nodes any one may fail: the others go on by themselves. What is
+said here is durable when it is answered; replicas and leaders follow within
+seconds, as maru cluster status shows. All commands may be repeated. With API keys
+they need one with the scope cluster:admin, and status one with cluster:read.`,
+		Example: `  maru cluster init --data ./n1 --partitions 4
+  maru serve --data ./n1 --peer 127.0.0.1:7482
+  maru cluster add --data ./n2 --peer 127.0.0.1:7582
+  maru serve --data ./n2 --peer 127.0.0.1:7582 --http 127.0.0.1:7580 --stream 127.0.0.1:7581
+  maru cluster status`,
+	}, newClusterInitCommand(), newClusterAddCommand(), newClusterReplaceCommand(), newClusterRemoveCommand(),
+		newClusterStatusCommand(), newClusterTransferLeaderCommand(), newClusterRebalanceCommand())
+}
+
+func newClusterInitCommand() *cobra.Command {
+	var data, protocol string
+	partitions, json := 4, false
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make the first node of a cluster in a directory",
+		Long: `Make the first node of a cluster in a directory, which maru serve then runs. The
+number of partitions never changes: an account belongs to one of them, and each can
+be led by another node. Transfers between partitions cost more than those within.`,
+		Example: "  maru cluster init --data ./n1 --partitions 4",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p := cluster.Protocol(protocol)
+			if !slices.Contains([]cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}, p) {
+				return usageError("--protocol is tcc, saga or 2pc", "unknown protocol %q", protocol)
+			}
+			id, err := loadIdentity(data)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				id, err = found(data, partitions, p)
+			case err == nil && (id.Partitions != partitions || id.Node != 1):
+				err = failed(fmt.Errorf("%s is node %d of a cluster with %d partitions", data, id.Node, id.Partitions), "use another directory")
+			}
+			if err != nil {
+				return err
+			}
+			return printResult(cmd.OutOrStdout(), json, id, fmt.Sprintf("%s is node %d of cluster %s, with %d partitions", data, id.Node, id.Cluster, id.Partitions))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&data, "data", defaultData, "`directory` of the node")
+	f.IntVar(&partitions, "partitions", partitions, "parts of the wallet, which can be on different nodes")
+	f.StringVar(&protocol, "protocol", string(cluster.TCC), "how transfers between partitions are made: tcc, saga or 2pc")
+	jsonFlag(cmd, &json)
+	return cmd
+}
+
+func newClusterAddCommand() *cobra.Command {
+	var o httpOptions
+	var j joining
+	cmd := &cobra.Command{
+		Use:   "add",
+		Short: "Add a node: tell the cluster of it, and prepare its directory",
+		Long: `Add a node: tell the cluster of it, and prepare its directory, which maru serve then
+runs with the same --peer. The node gets its replicas by itself. A directory that
+is a node of this cluster already is no error.`,
+		Example: "  maru cluster add --data ./n2 --peer 127.0.0.1:7582 --addr http://127.0.0.1:7480",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.callCluster(cmd, func(ctx context.Context, client *clusterhttp.Client) error {
+				return j.join(ctx, cmd, client, o.json, 0)
+			})
+		},
+	}
+	o.register(cmd)
+	j.register(cmd)
+	return cmd
+}
+
+func newClusterReplaceCommand() *cobra.Command {
+	var o httpOptions
+	var j joining
+	cmd := &cobra.Command{
+		Use:     "replace NODE",
+		Short:   "Add a node in the place of another, which may be dead",
+		Example: "  maru cluster replace 2 --data ./n4 --peer 127.0.0.1:7782",
+		Args:    exactArgs("NODE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := nodeArg(args[0])
+			if err != nil {
+				return err
+			}
+			return o.callCluster(cmd, func(ctx context.Context, client *clusterhttp.Client) error {
+				return j.join(ctx, cmd, client, o.json, old)
+			})
+		},
+	}
+	o.register(cmd)
+	j.register(cmd)
+	return cmd
+}
+
+// joining is a node that is to become one of a cluster.
+type joining struct{ data, peer string }
+
+func (j *joining) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&j.data, "data", "", "`directory` of the new node")
+	cmd.Flags().StringVar(&j.peer, "peer", "", "`address` where the other nodes will reach it: host:port")
+	for _, name := range []string{"data", "peer"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// join tells the cluster of the node and writes its identity.
+func (j *joining) join(ctx context.Context, cmd *cobra.Command, client *clusterhttp.Client, json bool, replaces cluster.NodeID) error {
+	id, err := loadIdentity(j.data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Written before the cluster is told, so that asking again is asking for the same node.
+		id = &identity{Version: identityVersion, Cluster: newID(), Node: pendingNode, Incarnation: newID(), Partitions: 1}
+		if err := id.save(j.data); err != nil {
+			return openError(j.data, err)
+		}
+	case err != nil:
+		return err
+	}
+	joined, err := client.AddNode(ctx, cluster.NewNode{Incarnation: id.Incarnation, Addresses: cluster.Addresses{Peer: j.peer}, Replaces: replaces})
+	if err != nil {
+		return err
+	}
+	if id.Node != pendingNode && (id.Cluster != joined.Cluster || id.Node != joined.Node) {
+		return failed(fmt.Errorf("%s is node %d of another cluster, %s", j.data, id.Node, id.Cluster), "use another directory")
+	}
+	if id.Node == pendingNode {
+		id.Cluster, id.Node, id.Partitions = joined.Cluster, joined.Node, joined.Partitions
+		for _, p := range joined.Peers {
+			id.Peers = append(id.Peers, peerAddress{p.Node, p.Address})
+		}
+		if err := id.save(j.data); err != nil {
+			return openError(j.data, err)
+		}
+	}
+	return printResult(cmd.OutOrStdout(), json, joined, fmt.Sprintf("%s is node %d: start it with `maru serve --data %s --peer %s`", j.data, joined.Node, j.data, j.peer))
+}
+
+// pendingNode stands in an identity whose node has no number yet.
+const pendingNode cluster.NodeID = 1<<64 - 1
+
+func newClusterRemoveCommand() *cobra.Command {
+	return overviewCommand("remove NODE", "Let a node leave: its replicas move to others first", "  maru cluster remove 2",
+		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
+			id, err := nodeArg(args[0])
+			if err != nil {
+				return nil, err
+			}
+			return client.RemoveNode(ctx, id)
+		}, "NODE")
+}
+
+func newClusterStatusCommand() *cobra.Command {
+	return overviewCommand("status", "Show nodes, groups, leaders and how far replicas are behind", "  maru cluster status",
+		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+			return client.Overview(ctx)
+		})
+}
+
+func newClusterTransferLeaderCommand() *cobra.Command {
+	return overviewCommand("transfer-leader GROUP NODE", "Let a node lead a group", "  maru cluster transfer-leader 1 3",
+		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
+			g, err := strconv.ParseUint(args[0], 10, 32)
+			if err != nil {
+				return nil, usageError("maru cluster status lists them; 0 is the metadata", "%s is not the number of a group", quoted(args[0]))
+			}
+			id, err := nodeArg(args[1])
+			if err != nil {
+				return nil, err
+			}
+			return client.TransferLeader(ctx, cluster.GroupID(g), id)
+		}, "GROUP", "NODE")
+}
+
+func newClusterRebalanceCommand() *cobra.Command {
+	return overviewCommand("rebalance", "Spread replicas and leaders evenly anew", "  maru cluster rebalance",
+		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+			return client.Rebalance(ctx)
+		})
+}
+
+func nodeArg(s string) (cluster.NodeID, error) {
+	id, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || id == 0 {
+		return 0, usageError("maru cluster status lists them", "%s is not the number of a node", quoted(s))
+	}
+	return cluster.NodeID(id), nil
+}
+
+// overviewCommand returns a command that shows the cluster when it is done.
+func overviewCommand(use, short, example string, do func(context.Context, *clusterhttp.Client, []string) (*cluster.Overview, error), args ...string) *cobra.Command {
+	var o httpOptions
+	check := noArgs
+	if len(args) > 0 {
+		check = exactArgs(args...)
+	}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Example: example, Args: check,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.callCluster(cmd, func(ctx context.Context, client *clusterhttp.Client) error {
+				view, err := do(ctx, client, args)
+				if err != nil {
+					return err
+				}
+				o.complete(ctx, view)
+				if o.json {
+					return printJSON(cmd.OutOrStdout(), view)
+				}
+				return printOverview(cmd, view)
+			})
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+// complete adds what the other nodes see: a leader knows most of its group.
+func (o *httpOptions) complete(ctx context.Context, view *cluster.Overview) {
+	for _, n := range view.Nodes {
+		if n.Addresses.HTTP == "" || slices.Contains(view.Seen, n.ID) || n.Status == cluster.Removed {
+			continue
+		}
+		if client, err := o.clusterClient(n.Addresses.HTTP); err == nil {
+			if other, err := client.Overview(ctx); err == nil {
+				view.Merge(other)
+			}
+			client.Close()
+		}
+	}
+}
+
+func (o *httpOptions) clusterClient(address string) (*clusterhttp.Client, error) {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	return clusterhttp.NewClient(address, &clusterhttp.ClientOptions{APIKey: o.key, TLS: config})
+}
+
+// callCluster runs what a command asks of a cluster.
+func (o *httpOptions) callCluster(cmd *cobra.Command, ask func(context.Context, *clusterhttp.Client) error) error {
+	address, err := o.url()
+	if err != nil {
+		return err
+	}
+	client, err := o.clusterClient(address)
+	if err != nil {
+		return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+	defer cancel()
+	return o.explain(ask(ctx, client))
+}
+
+// printOverview prints a cluster for people.
+func printOverview(cmd *cobra.Command, view *cluster.Overview) error {
+	out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(cmd.OutOrStdout(), "cluster %s: %d partitions, %d replicas each, %s\n\n", view.Cluster, view.Partitions, view.Config.Replicas, view.Config.Protocol)
+	fmt.Fprintln(out, "NODE\tSTATUS\tHEALTH\tREPLICAS\tLEADS\tHTTP\tPEER")
+	for _, n := range view.Nodes {
+		fmt.Fprintf(out, "%d\t%s\t%s\t%d\t%d\t%s\t%s\n", n.ID, n.Status, n.Health, n.Replicas, n.Leads, dash(n.Addresses.HTTP), dash(n.Addresses.Peer))
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout())
+	fmt.Fprintln(out, "GROUP\tLEADER\tTERM\tCOMMIT\tVOTERS\tLEARNERS\tWANTED\tBEHIND")
+	for _, g := range view.Groups {
+		name := "partition " + strconv.Itoa(int(g.ID)-1)
+		if g.ID == cluster.Metadata {
+			name = "metadata"
+		}
+		fmt.Fprintf(out, "%d %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", g.ID, name, leaderOf(g), g.Term, g.Commit,
+			list(g.Voters), list(g.Learners), list(g.Wanted), behind(g))
+	}
+	return out.Flush()
+}
+
+func leaderOf(g cluster.GroupOverview) string {
+	if g.Leader == 0 {
+		return "none known"
+	}
+	return strconv.FormatUint(uint64(g.Leader), 10)
+}
+
+// behind says which members are behind, and by how many entries.
+func behind(g cluster.GroupOverview) string {
+	if len(g.Members) == 0 {
+		return "not known"
+	}
+	var late []string
+	for _, m := range g.Members {
+		switch {
+		case m.Health == cluster.Silent:
+			late = append(late, fmt.Sprintf("%d silent", m.Node))
+		case m.Lag > 0:
+			late = append(late, fmt.Sprintf("%d by %d", m.Node, m.Lag))
+		}
+	}
+	return dash(strings.Join(late, ", "))
+}
+
+func list(nodes []cluster.NodeID) string {
+	var all []string
+	for _, n := range nodes {
+		all = append(all, strconv.FormatUint(uint64(n), 10))
+	}
+	return dash(strings.Join(all, ","))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

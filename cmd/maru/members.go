@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"maru.example/cluster"
+	"maru.example/cluster/clusterhttp"
+	"maru.example/internal/auth"
+)
+
+// authorizeCluster returns the check of requests about the cluster, nil if there
+// are no keys.
+func (s *security) authorizeCluster() clusterhttp.Authorize {
+	if s.keys == nil {
+		return nil
+	}
+	return func(_ context.Context, authorization string, need clusterhttp.Scope) error {
+		_, err := s.keys.Authorize(authorization, "", auth.Scope(need))
+		return err
+	}
+}
+
+// join makes the cluster, where it begins with this node, and tells it where this
+// node is.
+func (s *server) join(ctx context.Context) error {
+	scheme := "http://"
+	if s.security.TLS != nil {
+		scheme = "https://"
+	}
+	addresses := cluster.Addresses{Peer: s.node.peerAddr(s.options), HTTP: scheme + s.httpAddr, Stream: s.streamAddr}
+	if err := s.node.init(ctx, s.options, addresses); err != nil {
+		return err
+	}
+	introduction, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.introduced = make(chan struct{})
+	s.stopIntroducing = stop
+	go func() {
+		defer close(s.introduced)
+		s.node.introduce(introduction, addresses)
+	}()
+	return nil
+}

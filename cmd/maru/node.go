@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"maru.example/cluster"
+	"maru.example/cluster/clusterraft"
+	"maru.example/rsm"
+	"maru.example/rsm/rsmpeer"
+	"maru.example/rsm/rsmraft"
+	"maru.example/wallet"
+)
+
+// The pace of a node's upkeep.
+const (
+	peersInterval  = 250 * time.Millisecond // how often addresses of other nodes are looked at
+	introduceEvery = time.Second            // until the cluster knows this node's addresses
+	handOverWithin = 3 * time.Second        // of all leaderships, before a node stops
+)
+
+// node is this process's part of a cluster, which may be all of it.
+type node struct {
+	identity   *identity
+	logger     *slog.Logger
+	runtime    *rsmraft.Runtime
+	loop       rsm.Loop // of the upkeep
+	network    *rsmpeer.Network
+	host       atomic.Pointer[rsmraft.Host]
+	metadata   *clusterraft.Service
+	machine    *cluster.Machine
+	reconciler *cluster.Reconciler
+	logs       []*partitionLog
+	parts      []*wallet.Partition
+	wallet     *wallet.Service
+	revision   uint64      // of the metadata whose addresses are in use
+	founding   atomic.Bool // the cluster is being made here
+	stopped    atomic.Bool
+}
+
+// openNode recovers a node and its groups from the data directory.
+func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *node, err error) {
+	id, err := o.loadOrFound()
+	if err != nil {
+		return nil, err
+	}
+	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine()}
+	n.loop = n.runtime.NewLoop("node")
+	n.founding.Store(id.Founding)
+	for i := range id.Partitions {
+		l := &partitionLog{host: n.host.Load, id: rsmraft.GroupID(i + 1), idle: n.loop}
+		p := wallet.NewPartition(uint16(i), uint16(id.Partitions), n.runtime.Rand)
+		p.Log = l
+		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
+	}
+	if err := n.listenPeers(ctx, o); err != nil {
+		return nil, err
+	}
+	options := o.nodeOptions(logger)
+	options.Runtime, options.Machine, options.Opened = n.runtime, n.machineOf, n.opened
+	if n.network != nil {
+		options.Network = peers{n.network}
+	}
+	host, err := rsmraft.Open(filepath.Join(o.data, "log"), rsmraft.NodeID(id.Node), options)
+	if err != nil {
+		return nil, errors.Join(openError(o.data, err), n.closeNetwork())
+	}
+	n.host.Store(host)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close(0))
+		}
+	}()
+	if err := n.begin(o); err != nil {
+		return nil, err
+	}
+	n.metadata = clusterraft.NewService(clusterraft.New(host), n.machine)
+	n.wallet = wallet.NewDividedService(n.parts, protocolOf(n.identity.Protocol))
+	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
+	n.reconciler.Start()
+	n.loop.Post(n.upkeep)
+	return n, nil
+}
+
+func protocolOf(p cluster.Protocol) wallet.Protocol {
+	switch p {
+	case cluster.Saga:
+		return wallet.Saga
+	case cluster.TwoPhases:
+		return wallet.TwoPhase
+	case cluster.TCC:
+	}
+	return wallet.TCC
+}
+
+// listenPeers opens the port for other nodes, if there is to be one.
+func (n *node) listenPeers(ctx context.Context, o *serveOptions) (err error) {
+	if o.peer == "" {
+		if n.identity.Founding || len(n.identity.Peers) == 0 {
+			return nil
+		}
+		return usageError("give --peer HOST:PORT, the address that was told to `maru cluster add`", "this node is one of several, and needs an address for the others")
+	}
+	options := &rsmpeer.Options{Logger: n.logger}
+	if o.peerCA != "" || o.peerCert != "" || o.peerKey != "" {
+		options.Certificates = &rsmpeer.Certificates{Authority: o.peerCA, Chain: o.peerCert, Key: o.peerKey}
+	}
+	n.network, err = rsmpeer.Listen(ctx, o.peer, n.identity.peer(), func(from rsmpeer.NodeID, _ rsmpeer.Lane, message []byte) {
+		if h := n.host.Load(); h != nil {
+			h.Receive(rsmraft.NodeID(from), message)
+		}
+	}, options)
+	switch {
+	case errors.Is(err, rsmpeer.ErrPlaintext):
+		return usageError("give --peer-ca, --peer-cert and --peer-key", "%w", err)
+	case err != nil:
+		return failed(fmt.Errorf("listen for peers on %s: %w", o.peer, err), "is another server there? choose another port")
+	}
+	return nil
+}
+
+// peers is the network as the groups see it.
+type peers struct{ network *rsmpeer.Network }
+
+// Send implements rsmraft.Network.
+func (p peers) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
+	return p.network.Send(rsmpeer.NodeID(to), rsmpeer.Lane(lane), parts)
+}
+
+// machineOf returns the machine of a group, nil if this node is to have none.
+// While the host is opened, and the cluster made, it may have all: what is there
+// was wanted.
+func (n *node) machineOf(id rsmraft.GroupID) rsm.Machine {
+	settled := n.host.Load() != nil && !n.founding.Load()
+	switch {
+	case int(id) > len(n.parts), settled && !n.machine.State().MayHost(n.identity.Node, cluster.GroupID(id)):
+		return nil
+	case id == 0:
+		return n.machine
+	}
+	return n.parts[id-1].Machine
+}
+
+// opened is called with each replica that is made.
+func (n *node) opened(g *rsmraft.Group) {
+	if id := g.ID(); id > 0 && int(id) <= len(n.logs) {
+		n.logs[id-1].opened(g)
+	}
+}
+
+// begin makes the groups of a cluster that begins here, or finds those that there
+// are. It returns when a node that is alone has recovered everything.
+func (n *node) begin(o *serveOptions) error {
+	host := n.host.Load()
+	if !n.identity.Founding {
+		// Replicas that this node does not have yet are made empty: the leader fills them.
+		if _, err := host.Replica(0); err != nil {
+			return openError(o.data, err)
+		}
+		n.setPeers(n.machine.State())
+		for _, g := range host.Groups() {
+			if s := g.Status(); len(s.Voters) == 1 && s.Voters[0] == host.ID() && len(s.Outgoing) == 0 {
+				if err := g.WaitLeader(); err != nil {
+					return openError(o.data, err)
+				}
+			}
+		}
+		return nil
+	}
+	for id := range rsmraft.GroupID(len(n.parts) + 1) {
+		g, err := host.Begin(id)
+		if err == nil {
+			err = g.WaitLeader()
+		}
+		if err != nil {
+			return openError(o.data, err)
+		}
+	}
+	return nil
+}
+
+// init makes the metadata of a cluster that begins here.
+func (n *node) init(ctx context.Context, o *serveOptions, addresses cluster.Addresses) error {
+	if !n.identity.Founding {
+		return nil
+	}
+	config := cluster.DefaultConfig()
+	config.Protocol = n.identity.Protocol
+	code, err := n.metadata.Init(ctx, cluster.Init{
+		Cluster: n.identity.Cluster, Partitions: n.identity.Partitions, Config: config,
+		Node: cluster.NewNode{Incarnation: n.identity.Incarnation, Addresses: addresses},
+	})
+	if err == nil && code != cluster.Applied {
+		err = fmt.Errorf("the cluster was not made: %v", code)
+	}
+	if err != nil {
+		return failed(err, "see the log of this process")
+	}
+	n.identity.Founding = false
+	n.founding.Store(false)
+	return n.identity.save(o.data)
+}
+
+// introduce tells the cluster this node's addresses, until it knows them.
+func (n *node) introduce(ctx context.Context, addresses cluster.Addresses) {
+	for !n.stopped.Load() {
+		if me := n.machine.State().Node(n.identity.Node); me != nil && me.Addresses == addresses {
+			return
+		}
+		try, cancel := context.WithTimeout(ctx, introduceEvery)
+		_, code, err := n.metadata.AddNode(try, cluster.NewNode{Incarnation: n.identity.Incarnation, Addresses: addresses})
+		if err == nil && code != cluster.Applied {
+			n.logger.ErrorContext(ctx, "the cluster does not take this node's addresses", "code", code.String())
+		}
+		<-try.Done() // a cluster that has no leader yet is asked again, but not at once
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// upkeep follows the addresses of the other nodes.
+func (n *node) upkeep() {
+	if n.stopped.Load() {
+		return
+	}
+	n.loop.After(peersInterval, n.upkeep)
+	if s := n.machine.State(); s.Revision != n.revision {
+		n.revision = s.Revision
+		n.setPeers(s)
+		n.wallet.SetProtocol(protocolOf(s.Config.Protocol))
+	}
+}
+
+// setPeers tells the network where the other nodes are.
+func (n *node) setPeers(s *cluster.State) {
+	if n.network == nil {
+		return
+	}
+	var list []rsmpeer.Peer
+	if s.Cluster == "" { // nothing of the metadata has come here yet
+		for _, p := range n.identity.Peers {
+			list = append(list, rsmpeer.Peer{ID: rsmpeer.NodeID(p.Node), Addr: p.Address})
+		}
+	}
+	for _, p := range s.Nodes {
+		if p.ID != n.identity.Node && p.Status != cluster.Removed && p.Addresses.Peer != "" {
+			list = append(list, rsmpeer.Peer{ID: rsmpeer.NodeID(p.ID), Addr: p.Addresses.Peer, Incarnation: raw(p.Incarnation)})
+		}
+	}
+	if err := n.network.SetPeers(list); err != nil {
+		n.logger.Error("the other nodes cannot be reached", "error", err)
+	}
+}
+
+// err says why the node is not ready, if so.
+func (n *node) err() error {
+	host := n.host.Load()
+	if err := host.Err(); err != nil {
+		return err
+	}
+	for _, l := range n.logs {
+		g, err := l.group()
+		if err == nil {
+			err = g.Err()
+		}
+		if err == nil && g.Status().Leader == 0 {
+			err = fmt.Errorf("%w: partition %d", rsm.ErrNoLeader, l.id-1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handOver gives this node's leaderships to other nodes, within a bound.
+func (n *node) handOver(within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	host := n.host.Load()
+	for _, g := range host.Groups() {
+		s := g.Status()
+		for _, p := range s.Peers {
+			if s.Leads && p.Active && !p.Learner && p.Node != host.ID() && p.State == "replicate" {
+				if err := g.TransferLeader(ctx, p.Node); err == nil {
+					break
+				}
+			}
+		}
+	}
+}
+
+// close stops the node; its leaderships go to others first.
+func (n *node) close(within time.Duration) error {
+	n.stopped.Store(true)
+	host := n.host.Load()
+	if within > 0 && host.Err() == nil {
+		n.handOver(within)
+	}
+	if n.reconciler != nil {
+		done := make(chan struct{})
+		n.reconciler.Stop(func() { close(done) })
+		<-done
+	}
+	err := host.Close()
+	if err == nil || !errors.Is(err, rsm.ErrFailed) {
+		n.runtime.Close() // a loop that hangs in a write is not waited for
+	}
+	return errors.Join(err, n.closeNetwork())
+}
+
+func (n *node) closeNetwork() error {
+	if n.network == nil {
+		return nil
+	}
+	return n.network.Close()
+}
+
+// peerAddr returns where other nodes reach this one, "" if they do not: what the
+// options say, or where it listens.
+func (n *node) peerAddr(o *serveOptions) string {
+	switch {
+	case n.network == nil:
+		return ""
+	case o.advertisePeer != "":
+		return o.advertisePeer
+	}
+	host, _, err := net.SplitHostPort(o.peer)
+	_, port, err2 := net.SplitHostPort(n.network.LocalAddr().String())
+	if err != nil || err2 != nil {
+		return n.network.LocalAddr().String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// listensForPeers returns the address of the port for other nodes, "" if there is none.
+func (n *node) listensForPeers() string {
+	if n.network == nil {
+		return ""
+	}
+	return n.network.LocalAddr().String()
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+// inFlightView is what is under way between partitions, as --json prints it.
+type inFlightView struct {
+	Transfers []flightView `json:"transfers"`
+	More      bool         `json:"more"`  // there are others, beyond the limit
+	Stale     bool         `json:"stale"` // some partition has no leader: of it this may be old
+}
+
+// flightView is one of the transfers.
+type flightView struct {
+	TransactionID string    `json:"transaction_id"`
+	FromAccount   string    `json:"from_account"`
+	ToAccount     string    `json:"to_account,omitempty"` // unless the server does not know its id
+	ToHandle      string    `json:"to_handle"`            // a 64-bit number, which JSON numbers do not hold
+	Amount        string    `json:"amount"`
+	Currency      string    `json:"currency"`
+	Protocol      string    `json:"protocol"`
+	Phase         string    `json:"phase"`
+	BeganAt       time.Time `json:"began_at"`
+}
+
+// to returns what people read of the receiving account.
+func (v *flightView) to() string {
+	if v.ToAccount == "" {
+		return "#" + v.ToHandle
+	}
+	return v.ToAccount
+}
+
+func viewInFlight(list wallet.InFlightList) inFlightView {
+	v := inFlightView{Transfers: []flightView{}, More: list.More, Stale: list.Stale}
+	for _, f := range list.Transfers {
+		v.Transfers = append(v.Transfers, flightView{
+			TransactionID: f.ID.String(), FromAccount: string(f.From), ToAccount: string(f.ToAccount),
+			ToHandle: strconv.FormatUint(uint64(f.To), 10), Amount: f.Amount.Format(f.Currency), Currency: f.Currency.String(),
+			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: time.Unix(0, f.BeganAt).UTC(),
+		})
+	}
+	return v
+}
+
+func newInFlightCommand() *cobra.Command {
+	var o httpOptions
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "in-flight",
+		Short: "List the transfers that are under way between partitions",
+		Long: `List the transfers that are under way between partitions: debited on one side, and
+not yet credited, or given back, on the other. They end by themselves as soon as
+both partitions can be reached. An account that the server does not know by its id
+is shown as # and its handle.`,
+		Example: "  maru wallet in-flight\n  maru wallet in-flight --limit 1000 --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > wallet.MaxInFlightListed {
+				return usageError(fmt.Sprintf("a limit is a number from 1 to %d", wallet.MaxInFlightListed), "limit %d", limit)
+			}
+			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+				list, err := client.InFlight(ctx, limit)
+				if err != nil {
+					return err
+				}
+				return o.printInFlight(cmd, viewInFlight(list))
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "how many at the most, a `number` up to "+strconv.Itoa(wallet.MaxInFlightListed))
+	o.register(cmd)
+	return cmd
+}
+
+// printInFlight prints the list, and on standard error what it lacks.
+func (o *httpOptions) printInFlight(cmd *cobra.Command, v inFlightView) error {
+	if o.json {
+		return printJSON(cmd.OutOrStdout(), v)
+	}
+	t := newTable("transaction", "from", "to", ">amount", "currency", "protocol", "phase", "began")
+	for i := range v.Transfers {
+		f := &v.Transfers[i]
+		t.add(f.TransactionID, f.FromAccount, f.to(), f.Amount, f.Currency, f.Protocol, f.Phase, f.BeganAt.Format(time.RFC3339))
+	}
+	err := t.print(cmd.OutOrStdout())
+	if v.More {
+		_, more := fmt.Fprintln(cmd.ErrOrStderr(), "there are more: see --limit")
+		err = errors.Join(err, more)
+	}
+	if v.Stale {
+		_, stale := fmt.Fprintln(cmd.ErrOrStderr(), "a partition has no leader: what is listed of it may be old")
+		err = errors.Join(err, stale)
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package sim
+
+import (
+	"bytes"
+	"time"
+
+	"maru.example/rsm/rsmraft"
+)
+
+// Network joins nodes. Messages of a lane arrive in their order, but for faults.
+type Network struct {
+	world   *World
+	inboxes map[rsmraft.NodeID]inbox
+	cut     map[[2]rsmraft.NodeID]bool
+	last    map[line]time.Duration // when the last message of a line arrives
+
+	// Faults, as probabilities of each message.
+	Drop, Duplicate, Reorder float64
+	// Least and Most bound how long a message takes; default 100 µs to 2 ms.
+	Least, Most time.Duration
+	Messages    uint64 // sent
+	Bulk        uint64 // bytes sent on rsmraft.LaneBulk
+}
+
+type inbox struct {
+	process *Process
+	receive func(from rsmraft.NodeID, message []byte)
+}
+
+// line is a lane from one node to another.
+type line struct {
+	from, to rsmraft.NodeID
+	lane     rsmraft.Lane
+}
+
+// NewNetwork returns a network of nobody.
+func NewNetwork(w *World) *Network {
+	return &Network{
+		world: w, inboxes: map[rsmraft.NodeID]inbox{}, cut: map[[2]rsmraft.NodeID]bool{}, last: map[line]time.Duration{},
+		Least: 100 * time.Microsecond, Most: 2 * time.Millisecond,
+	}
+}
+
+// Join lets a process take the messages for a node from now on.
+func (n *Network) Join(id rsmraft.NodeID, p *Process, receive func(from rsmraft.NodeID, message []byte)) {
+	n.inboxes[id] = inbox{p, receive}
+}
+
+// Cut breaks or mends the way from one node to another, in that direction.
+func (n *Network) Cut(from, to rsmraft.NodeID, broken bool) {
+	n.cut[[2]rsmraft.NodeID{from, to}] = broken
+}
+
+// Mend mends all ways.
+func (n *Network) Mend() { clear(n.cut) }
+
+// Port returns the network as a process of a node sees it.
+func (n *Network) Port(from rsmraft.NodeID, p *Process) rsmraft.Network {
+	return &port{n, from, p}
+}
+
+type port struct {
+	network *Network
+	from    rsmraft.NodeID
+	process *Process
+}
+
+// Send implements rsmraft.Network.
+func (p *port) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
+	n := p.network
+	if p.process.dead {
+		return false
+	}
+	n.Messages++
+	message := bytes.Join(parts, nil)
+	if lane == rsmraft.LaneBulk {
+		n.Bulk += uint64(len(message))
+	}
+	n.world.Note([]byte{byte(p.from), byte(to), byte(lane)}, message)
+	n.deliver(line{p.from, to, lane}, message)
+	if n.Duplicate > 0 && n.world.Chance(n.Duplicate) {
+		n.deliver(line{p.from, to, lane}, bytes.Clone(message))
+	}
+	return true
+}
+
+func (n *Network) deliver(l line, message []byte) {
+	if n.Drop > 0 && n.world.Chance(n.Drop) {
+		return
+	}
+	at := n.world.now + n.world.Between(n.Least, n.Most)
+	if n.Reorder == 0 || !n.world.Chance(n.Reorder) {
+		at = max(at, n.last[l])
+		n.last[l] = at
+	}
+	n.world.At(at-n.world.now, func() {
+		in, ok := n.inboxes[l.to]
+		if !ok || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
+			return
+		}
+		in.process.run(func() { in.receive(l.from, message) })
+	})
+}

@@ -1,0 +1,227 @@
+// Package sim is a world for simulations: a clock, loops and a network that are
+// one queue of events, whose order and faults a seed decides. The same seed gives
+// the same run. It is for tests only.
+package sim
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"maru.example/rsm"
+)
+
+// World is a simulation. It is driven by one goroutine.
+type World struct {
+	Rand   *rand.Rand
+	now    time.Duration
+	events events
+	number uint64
+	Steps  uint64 // events that were run
+	trace  hash.Hash64
+}
+
+// New returns a world at its beginning.
+func New(seed uint64) *World {
+	return &World{trace: fnv.New64a(), Rand: rand.New(rand.NewPCG(seed, 0x6d617275))} //nolint:gosec // the same every time is the point
+}
+
+// Now returns the time since the beginning.
+func (w *World) Now() time.Duration { return w.now }
+
+// Note adds to what Trace sums up.
+func (w *World) Note(what ...[]byte) {
+	var head [16]byte
+	binary.LittleEndian.PutUint64(head[:], uint64(w.now))
+	binary.LittleEndian.PutUint64(head[8:], w.Steps)
+	w.trace.Write(head[:])
+	for _, b := range what {
+		w.trace.Write(b)
+	}
+}
+
+// Trace returns a sum over all that was noted, with the time and number of its
+// event: two runs with the same sum took the same course.
+func (w *World) Trace() uint64 { return w.trace.Sum64() }
+
+// At runs f when d has passed.
+func (w *World) At(d time.Duration, f func()) {
+	w.number++
+	heap.Push(&w.events, event{w.now + max(d, 0), w.number, f})
+}
+
+// Step runs the next event, and says whether there was one.
+func (w *World) Step() bool {
+	if len(w.events) == 0 {
+		return false
+	}
+	e := heap.Pop(&w.events).(event)
+	w.now = e.at
+	w.Steps++
+	e.f()
+	return true
+}
+
+// Run runs events until done says so, and returns false if it did not within d.
+func (w *World) Run(d time.Duration, done func() bool) bool {
+	for end := w.now + d; !done(); {
+		if len(w.events) == 0 || w.events[0].at > end {
+			w.now = end
+			return done()
+		}
+		w.Step()
+	}
+	return true
+}
+
+// Between returns a random duration.
+func (w *World) Between(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(w.Rand.Int64N(int64(most-least)))
+}
+
+// Chance is true with a probability.
+func (w *World) Chance(p float64) bool { return w.Rand.Float64() < p }
+
+// event is something that happens at a time; of several at one time, in the order
+// in which they were planned.
+type event struct {
+	at     time.Duration
+	number uint64
+	f      func()
+}
+
+type events []event
+
+func (e *events) Len() int { return len(*e) }
+func (e *events) Less(i, j int) bool {
+	a, b := &(*e)[i], &(*e)[j]
+	return a.at < b.at || a.at == b.at && a.number < b.number
+}
+func (e *events) Swap(i, j int) { (*e)[i], (*e)[j] = (*e)[j], (*e)[i] }
+func (e *events) Push(x any)    { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	last := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*e = old[:len(old)-1]
+	return last
+}
+
+// Process is the life of a program: what it posted dies with it.
+type Process struct {
+	world  *World
+	dead   bool
+	paused bool
+	held   []func() // what would have run while it was paused
+	// Skew is how far its wall clock is off.
+	Skew time.Duration
+	// Delay returns how long a function that was posted to a loop waits; default:
+	// up to 50 µs.
+	Delay func(loop string) time.Duration
+}
+
+var _ rsm.Runtime = (*Process)(nil)
+
+// Start starts a process.
+func (w *World) Start() *Process { return &Process{world: w} }
+
+// Kill ends the process at once.
+func (p *Process) Kill() { p.dead = true }
+
+// Pause stops the process, as SIGSTOP does: what happens to it waits, but its
+// clock goes on.
+func (p *Process) Pause() { p.paused = true }
+
+// Resume lets a paused process go on with what has waited.
+func (p *Process) Resume() {
+	held := p.held
+	p.paused, p.held = false, nil
+	for _, f := range held {
+		p.world.At(0, func() { p.run(f) })
+	}
+}
+
+// run runs f as an event of the process.
+func (p *Process) run(f func()) {
+	switch {
+	case p.dead:
+	case p.paused:
+		p.held = append(p.held, f)
+	default:
+		f()
+	}
+}
+
+// Dead says that it was killed.
+func (p *Process) Dead() bool { return p.dead }
+
+// NewLoop implements rsm.Runtime.
+func (p *Process) NewLoop(name string) rsm.Loop { return &loop{process: p, name: name} }
+
+// Now implements rsm.Runtime.
+func (p *Process) Now() time.Time { return time.Unix(1_700_000_000, 0).Add(p.world.now + p.Skew) }
+
+// Elapsed implements rsm.Runtime.
+func (p *Process) Elapsed() time.Duration { return p.world.now }
+
+// Rand implements rsm.Runtime.
+func (p *Process) Rand() uint64 { return p.world.Rand.Uint64() }
+
+// loop runs one function an event, in order, between those of other loops.
+type loop struct {
+	process *Process
+	name    string
+	queue   []func()
+	planned bool
+}
+
+// Post implements rsm.Loop.
+func (l *loop) Post(f func()) {
+	l.queue = append(l.queue, f)
+	l.plan()
+}
+
+func (l *loop) plan() {
+	if l.planned || len(l.queue) == 0 {
+		return
+	}
+	l.planned = true
+	w := l.process.world
+	d := w.Between(0, 50*time.Microsecond)
+	if l.process.Delay != nil {
+		d = l.process.Delay(l.name)
+	}
+	w.At(d, func() { l.process.run(l.step) })
+}
+
+func (l *loop) step() {
+	l.planned = false
+	f := l.queue[0]
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	f()
+	if !l.process.dead {
+		l.plan()
+	}
+}
+
+// After implements rsm.Loop.
+func (l *loop) After(d time.Duration, f func()) (cancel func()) {
+	canceled := false
+	l.process.world.At(d, func() {
+		l.process.run(func() {
+			l.Post(func() {
+				if !canceled {
+					f()
+				}
+			})
+		})
+	})
+	return func() { canceled = true }
+}

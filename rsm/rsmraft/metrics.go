@@ -1,0 +1,40 @@
+package rsmraft
+
+import (
+	"time"
+
+	"maru.example/rsm"
+	"maru.example/wal"
+)
+
+// Metrics describes a replica since it was opened.
+type Metrics struct {
+	rsm.ReplicaMetrics
+	QueueBytes int64  // proposals that wait or are under way now
+	Refused    uint64 // proposals answered with rsm.ErrBusy
+	Elections  uint64 // changes of leader that this replica has seen
+	// Recovery is how long it took until the entries of the last run were
+	// applied; RecoveredBatches how many batches they held.
+	Recovery         time.Duration
+	RecoveredBatches uint64
+}
+
+// Metrics returns counters and gauges.
+func (g *Group) Metrics() Metrics {
+	bytes, refused := g.queue.Stats()
+	return Metrics{
+		ReplicaMetrics: g.replica.Metrics(), QueueBytes: bytes, Refused: refused, Elections: g.elections.Load(),
+		Recovery: time.Duration(g.recovery.took.Load()), RecoveredBatches: g.recovery.batches.Load(),
+	}
+}
+
+// HostMetrics describes a node since it was opened.
+type HostMetrics struct {
+	FreeBytes int64 // on the disk, when last looked at
+	Log       wal.Metrics
+}
+
+// Metrics returns counters and gauges.
+func (h *Host) Metrics() HostMetrics {
+	return HostMetrics{FreeBytes: h.free.Load(), Log: h.log.Metrics()}
+}

@@ -1,0 +1,109 @@
+package rsmraft
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"maru.example/rsm"
+	"maru.example/vfs"
+	"maru.example/wal"
+)
+
+// Remove removes this node's replica of a group, from memory and disk. at is a
+// point of the group's log, an index that was committed in a term, at which the
+// node was no member any more. done is called, on a loop of the host, when the
+// removal is durable, or with an error that wraps ErrInUse where nothing was done:
+// the replica leads, is at work, or has entries from after that point, so that the
+// node may have become a member again. It is not called if the host fails. A
+// replica that is not there was removed.
+//
+// It is made anew when a message for the group comes and Options.Machine has a
+// machine for it: that returns nil while the node is to be no member.
+func (h *Host) Remove(id GroupID, at Point, done func(error)) {
+	g := h.Group(id)
+	if g == nil {
+		h.saves.Post(func() { done(nil) })
+		return
+	}
+	g.loop.Post(func() { g.remove(at, done) })
+}
+
+// Point is an index of a group's log that was committed in a term.
+type Point struct {
+	Term  uint64
+	Index rsm.Index
+}
+
+// remove ends the group, says so in the log, and then removes its files: in this
+// order, so that after a crash the rest can be done when the log is read.
+func (g *Group) remove(at Point, done func(error)) {
+	last := g.log.lastIndex()
+	term, err := g.log.Term(last)
+	switch {
+	case g.failed != nil:
+		done(g.failed)
+		return
+	case err != nil:
+		done(err)
+		return
+	case g.leads, g.appends > 0, g.installing, g.transfer.receives != nil:
+		done(fmt.Errorf("%w: group %d is at work", ErrInUse, g.id))
+		return
+	case last > uint64(at.Index) && term >= at.Term:
+		// A member again would have the entry that made it one: it is after the
+		// point, and of the same term or a later one.
+		done(fmt.Errorf("%w: group %d has entry %d of term %d, after %d of term %d", ErrInUse, g.id, last, term, at.Index, at.Term))
+		return
+	}
+	err = fmt.Errorf("%w: %w: group %d", rsm.ErrClosed, ErrRemoved, g.id)
+	g.queue.Fail(err)
+	g.end(err)
+	if err := g.log.closeReader(); err != nil {
+		g.host.options.Logger.Warn("rsmraft: log not closed", "group", g.id, "error", err)
+	}
+	g.host.append(&appendWork{
+		group: g,
+		heads: []record{{kind: recordRemoved, group: g.id}},
+		then: func(wal.Index) {
+			g.apply.Post(func() {
+				g.replica.Close()
+				g.host.saves.Post(func() { done(g.host.forget(g)) })
+			})
+		},
+	})
+}
+
+// forget removes the files of a group that the log says is removed, and then the
+// group. It runs on the saves loop, as what else writes there does.
+func (h *Host) forget(g *Group) error {
+	if err := h.removeFiles(g.id); err != nil {
+		return fmt.Errorf("rsmraft: remove group %d, which is tried again at the next start: %w", g.id, err)
+	}
+	h.mu.Lock()
+	delete(h.groups, g.id)
+	h.ordered = slices.DeleteFunc(slices.Clone(h.ordered), func(o *Group) bool { return o == g })
+	h.mu.Unlock()
+	h.options.Logger.Info("rsmraft: replica removed", "group", g.id)
+	return nil
+}
+
+// removeFiles removes the snapshots of a group, durably.
+func (h *Host) removeFiles(id GroupID) error {
+	dir := h.groupDir(id)
+	names, err := h.options.FS.List(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("list %s: %w", dir, err)
+	}
+	for _, name := range names {
+		if err := h.options.FS.Remove(path.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return vfs.SyncDir(h.options.FS, dir)
+}

@@ -1,0 +1,194 @@
+package rsmraft_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
+)
+
+// removable returns a world in which node 3 has a replica with snapshots of a
+// group that it is no member of any more, since the index that is returned.
+func removable(t *testing.T, seed uint64) (w *world, at rsmraft.Point) {
+	w = newWorld(t, seed, 3)
+	w.options.CutLog = seed%2 == 0
+	w.grow(1)
+	w.fill(400)
+	w.change(1, []rsmraft.NodeID{1, 2}, nil)
+	s := w.leader(1).host.Group(1).Status()
+	at = rsmraft.Point{Term: s.Term, Index: s.Commit}
+	w.nodes[3].refuses = map[rsmraft.GroupID]bool{1: true}
+	w.Run(3*time.Second, func() bool { return false }) // it asks for votes meanwhile
+	return w, at
+}
+
+// fill proposes commands where the group leads.
+func (w *world) fill(commands int) {
+	w.t.Helper()
+	for i := range commands {
+		o := w.leader(1).propose(1, fmt.Sprintf("%0100d", i))
+		w.run("proposal", func() bool { return o.done })
+		if o.err != nil {
+			w.t.Fatal(o.err)
+		}
+	}
+}
+
+// remove removes the replica and returns what that says.
+func (n *node) remove(at rsmraft.Point) error {
+	n.w.t.Helper()
+	var done *error
+	n.host.Remove(1, at, func(err error) { done = &err })
+	n.w.run("removed", func() bool { return done != nil })
+	return *done
+}
+
+// files returns the names of what a node has on disk of group 1.
+func (n *node) files() []string {
+	n.w.t.Helper()
+	names, err := n.disk.List("data/groups/00000001")
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	return names
+}
+
+// comesBack makes node 3 a voter again.
+func (w *world) comesBack() {
+	w.t.Helper()
+	n := w.nodes[3]
+	n.refuses = nil
+	w.change(1, []rsmraft.NodeID{1, 2}, []rsmraft.NodeID{3})
+	w.change(1, []rsmraft.NodeID{1, 2, 3}, nil)
+	w.fill(100)
+	want := len(w.leader(1).lists[1].Batches)
+	w.run("node 3 catches up", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
+}
+
+func TestRemove(t *testing.T) {
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w, at := removable(t, seed)
+			n := w.nodes[3]
+			if len(n.files()) == 0 {
+				t.Fatal("the replica has no snapshots: the test shows little")
+			}
+			old := n.host.Group(1)
+			if err := n.remove(at); err != nil {
+				t.Fatal(err)
+			}
+			if o := n.host.Group(1); o != nil {
+				t.Error("the group is there")
+			}
+			if files := n.files(); len(files) > 0 {
+				t.Errorf("files stay: %v", files)
+			}
+			if err := old.Err(); !errors.Is(err, rsmraft.ErrRemoved) || !errors.Is(err, rsm.ErrClosed) {
+				t.Errorf("the old replica's error is %v", err)
+			}
+			if err := n.remove(at); err != nil {
+				t.Errorf("again: %v", err)
+			}
+			for range 2 { // the second time there may be a checkpoint after the removal
+				n.crash()
+				n.start()
+				w.Run(time.Second, func() bool { return false })
+				if n.host.Group(1) != nil {
+					t.Fatal("the group is there after a restart")
+				}
+			}
+			w.comesBack()
+			n.crash()
+			n.start()
+			want := len(w.leader(1).lists[1].Batches)
+			w.run("node 3 is up again", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
+		})
+	}
+}
+
+func TestRemoveRefuses(t *testing.T) {
+	w, at := removable(t, 1)
+	for _, tt := range []struct {
+		name string
+		node rsmraft.NodeID
+		at   rsmraft.Point
+	}{
+		{"the leader", 1, rsmraft.Point{Term: at.Term, Index: 1 << 40}},
+		{"one with newer entries", 3, rsmraft.Point{Term: at.Term, Index: 100}},
+		{"one that goes on", 2, rsmraft.Point{Term: at.Term, Index: at.Index - 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := w.nodes[tt.node].remove(tt.at); !errors.Is(err, rsmraft.ErrInUse) {
+				t.Errorf("got %v, want %v", err, rsmraft.ErrInUse)
+			}
+			if w.nodes[tt.node].host.Group(1) == nil {
+				t.Error("the replica is gone")
+			}
+		})
+	}
+	w.fill(10)
+}
+
+// TestRemoveCrash ends the process at any moment of a removal: then it is done, or
+// was not begun.
+func TestRemoveCrash(t *testing.T) {
+	removed, left := 0, 0
+	for seed := range uint64(12) {
+		w, at := removable(t, seed)
+		n := w.nodes[3]
+		n.host.Remove(1, at, func(error) {})
+		w.Run(w.Between(0, 3*time.Millisecond), func() bool { return false })
+		n.crash()
+		n.start()
+		w.Run(time.Second, func() bool { return false })
+		if n.host.Group(1) == nil {
+			removed++
+			if files := n.files(); len(files) > 0 {
+				t.Errorf("seed %d: files of a removed group stay: %v", seed, files)
+			}
+		} else {
+			left++
+			if err := n.remove(at); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+		}
+		w.comesBack()
+	}
+	if removed == 0 || left == 0 {
+		t.Errorf("%d removed and %d left after the crashes, want some of each", removed, left)
+	}
+}
+
+// TestRemoveWhereItBegan removes the replica with which the group began, before it
+// had a snapshot.
+func TestRemoveWhereItBegan(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	w.grow(1)
+	n := w.nodes[1]
+	w.Run(time.Second, func() bool { return false }) // a node that has just come does not take the leadership
+	w.leader(1).host.Group(1).HandOver(2)
+	w.run("node 2 leads", func() bool { return w.leader(1) == w.nodes[2] })
+	w.change(1, []rsmraft.NodeID{2, 3}, nil)
+	s := w.leader(1).host.Group(1).Status()
+	n.refuses = map[rsmraft.GroupID]bool{1: true}
+	w.Run(3*time.Second, func() bool { return false })
+	if err := n.remove(rsmraft.Point{Term: s.Term, Index: s.Commit}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		n.crash()
+		n.start()
+		w.Run(time.Second, func() bool { return false })
+		if n.host.Group(1) != nil {
+			t.Fatal("the group is there after a restart")
+		}
+	}
+	n.refuses = nil
+	w.change(1, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{1})
+	w.fill(10)
+	want := len(w.leader(1).lists[1].Batches)
+	w.run("node 1 catches up", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
+}

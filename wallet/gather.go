@@ -1,0 +1,142 @@
+package wallet
+
+import "slices"
+
+// gathering waits until transfers between partitions are finished: this node's
+// replica of the paying partition says so when it applies that. It is made before
+// the transfers are proposed, so that it misses none. The partition's mutex guards
+// it.
+type gathering struct {
+	p      *Partition
+	places []place // of the transfers
+	result []byte  // nil until the first results are there
+	left   int     // transfers that are waited for
+	done   func(result []byte)
+
+	cancel func() // the end of the patience; the apply loop's
+}
+
+// place is where a gathering waits for one transfer.
+type place struct {
+	of      *gathering
+	index   int // of the transfer in the results
+	key     waitKey
+	next    *place // another that waits for the same transfer
+	decided bool
+	code    Code
+}
+
+type waitKey struct {
+	tenant uint16
+	id     TransactionID
+}
+
+// gather begins to wait for the transfers of commands.
+func (p *Partition) gather(tenant uint16, commands [][]byte) *gathering {
+	g := &gathering{p: p, places: make([]place, len(commands))}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, cmd := range commands {
+		k := waitKey{tenant, TransactionID(cmd[:16])}
+		g.places[i] = place{of: g, index: i, key: k, next: p.waiting[k]}
+		p.waiting[k] = &g.places[i]
+	}
+	return g
+}
+
+// finished tells those who wait for a transfer what was decided. The machine
+// calls it within Apply.
+func (p *Partition) finished(tenant uint16, id TransactionID, code Code) {
+	var complete []*gathering
+	p.mu.Lock()
+	for at := p.waiting[waitKey{tenant, id}]; at != nil; at = at.next {
+		at.decided, at.code = true, code
+		if at.of.result != nil && at.of.fill(at) && at.of.left == 0 {
+			complete = append(complete, at.of)
+		}
+	}
+	p.mu.Unlock()
+	for _, g := range complete {
+		g.end()
+	}
+}
+
+// fill puts what was decided in the place of a transfer that was Pending, and says
+// whether it was.
+func (g *gathering) fill(at *place) bool {
+	if Result(g.result[at.index]).Code() != Pending {
+		return false
+	}
+	g.result[at.index] = byte(at.code)
+	g.left--
+	return true
+}
+
+// wait calls done with the results as soon as none of them is Pending, or it has
+// taken too long.
+func (g *gathering) wait(result []byte, done func(result []byte)) {
+	g.p.mu.Lock()
+	g.result, g.done = result, done
+	for i := range result {
+		if Result(result[i]).Code() != Pending {
+			continue
+		}
+		if at := &g.places[i]; at.decided {
+			result[i] = byte(at.code)
+		} else {
+			g.left++
+		}
+	}
+	waits := g.left > 0
+	g.p.mu.Unlock()
+	if !waits {
+		g.end()
+		return
+	}
+	g.cancel = g.p.Log.ApplyLoop().After(pendingFor, g.end)
+}
+
+// end answers, once.
+func (g *gathering) end() {
+	g.p.mu.Lock()
+	done, result := g.done, slices.Clone(g.result)
+	g.done = nil
+	g.p.mu.Unlock()
+	if done == nil {
+		return
+	}
+	if g.cancel != nil {
+		g.cancel()
+	}
+	g.leave()
+	done(result)
+}
+
+// leave ends the waiting. A nil gathering waits for nothing.
+func (g *gathering) leave() {
+	if g == nil {
+		return
+	}
+	g.p.mu.Lock()
+	defer g.p.mu.Unlock()
+	for i := range g.places {
+		g.p.remove(&g.places[i])
+	}
+}
+
+// remove takes a place out of the list of those that wait for its transfer.
+func (p *Partition) remove(gone *place) {
+	first := p.waiting[gone.key]
+	switch {
+	case first != gone:
+		for at := first; at != nil; at = at.next {
+			if at.next == gone {
+				at.next = gone.next
+			}
+		}
+	case gone.next != nil:
+		p.waiting[gone.key] = gone.next
+	default:
+		delete(p.waiting, gone.key)
+	}
+}
