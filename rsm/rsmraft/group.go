@@ -168,8 +168,9 @@ func (g *Group) tick() {
 		// Elections are begun here, not by the library, whose timeouts are drawn
 		// from a source of randomness that a simulation cannot set.
 		g.raw.TickQuiesced()
-		if g.elapsed++; g.elapsed >= g.patience {
-			g.campaign()
+		g.elapsed++
+		if late := g.elapsed - g.patience; late >= 0 && late%g.host.options.ElectionTicks == 0 {
+			g.campaignSoon()
 		}
 	}
 	if g.closing.Load() {
@@ -185,8 +186,24 @@ func (g *Group) tick() {
 	}
 }
 
+// campaignSoon asks for votes within a tick, at a moment of its own: the clocks of
+// two nodes may tick together.
+func (g *Group) campaignSoon() {
+	patience := g.patience
+	within := g.host.runtime.Rand() % uint64(g.host.options.Tick)
+	g.loop.After(time.Duration(within), func() {
+		if g.failed == nil && !g.leads && g.elapsed >= patience && !g.host.stalled() {
+			g.campaign()
+			g.work()
+		}
+	})
+}
+
 func (g *Group) campaign() {
-	g.resetElection()
+	// An election takes milliseconds. One that was not won, because another node
+	// asked for votes at the same time, is repeated soon.
+	n := g.host.options.ElectionTicks
+	g.elapsed, g.patience = 0, n/2+int(g.host.runtime.Rand()%uint64(n))
 	if err := g.raw.Campaign(); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 		g.host.options.Logger.Debug("rsmraft: campaign", "group", g.id, "error", err)
 	}
@@ -259,6 +276,9 @@ func (g *Group) observe() {
 	changed := lead != g.lead
 	g.term, g.lead, g.leads = s.GetTerm(), lead, leads
 	g.publish()
+	if changed && lead != 0 {
+		g.resetElection()
+	}
 	if changed {
 		g.elections.Add(1)
 		g.host.options.Logger.Info("rsmraft: leader", "group", g.id, "term", g.term, "leader", g.lead)
