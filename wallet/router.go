@@ -183,11 +183,12 @@ func (p *piece) lookUp() {
 			ready := func(err error) {
 				mu.Lock()
 				defer mu.Unlock()
-				if left--; err != nil {
-					p.unknown = false
+				switch left--; {
+				case left < 0: // the piece has failed: it does so once
+				case err != nil:
+					left = 0
 					p.b.failed(p, err)
-					left = -1
-				} else if left == 0 {
+				case left == 0:
 					p.submit(false)
 				}
 			}
