@@ -67,7 +67,7 @@ func (b *bench) awaitLanded(ctx context.Context) error {
 		}
 		landed := settled
 		for _, t := range totals {
-			landed = landed && t.Sum.Sign() == 0
+			landed = landed && t.Sum.Sign() == 0 && (t.InFlight == nil || t.InFlight.Sign() == 0)
 		}
 		if landed {
 			b.report.Check.InFlightZero = &landed

@@ -114,7 +114,9 @@ func TestBenchCluster(t *testing.T) {
 			if diff := cmp.Diff(map[string]uint64{"applied": test.transfers}, r.Results); diff != "" {
 				t.Errorf("results (-want +got):\n%s", diff)
 			}
-			if r.Nodes != test.nodes || r.Partitions != 4 || r.LogBytesPerTransfer < float64(64*test.nodes) || r.ServerPeakBytes == nil {
+			// An answered transfer is in the logs of a majority: the last ones may not be in the others yet.
+			majority := test.nodes/2 + 1
+			if r.Nodes != test.nodes || r.Partitions != 4 || r.LogBytesPerTransfer < float64(64*majority) || r.ServerPeakBytes == nil {
 				t.Errorf("got %s", out)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

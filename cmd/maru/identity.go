@@ -106,6 +106,10 @@ func (o *serveOptions) loadOrFound() (*identity, error) {
 		}
 		return id, err
 	}
+	if _, err := os.Stat(filepath.Join(o.data, "wallet", "log")); err == nil {
+		return nil, failed(fmt.Errorf("%s was written by a version of the program that this one cannot read", o.data),
+			"use that version, or another directory with --data: nothing was changed")
+	}
 	return found(o.data, max(o.partitions, 1), cluster.TCC)
 }
 
