@@ -16,6 +16,7 @@ import (
 	"maru.example/rsm/rsmpeer"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
+	"maru.example/wallet/walletraft"
 )
 
 // The pace of a node's upkeep.
@@ -36,7 +37,7 @@ type node struct {
 	metadata   *clusterraft.Service
 	machine    *cluster.Machine
 	reconciler *cluster.Reconciler
-	logs       []*partitionLog
+	logs       []*walletraft.Log
 	parts      []*wallet.Partition
 	wallet     *wallet.Service
 	revision   uint64      // of the metadata whose addresses are in use
@@ -54,7 +55,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
 	for i := range id.Partitions {
-		l := &partitionLog{host: n.host.Load, id: rsmraft.GroupID(i + 1), idle: n.loop}
+		l := walletraft.NewLog(n.host.Load, uint16(i), n.loop)
 		p := wallet.NewPartition(uint16(i), uint16(id.Partitions), n.runtime.Rand)
 		p.Log = l
 		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
@@ -150,7 +151,7 @@ func (n *node) machineOf(id rsmraft.GroupID) rsm.Machine {
 // opened is called with each replica that is made.
 func (n *node) opened(g *rsmraft.Group) {
 	if id := g.ID(); id > 0 && int(id) <= len(n.logs) {
-		n.logs[id-1].opened(g)
+		n.logs[id-1].Opened(g)
 	}
 }
 
@@ -266,13 +267,13 @@ func (n *node) err() error {
 	if err := host.Err(); err != nil {
 		return err
 	}
-	for _, l := range n.logs {
-		g, err := l.group()
+	for i, l := range n.logs {
+		g, err := l.Replica()
 		if err == nil {
 			err = g.Err()
 		}
 		if err == nil && g.Status().Leader == 0 {
-			err = fmt.Errorf("%w: partition %d", rsm.ErrNoLeader, l.id-1)
+			err = fmt.Errorf("%w: partition %d", rsm.ErrNoLeader, i)
 		}
 		if err != nil {
 			return err
