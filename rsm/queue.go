@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // proposalOverhead is what a proposal counts in the queue beside its data, so
@@ -16,6 +17,7 @@ const proposalOverhead = 64
 type item struct {
 	proposal *Proposal
 	bytes    int64
+	since    time.Duration
 }
 
 func newItem(p *Proposal) item { return item{proposal: p, bytes: RoomOf(p)} }
@@ -34,6 +36,7 @@ const ProposeShare = 8
 // its limit; but a single one is taken always. It is safe for concurrent use.
 type Queue struct {
 	max  int64
+	now  func() time.Duration
 	wake func() // there is something to look at; called with mu held
 
 	waiters sync.Pool // of *waiter
@@ -41,7 +44,8 @@ type Queue struct {
 	mu      sync.Mutex
 	items   []item // from head on
 	head    int
-	queued  int64 // bytes of items
+	queued  int64         // bytes of items
+	stamp   time.Duration // when the queue was taken from last, or ceased to be empty
 	bytes   int64
 	waiting []*waiter // in order; they join before anything that comes later
 	failed  error     // wraps ErrFailed
@@ -56,10 +60,11 @@ type waiter struct {
 	joins chan error // capacity 1: nil when the item was put into the queue
 }
 
-// NewQueue returns an empty queue. Wake is called when it is not empty any more,
-// or was closed: it must not wait, nor call the queue.
-func NewQueue(maxBytes int64, wake func()) *Queue {
-	return &Queue{max: maxBytes, wake: wake}
+// NewQueue returns an empty queue. Now is a clock that does not jump. Wake is called
+// when the queue is not empty any more, or was closed. Neither may wait, nor call
+// the queue.
+func NewQueue(maxBytes int64, now func() time.Duration, wake func()) *Queue {
+	return &Queue{max: maxBytes, now: now, wake: wake}
 }
 
 // TryAdd puts a proposal into the queue, or returns ErrBusy.
@@ -128,11 +133,16 @@ func (q *Queue) leave(ctx context.Context, w *waiter) error {
 }
 
 // Take moves proposals of up to about max bytes to dst, at least one if any
-// waits. It says whether more can come.
-func (q *Queue) Take(dst []*Proposal, maxBytes int64) (out []*Proposal, open bool) {
+// waits. Since is when the first of them joined the queue, or somewhat earlier: as
+// looking at the clock for each would cost too much, those that join between two
+// Takes count as if they had joined at the first.
+func (q *Queue) Take(dst []*Proposal, maxBytes int64) (out []*Proposal, since time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	taken := int64(0)
+	if q.head < len(q.items) {
+		since = q.items[q.head].since
+	}
 	for q.head < len(q.items) && (taken == 0 || taken < maxBytes) {
 		it := &q.items[q.head]
 		dst = append(dst, it.proposal)
@@ -149,7 +159,10 @@ func (q *Queue) Take(dst []*Proposal, maxBytes int64) (out []*Proposal, open boo
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
 	}
-	return dst, q.head < len(q.items) || !q.closed && q.failed == nil
+	if len(q.items) > 0 {
+		q.stamp = q.now()
+	}
+	return dst, since
 }
 
 // checkProposal refuses a proposal that cannot be queued at any time.
@@ -270,8 +283,13 @@ func (q *Queue) hasRoom(it item, most int64) bool {
 func (q *Queue) push(it item) {
 	q.bytes += it.bytes
 	q.queued += it.bytes
+	first := q.head == len(q.items)
+	if first {
+		q.stamp = q.now()
+	}
+	it.since = q.stamp
 	q.items = append(q.items, it)
-	if len(q.items)-q.head == 1 {
+	if first {
 		q.signal()
 	}
 }

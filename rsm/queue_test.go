@@ -7,9 +7,13 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// noTime is the clock of a queue whose times are not looked at.
+func noTime() time.Duration { return 0 }
 
 func proposal(name string, bytes int64) *Proposal {
 	p := &Proposal{Data: make([]byte, bytes-proposalOverhead)}
@@ -29,7 +33,7 @@ func names(proposals []*Proposal) []string {
 func TestQueueModel(t *testing.T) {
 	const maxBytes = 5000
 	r := rand.New(rand.NewPCG(1, 2))
-	q := NewQueue(maxBytes, func() {})
+	q := NewQueue(maxBytes, noTime, func() {})
 	var model []string
 	var sizes []int64
 	var held, underWay int64
@@ -46,14 +50,14 @@ func TestQueueModel(t *testing.T) {
 			}
 		case 3:
 			budget := r.Int64N(800)
-			got, open := q.Take(nil, budget)
+			got, _ := q.Take(nil, budget)
 			want, taken := 0, int64(0)
 			for want < len(model) && (want == 0 || taken < budget) {
 				taken += sizes[want]
 				want++
 			}
-			if diff := cmp.Diff(append([]string(nil), model[:want]...), names(got)); diff != "" || !open {
-				t.Fatalf("step %d: open %v, took (-want +got):\n%s", step, open, diff)
+			if diff := cmp.Diff(append([]string(nil), model[:want]...), names(got)); diff != "" {
+				t.Fatalf("step %d: took (-want +got):\n%s", step, diff)
 			}
 			model, sizes, underWay = model[want:], sizes[want:], underWay+taken
 		case 4:
@@ -72,7 +76,7 @@ func TestQueueModel(t *testing.T) {
 
 func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := NewQueue(300, func() {})
+		q := NewQueue(300, noTime, func() {})
 		add := func(ctx context.Context, name string, bytes int64) <-chan error {
 			result := make(chan error, 1)
 			go func() { result <- q.Add(ctx, proposal(name, bytes)) }()
@@ -123,7 +127,7 @@ func TestQueueWaitersKeepTheirTurn(t *testing.T) {
 func TestQueueRefusals(t *testing.T) {
 	errFull, errFailed := errors.New("full"), errors.New("failed")
 	woken := 0
-	q := NewQueue(1000, func() { woken++ })
+	q := NewQueue(1000, noTime, func() { woken++ })
 	steps := []struct {
 		name string
 		do   func()
@@ -145,8 +149,8 @@ func TestQueueRefusals(t *testing.T) {
 			t.Errorf("%s: err is %v, want %v", s.name, err, s.want)
 		}
 	}
-	if got, open := q.Take(nil, 1<<20); len(got) != 2 || open {
-		t.Errorf("took %d, open %v; want what was taken before, and no more", len(got), open)
+	if got, _ := q.Take(nil, 1<<20); len(got) != 2 {
+		t.Errorf("took %d, want what was taken before, and no more", len(got))
 	}
 	if woken < 3 {
 		t.Errorf("woken %d times", woken)
@@ -155,7 +159,7 @@ func TestQueueRefusals(t *testing.T) {
 
 func TestQueueWakes(t *testing.T) {
 	woken := 0
-	q := NewQueue(1000, func() { woken++ })
+	q := NewQueue(1000, noTime, func() { woken++ })
 	add := func(name string) {
 		if err := q.TryAdd(t.Context(), proposal(name, 70)); err != nil {
 			t.Error(err)
@@ -177,8 +181,40 @@ func TestQueueWakes(t *testing.T) {
 	}
 }
 
+// TestQueueTimes takes proposals, and looks at the times that it is told: the clock
+// is looked at when the queue ceases to be empty, and when some are left in it.
+func TestQueueTimes(t *testing.T) {
+	now, looks := time.Duration(0), 0
+	q := NewQueue(1000, func() time.Duration { looks++; return now }, func() {})
+	add := func(at time.Duration, name string) {
+		now = at
+		if err := q.TryAdd(t.Context(), proposal(name, 70)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, step := range []struct {
+		name  string
+		do    func()
+		bytes int64
+		want  time.Duration
+		looks int
+	}{
+		{"nothing", func() {}, 1000, 0, 0},
+		{"several", func() { add(5, "one"); add(6, "two") }, 1000, 5, 1},
+		{"empty before", func() { add(7, "thr") }, 1000, 7, 2},
+		{"the first of three", func() { add(8, "fou"); add(9, "fiv"); add(10, "six"); now = 20 }, 1, 8, 4},
+		{"the second", func() { add(21, "sev"); now = 22 }, 1, 8, 5},
+		{"those that joined after the first was taken", func() { q.Take(nil, 1); add(30, "eig") }, 1000, 20, 6},
+	} {
+		step.do()
+		if _, since := q.Take(nil, step.bytes); since != step.want || looks != step.looks {
+			t.Errorf("%s: joined at %d and %d looks, want %d and %d", step.name, since, looks, step.want, step.looks)
+		}
+	}
+}
+
 func TestQueueRefusesAtOnce(t *testing.T) {
-	q := NewQueue(1000, func() {})
+	q := NewQueue(1000, noTime, func() {})
 	if err := q.TryAdd(t.Context(), &Proposal{Data: make([]byte, MaxProposalBytes+1)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large: got %v", err)
 	}

@@ -56,7 +56,7 @@ type ReplicaOptions struct {
 
 // Replica is the apply side of a replicated log: it feeds committed entries to a
 // machine, answers proposals, runs reads, and writes and restores snapshots. Its
-// methods are called on its loop, but for Metrics.
+// methods are called on its loop, but for Applied and Metrics.
 type Replica struct {
 	machine Machine
 	loop    Loop
@@ -162,6 +162,9 @@ func (r *Replica) Begin(at State) {
 
 // State returns where the state stands.
 func (r *Replica) State() State { return r.state }
+
+// Applied returns up to where entries are applied. It may be called from anywhere.
+func (r *Replica) Applied() Index { return Index(r.counters.applied.Load()) }
 
 // Metrics returns counters and gauges. It may be called from anywhere.
 func (r *Replica) Metrics() ReplicaMetrics {
@@ -286,8 +289,8 @@ func (r *Replica) OpenSnapshot(index Index) (vfs.File, error) {
 	return f, nil
 }
 
-// Close gives up a snapshot under way, and the reads that wait. Nothing but Read
-// and Metrics may be called after it.
+// Close gives up a snapshot under way, and the reads that wait. Nothing but Read,
+// Applied and Metrics may be called after it.
 func (r *Replica) Close() {
 	r.closed = true
 	r.shots.stop()

@@ -93,9 +93,9 @@ func (f *forwarder) again(k takenKey) bool {
 
 // forwarded is a message of proposals that waits for its answer.
 type forwarded struct {
-	to        NodeID
-	proposals []*rsm.Proposal
-	ticks     int
+	to NodeID
+	proposedEntry
+	ticks int
 }
 
 func (f *forwarder) init(g *Group) {
@@ -107,7 +107,7 @@ func (f *forwarder) init(g *Group) {
 func (f *forwarder) forward() {
 	g := f.g
 	for len(f.sent) < forwardsAtOnce {
-		batch, _ := g.queue.Take(nil, forwardBytes)
+		batch, since := g.queue.Take(nil, forwardBytes)
 		if len(batch) == 0 {
 			return
 		}
@@ -123,7 +123,7 @@ func (f *forwarder) forward() {
 			g.refuse(batch, fmt.Errorf("%w: node %d, which leads group %d, cannot be reached", rsm.ErrNoLeader, g.lead, g.id))
 			continue
 		}
-		f.sent[f.number] = &forwarded{to: g.lead, proposals: batch}
+		f.sent[f.number] = &forwarded{to: g.lead, proposedEntry: proposedEntry{batch, since}}
 	}
 }
 
@@ -303,6 +303,7 @@ func (f *forwarder) answered(from NodeID, body []byte) {
 				g.answered(rsm.RoomOf(p))
 				p.Done(a.results[i], a.at, nil)
 			}
+			g.latency.observe(g.host.runtime.Elapsed()-s.since, len(s.proposals))
 		})
 	}
 	g.work()

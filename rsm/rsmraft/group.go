@@ -40,6 +40,7 @@ type Group struct {
 	needs     atomic.Pointer[needs]
 	writing   atomic.Int64 // Host.awake when a write of its own began, plus one; 0: none is under way; or writeGivenUp
 	elections atomic.Uint64
+	latency   latency
 	savedAt   atomic.Uint64 // bytes that the host had written when the last snapshot became durable
 	recovery  recoveryProgress
 	broken    error // the apply loop's: why the replica does not go on
@@ -55,11 +56,11 @@ type Group struct {
 	leads        bool
 	settled      bool // it leads, and an entry of its term is applied
 	time         int64
-	appends      int               // batches of entries on the way to the disk
-	proposed     [][]*rsm.Proposal // in entries that the consensus has not shown yet
-	pending      []pendingEntry    // proposed here, not committed yet, in order
-	batch        []*rsm.Proposal   // reused
-	data         []byte            // reused
+	appends      int             // batches of entries on the way to the disk
+	proposed     []proposedEntry // that the consensus has not shown yet
+	pending      []pendingEntry  // proposed here, not committed yet, in order
+	batch        []*rsm.Proposal // reused
+	data         []byte          // reused
 
 	wanting    bool          // a snapshot, for a follower
 	installing bool          // a snapshot of the leader's
@@ -76,10 +77,23 @@ type Group struct {
 	transfer  snapshotTransfer
 }
 
-// pendingEntry is an entry that was proposed here.
+// proposedEntry is an entry that was proposed here.
+type proposedEntry struct {
+	proposals []*rsm.Proposal
+	since     time.Duration // when the first of them came
+}
+
+// pendingEntry is one whose place in the log is known.
 type pendingEntry struct {
 	index, term uint64
-	proposals   []*rsm.Proposal
+	proposedEntry
+}
+
+// decidedEntry is one that is committed, to be applied; of another's, it has no
+// proposals.
+type decidedEntry struct {
+	rsm.Committed
+	since time.Duration
 }
 
 // newGroup returns a group whose log and replica are recovered. It does nothing
@@ -87,7 +101,7 @@ type pendingEntry struct {
 func newGroup(h *Host, id GroupID, l *groupLog, r *replicaParts) (*Group, error) {
 	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, drained: make(chan struct{}), ended: make(chan struct{})}
 	r.group.Store(g)
-	g.queue = rsm.NewQueue(h.options.MaxQueueBytes, func() { g.loop.Post(g.work) })
+	g.queue = rsm.NewQueue(h.options.MaxQueueBytes, h.runtime.Elapsed, func() { g.loop.Post(g.work) })
 	g.reads.init(g)
 	g.forwards.init(g)
 	g.transfer.init(g)
@@ -180,6 +194,7 @@ func (g *Group) tick() {
 	g.reads.tick()
 	g.forwards.tick()
 	g.transfer.tick()
+	g.latency.tick(g.host.options.Tick)
 	g.work()
 	if g.failed == nil {
 		g.publish()
@@ -307,7 +322,7 @@ func (g *Group) lostLeadership() {
 		g.refuse(p.proposals, err)
 	}
 	for _, p := range proposed {
-		g.refuse(p, err)
+		g.refuse(p.proposals, err)
 	}
 }
 
@@ -338,11 +353,12 @@ func (g *Group) propose() {
 			g.appends+len(g.proposed) > 0 && waiting < int64(g.host.options.MaxEntryBytes) {
 			return
 		}
-		g.batch, _ = g.queue.Take(g.batch[:0], maxFlushBytes)
+		var since time.Duration
+		g.batch, since = g.queue.Take(g.batch[:0], maxFlushBytes)
 		if len(g.batch) == 0 {
 			return
 		}
-		g.proposeBatch(g.batch)
+		g.proposeBatch(g.batch, since)
 		clear(g.batch)
 	}
 	if !g.leads {
@@ -352,7 +368,7 @@ func (g *Group) propose() {
 
 // proposeBatch makes entries of proposals, each of which ends with the proposal
 // that makes it reach MaxEntryBytes.
-func (g *Group) proposeBatch(batch []*rsm.Proposal) {
+func (g *Group) proposeBatch(batch []*rsm.Proposal, since time.Duration) {
 	g.time = max(g.time, g.host.runtime.Now().UnixNano())
 	for len(batch) > 0 {
 		n, bytes, room := 0, 0, int64(0)
@@ -366,7 +382,7 @@ func (g *Group) proposeBatch(batch []*rsm.Proposal) {
 		if err := g.raw.Propose(g.data); err != nil { // copies the data
 			g.refuse(append([]*rsm.Proposal(nil), batch[:n]...), fmt.Errorf("%w: group %d: %w", rsm.ErrNoLeader, g.id, err))
 		} else {
-			g.proposed = append(g.proposed, append([]*rsm.Proposal(nil), batch[:n]...))
+			g.proposed = append(g.proposed, proposedEntry{append([]*rsm.Proposal(nil), batch[:n]...), since})
 		}
 		batch = batch[n:]
 	}
@@ -482,24 +498,35 @@ func (g *Group) deliver(responses []*pb.Message) {
 
 // execute hands committed entries to the replica.
 func (g *Group) execute(m *pb.Message) {
-	entries := make([]rsm.Committed, len(m.GetEntries()))
+	entries := make([]decidedEntry, len(m.GetEntries()))
 	for i, e := range m.GetEntries() {
 		entries[i] = g.committed(e)
 	}
 	responses, last, term := m.GetResponses(), entries[len(entries)-1].Index, entries[len(entries)-1].Term
 	g.apply.Post(func() {
 		for i := range entries {
-			if g.broken != nil {
-				g.refuseNow(entries[i].Proposals, g.broken)
-			} else if err := g.replica.Apply(&entries[i]); err != nil {
-				g.host.fail(err)
-				g.broken = g.host.Err()
-				g.refuseNow(entries[i].Proposals, g.broken)
-			}
-			entries[i] = rsm.Committed{}
+			g.applyEntry(&entries[i])
+			entries[i] = decidedEntry{}
 		}
 		g.loop.Post(func() { g.executed(last, term, responses) })
 	})
+}
+
+// applyEntry applies an entry and answers those who proposed it. It is called on
+// the apply loop.
+func (g *Group) applyEntry(e *decidedEntry) {
+	if g.broken == nil {
+		err := g.replica.Apply(&e.Committed)
+		if err == nil {
+			if n := len(e.Proposals); n > 0 {
+				g.latency.observe(g.host.runtime.Elapsed()-e.since, n)
+			}
+			return
+		}
+		g.host.fail(err)
+		g.broken = g.host.Err()
+	}
+	g.refuseNow(e.Proposals, g.broken)
 }
 
 // settle is called when an entry of the leader's own term is applied: then
@@ -514,8 +541,8 @@ func (g *Group) settle() {
 }
 
 // committed returns what the replica gets for an entry.
-func (g *Group) committed(e *pb.Entry) rsm.Committed {
-	c := rsm.Committed{Index: rsm.Index(e.GetIndex()), Term: e.GetTerm()}
+func (g *Group) committed(e *pb.Entry) decidedEntry {
+	c := decidedEntry{Committed: rsm.Committed{Index: rsm.Index(e.GetIndex()), Term: e.GetTerm()}}
 	switch e.GetType() {
 	case pb.EntryNormal:
 		c.Data = e.GetData()
@@ -527,7 +554,7 @@ func (g *Group) committed(e *pb.Entry) rsm.Committed {
 		g.pending[0] = pendingEntry{}
 		g.pending = g.pending[1:]
 		if p.index == e.GetIndex() && p.term == e.GetTerm() {
-			c.Proposals = p.proposals
+			c.Proposals, c.since = p.proposals, p.since
 			break
 		}
 		g.refuse(p.proposals, fmt.Errorf("%w: group %d: another leader's entry has its place", rsm.ErrUnknown, g.id))
@@ -606,7 +633,7 @@ func (g *Group) end(err error) {
 		g.refuse(p.proposals, unknown)
 	}
 	for _, p := range g.proposed {
-		g.refuse(p, unknown)
+		g.refuse(p.proposals, unknown)
 	}
 	g.pending, g.proposed = nil, nil
 	for {

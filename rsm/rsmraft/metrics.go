@@ -13,6 +13,13 @@ type Metrics struct {
 	QueueBytes int64  // proposals that wait or are under way now
 	Refused    uint64 // proposals answered with rsm.ErrBusy
 	Elections  uint64 // changes of leader that this replica has seen
+	// Latency is how long the proposals took that came to this replica, from
+	// callers or from replicas that sent them on, until they were committed and
+	// answered. One clock is read for all that make up an entry, which therefore count as
+	// long as the first of them.
+	Latency Latencies
+	// RecentLatency is that of the last 10 to 20 seconds.
+	RecentLatency Latencies
 	// Recovery is how long it took until the entries of the last run were
 	// applied; RecoveredBatches how many batches they held.
 	Recovery         time.Duration
@@ -24,6 +31,7 @@ func (g *Group) Metrics() Metrics {
 	bytes, refused := g.queue.Stats()
 	return Metrics{
 		ReplicaMetrics: g.replica.Metrics(), QueueBytes: bytes, Refused: refused, Elections: g.elections.Load(),
+		Latency: g.latency.load(), RecentLatency: g.latency.recent(),
 		Recovery: time.Duration(g.recovery.took.Load()), RecoveredBatches: g.recovery.batches.Load(),
 	}
 }

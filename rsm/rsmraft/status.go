@@ -23,10 +23,23 @@ type Status struct {
 	Leader   NodeID // 0: none is known
 	Leads    bool   // this replica does, and what earlier leaders committed is applied
 	Commit   rsm.Index
+	Applied  rsm.Index
 	Voters   []NodeID // of the configuration that is applied
 	Outgoing []NodeID // of a change under way: voters until it is done
 	Learners []NodeID
 	Peers    []Peer // what a leader knows of the others
+	// Sending are the snapshots on their way to others, by node; Receiving is the
+	// one on its way to this replica, nil if there is none.
+	Sending   []SnapshotProgress
+	Receiving *SnapshotProgress
+}
+
+// SnapshotProgress is how far a snapshot is on its way from one node to another.
+type SnapshotProgress struct {
+	Peer  NodeID // to or from which it goes
+	Index rsm.Index
+	Bytes int64 // that are there, also from a transfer before that was broken off
+	Of    int64 // 0: not known yet
 }
 
 // Peer is what a leader knows of another replica.
@@ -38,8 +51,8 @@ type Peer struct {
 	Learner bool
 }
 
-// Status returns the status as it was when it last changed; of Peers and Commit,
-// as of the last tick.
+// Status returns the status as it was when it last changed; of Peers, Commit,
+// Applied and snapshots, as of the last tick.
 func (g *Group) Status() Status { return *g.status.Load() }
 
 // publish makes the status known.
@@ -49,7 +62,8 @@ func (g *Group) publish() {
 	s.Voters, s.Outgoing = nodes(conf.GetVoters()), nodes(conf.GetVotersOutgoing())
 	s.Learners = nodes(append(slices.Clone(conf.GetLearners()), conf.GetLearnersNext()...))
 	if g.raw != nil {
-		s.Commit = rsm.Index(g.raw.BasicStatus().GetCommit())
+		s.Commit, s.Applied = rsm.Index(g.raw.BasicStatus().GetCommit()), g.replica.Applied()
+		s.Sending, s.Receiving = g.transfer.progress()
 		if g.leads {
 			g.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
 				s.Peers = append(s.Peers, Peer{

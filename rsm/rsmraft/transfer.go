@@ -1,9 +1,12 @@
 package rsmraft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -40,8 +43,10 @@ func (t *snapshotTransfer) init(g *Group) { t.g, t.sends = g, map[NodeID]*sendin
 // sending is a snapshot on its way to a follower.
 type sending struct {
 	index rsm.Index
-	file  vfs.File // the saves loop's
-	idle  int      // ticks since the follower asked
+	size  atomic.Int64 // of the file; 0 until it is open
+	sent  int64        // up to which pieces were asked for
+	file  vfs.File     // the saves loop's
+	idle  int          // ticks since the follower asked
 }
 
 // receiving is a snapshot on its way to this node.
@@ -80,6 +85,7 @@ func (t *snapshotTransfer) offer(to NodeID, m *pb.Message) {
 		if err == nil {
 			s.file = f
 			size, err = f.Size()
+			s.size.Store(size)
 		}
 		if err != nil {
 			g.host.options.Logger.Warn("rsmraft: snapshot cannot be sent", "group", g.id, "to", to, "error", err)
@@ -123,6 +129,21 @@ func (t *snapshotTransfer) ended(to NodeID, s *sending, how raft.SnapshotStatus)
 	if t.g.failed == nil {
 		t.g.reportSnapshot(to, how)
 	}
+}
+
+// progress says how far the transfers under way are.
+func (t *snapshotTransfer) progress() (sends []SnapshotProgress, receives *SnapshotProgress) {
+	if len(t.sends) > 0 {
+		sends = make([]SnapshotProgress, 0, len(t.sends))
+	}
+	for to, s := range t.sends {
+		sends = append(sends, SnapshotProgress{to, s.index, s.sent, s.size.Load()})
+	}
+	slices.SortFunc(sends, func(a, b SnapshotProgress) int { return cmp.Compare(a.Peer, b.Peer) })
+	if r := t.receives; r != nil {
+		receives = &SnapshotProgress{r.from, r.state.Index, r.have, r.size}
+	}
+	return sends, receives
 }
 
 // receive takes a message about snapshots.
@@ -256,6 +277,7 @@ func (t *snapshotTransfer) wanted(from NodeID, body []byte) error {
 		return nil // was given up: the consensus will offer another
 	}
 	s.idle = 0
+	s.sent = max(s.sent, min(int64(offset)+pieceBytes, s.size.Load()))
 	g := t.g
 	g.host.saves.Post(func() {
 		if s.file == nil {
