@@ -43,24 +43,23 @@ type number interface {
 	~int | ~int64 | ~uint64 | ~float64
 }
 
-// A Metric is one metric of a struct of metrics: made by [Counter], [Gauge] or
-// [CounterBy].
+// A Metric is one metric of a struct of metrics: made by [Counter], [Gauge],
+// [CounterBy], [GaugeBy], [GaugeByTwo] or [HistogramBy].
 type Metric[T any] struct {
 	name, help string
-	kind       prometheus.ValueType
 	labels     []string
-	values     func(T) iter.Seq2[string, float64]
+	collect    func(desc *prometheus.Desc, read T, send func(prometheus.Metric))
 }
 
 // Counter is a count that only grows while the process lives. Its name should
 // end in _total.
 func Counter[T any, N number](name, help string, value func(T) N) Metric[T] {
-	return Metric[T]{name: name, help: help, kind: prometheus.CounterValue, values: single(value)}
+	return single(prometheus.CounterValue, name, help, value)
 }
 
 // Gauge is a value that goes up and down. Its name should end in its unit.
 func Gauge[T any, N number](name, help string, value func(T) N) Metric[T] {
-	return Metric[T]{name: name, help: help, kind: prometheus.GaugeValue, values: single(value)}
+	return single(prometheus.GaugeValue, name, help, value)
 }
 
 // CounterBy is a count for each value of a label.
@@ -73,25 +72,49 @@ func GaugeBy[T any, N number](name, help, label string, values func(T) iter.Seq2
 	return by(prometheus.GaugeValue, name, help, label, values)
 }
 
-func by[T any, N number](kind prometheus.ValueType, name, help, label string, values func(T) iter.Seq2[string, N]) Metric[T] {
-	return Metric[T]{
-		name: name, help: help, kind: kind, labels: []string{label},
-		values: func(t T) iter.Seq2[string, float64] {
-			return func(yield func(string, float64) bool) {
-				for of, n := range values(t) {
-					if !yield(of, float64(n)) {
-						return
-					}
-				}
-			}
-		},
-	}
+// GaugeByTwo is a gauge for each pair of values of two labels.
+func GaugeByTwo[T any, N number](name, help string, labels [2]string, values func(T) iter.Seq2[[2]string, N]) Metric[T] {
+	return Metric[T]{name, help, labels[:], func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
+		for of, n := range values(t) {
+			send(prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), of[:]...))
+		}
+	}}
 }
 
-func single[T any, N number](value func(T) N) func(T) iter.Seq2[string, float64] {
-	return func(t T) iter.Seq2[string, float64] {
-		return func(yield func(string, float64) bool) { yield("", float64(value(t))) }
-	}
+// Histogram counts values that fell between bounds.
+type Histogram struct {
+	Bounds []float64 // upper ends of the buckets, growing, in the unit of the metric's name
+	Counts []uint64  // one more than Bounds: the last is of what lies above
+	Sum    float64   // of all values
+}
+
+// HistogramBy is a histogram for each value of a label.
+func HistogramBy[T any](name, help, label string, values func(T) iter.Seq2[string, Histogram]) Metric[T] {
+	return Metric[T]{name, help, []string{label}, func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
+		for of, h := range values(t) {
+			count, below := uint64(0), make(map[float64]uint64, len(h.Bounds))
+			for i, n := range h.Counts {
+				if count += n; i < len(h.Bounds) {
+					below[h.Bounds[i]] = count
+				}
+			}
+			send(prometheus.MustNewConstHistogram(desc, count, h.Sum, below, of))
+		}
+	}}
+}
+
+func by[T any, N number](kind prometheus.ValueType, name, help, label string, values func(T) iter.Seq2[string, N]) Metric[T] {
+	return Metric[T]{name, help, []string{label}, func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
+		for of, n := range values(t) {
+			send(prometheus.MustNewConstMetric(desc, kind, float64(n), of))
+		}
+	}}
+}
+
+func single[T any, N number](kind prometheus.ValueType, name, help string, value func(T) N) Metric[T] {
+	return Metric[T]{name, help, nil, func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
+		send(prometheus.MustNewConstMetric(desc, kind, float64(value(t))))
+	}}
 }
 
 // Expose adds metrics of a struct, named prefix_name. Each time that the metrics
@@ -133,8 +156,6 @@ func (c *collector[T]) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.NewInvalidMetric(c.descs[i], err)
 			continue
 		}
-		for of, v := range m.values(t) {
-			ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, v, []string{of}[:len(m.labels)]...)
-		}
+		m.collect(c.descs[i], t, func(metric prometheus.Metric) { ch <- metric })
 	}
 }

@@ -88,6 +88,34 @@ test_written_total 9.007199254740994e+15
 	}
 }
 
+func TestExposeByLabels(t *testing.T) {
+	r := telemetry.NewRegistry()
+	telemetry.Expose(r, "test", func() int { return 4 },
+		telemetry.GaugeByTwo("lag_entries", "Entries behind.", [2]string{"group", "node"}, func(n int) iter.Seq2[[2]string, int] {
+			return func(yield func([2]string, int) bool) { _ = yield([2]string{"1", "2"}, n) && yield([2]string{"1", "3"}, 0) }
+		}),
+		telemetry.HistogramBy("wait_seconds", "How long it took.", "group", func(n int) iter.Seq2[string, telemetry.Histogram] {
+			return maps.All(map[string]telemetry.Histogram{
+				"1": {Bounds: []float64{0.5, 1}, Counts: []uint64{3, uint64(n), 1}, Sum: 7.5},
+			})
+		}))
+	want := `# HELP test_lag_entries Entries behind.
+# TYPE test_lag_entries gauge
+test_lag_entries{group="1",node="2"} 4
+test_lag_entries{group="1",node="3"} 0
+# HELP test_wait_seconds How long it took.
+# TYPE test_wait_seconds histogram
+test_wait_seconds_bucket{group="1",le="0.5"} 3
+test_wait_seconds_bucket{group="1",le="1"} 7
+test_wait_seconds_bucket{group="1",le="+Inf"} 8
+test_wait_seconds_sum{group="1"} 7.5
+test_wait_seconds_count{group="1"} 8
+`
+	if diff := cmp.Diff(want, scrape(t, r, "#test_")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatCannotBeReadHidesNothingElse(t *testing.T) {
 	r := telemetry.NewRegistry()
 	gauge := telemetry.Gauge("g", "A gauge.", func(v int) int { return v })
