@@ -34,6 +34,9 @@ type NodeOverview struct {
 	Health   Health `json:"health"`
 	Replicas int    `json:"replicas"` // of partitions, as wanted
 	Leads    int    `json:"leads"`    // partitions, as far as is known
+	// Error says why the node gave no overview to whoever asked all nodes for
+	// theirs; "" if it did, or was not asked.
+	Error string `json:"error,omitempty"`
 }
 
 // GroupOverview is how a group stands.
@@ -48,6 +51,36 @@ type GroupOverview struct {
 	Learners []NodeID         `json:"learners,omitempty"`
 	Members  []MemberOverview `json:"members,omitempty"` // none: not known
 	AsWanted bool             `json:"as_wanted"`         // members and, if known, leader
+	// Replicas are those of the nodes whose overview it is, by node.
+	Replicas []ReplicaOverview `json:"replicas,omitempty"`
+}
+
+// ReplicaOverview is what a node knows of its own replica of a group.
+type ReplicaOverview struct {
+	Node      NodeID             `json:"node"`
+	Commit    uint64             `json:"commit"`
+	Applied   uint64             `json:"applied"` // what lies between is committed, and not applied here
+	Proposals ProposalsOverview  `json:"proposals"`
+	Sending   []SnapshotOverview `json:"sending,omitempty"`   // snapshots, to members that are far behind
+	Receiving *SnapshotOverview  `json:"receiving,omitempty"` // as this one is far behind
+	// InFlight counts what the group has under way with other groups, by phase.
+	InFlight map[string]uint64 `json:"in_flight,omitempty"`
+}
+
+// ProposalsOverview is how long the proposals took that came to a replica in the
+// last 10 to 20 seconds, until they were committed and answered.
+type ProposalsOverview struct {
+	Count uint64  `json:"count"`
+	P50   float64 `json:"p50_seconds"` // half of them took no longer
+	P99   float64 `json:"p99_seconds"`
+}
+
+// SnapshotOverview is how far a snapshot is on its way from one node to another.
+type SnapshotOverview struct {
+	Node  NodeID `json:"node"`     // the other one
+	Index uint64 `json:"index"`    // up to which the snapshot has the group's log
+	Bytes int64  `json:"bytes"`    // that were transferred
+	Of    int64  `json:"of_bytes"` // 0: not known yet
 }
 
 // MemberOverview is what the leader of a group knows of a member.
@@ -69,6 +102,7 @@ func NewOverview(node NodeID, s *State, replicas []Replica) *Overview {
 		view := GroupOverview{ID: g.ID, Wanted: g.Replicas, Voters: g.Actual.Voters, Learners: g.Actual.Learners}
 		if j := slices.IndexFunc(replicas, func(r Replica) bool { return r.Group == g.ID }); j >= 0 {
 			view.see(&replicas[j])
+			view.Replicas = []ReplicaOverview{overviewOf(node, &replicas[j])}
 		}
 		voters, learners := s.Wanted(g.ID)
 		view.AsWanted = len(view.Outgoing) == 0 && slices.Equal(view.Voters, slices.Sorted(slices.Values(voters))) &&
@@ -77,6 +111,31 @@ func NewOverview(node NodeID, s *State, replicas []Replica) *Overview {
 	}
 	o.count()
 	return o
+}
+
+func overviewOf(node NodeID, r *Replica) ReplicaOverview {
+	return ReplicaOverview{
+		Node: node, Commit: r.Commit, Applied: r.Applied, Proposals: r.Proposals, Sending: r.Sending, Receiving: r.Receiving,
+	}
+}
+
+// Replica returns what a node says of its replica, nil if that is not known.
+func (v *GroupOverview) Replica(node NodeID) *ReplicaOverview {
+	i := slices.IndexFunc(v.Replicas, func(r ReplicaOverview) bool { return r.Node == node })
+	if i < 0 {
+		return nil
+	}
+	return &v.Replicas[i]
+}
+
+// SetInFlight adds what a node's replica of a group has under way, by phase.
+func (o *Overview) SetInFlight(id GroupID, node NodeID, counts map[string]uint64) {
+	if int64(id) >= int64(len(o.Groups)) {
+		return
+	}
+	if r := o.Groups[id].Replica(node); r != nil {
+		r.InFlight = counts
+	}
 }
 
 // see takes up what the local replica knows.
@@ -120,7 +179,7 @@ func (o *Overview) count() {
 }
 
 // Merge adds what another node of the same cluster sees: of each group, the view of
-// the newer leader; of the metadata, the newer.
+// the newer leader, and its own replica; of the metadata, the newer.
 func (o *Overview) Merge(other *Overview) {
 	if other.Cluster != o.Cluster || len(other.Groups) != len(o.Groups) {
 		return
@@ -131,9 +190,17 @@ func (o *Overview) Merge(other *Overview) {
 	o.Seen = slices.Compact(slices.Sorted(slices.Values(append(o.Seen, other.Seen...))))
 	for i := range o.Groups {
 		mine, theirs := &o.Groups[i], &other.Groups[i]
+		replicas := slices.Clone(mine.Replicas)
+		for _, r := range theirs.Replicas {
+			if mine.Replica(r.Node) == nil {
+				replicas = append(replicas, r)
+			}
+		}
+		slices.SortFunc(replicas, func(a, b ReplicaOverview) int { return cmp.Compare(a.Node, b.Node) })
 		if mine.less(theirs) {
 			*mine = *theirs
 		}
+		mine.Replicas = replicas
 	}
 	o.count()
 }

@@ -47,3 +47,39 @@ func TestOverview(t *testing.T) {
 		t.Error("another cluster was merged")
 	}
 }
+
+// TestOverviewOfReplicas merges what three nodes say of their own replicas, also of
+// a group whose leader two of them do not know.
+func TestOverviewOfReplicas(t *testing.T) {
+	s := newCluster(t, 3).State()
+	replica := func(applied uint64) Replica {
+		return Replica{Group: 1, Term: 7, Commit: 10, Applied: applied}
+	}
+	leads := replica(10)
+	leads.Leads, leads.Leader, leads.Voters, leads.Peers = true, 2, []NodeID{1, 2, 3}, []Peer{{Node: 2, Match: 10, Active: true}}
+	leads.Proposals = ProposalsOverview{Count: 5, P50: 0.001, P99: 0.01}
+	leads.Sending = []SnapshotOverview{{Node: 3, Index: 8, Bytes: 50, Of: 200}}
+	late := replica(0)
+	late.Receiving = &SnapshotOverview{Node: 2, Index: 8, Bytes: 40, Of: 200}
+
+	whole := NewOverview(3, s, []Replica{late})
+	whole.Merge(NewOverview(2, s, []Replica{leads}))
+	first := NewOverview(1, s, []Replica{replica(9)})
+	first.SetInFlight(1, 1, map[string]uint64{"trying": 3})
+	first.SetInFlight(2, 1, map[string]uint64{"trying": 4})  // no replica
+	first.SetInFlight(99, 1, map[string]uint64{"trying": 5}) // no group
+	whole.Merge(first)
+	whole.Merge(NewOverview(3, s, []Replica{replica(1)})) // has answered before
+
+	want := []ReplicaOverview{
+		{Node: 1, Commit: 10, Applied: 9, InFlight: map[string]uint64{"trying": 3}},
+		{Node: 2, Commit: 10, Applied: 10, Proposals: leads.Proposals, Sending: leads.Sending},
+		{Node: 3, Commit: 10, Receiving: late.Receiving},
+	}
+	if diff := cmp.Diff(want, whole.Groups[1].Replicas); diff != "" {
+		t.Errorf("replicas (-want +got):\n%s", diff)
+	}
+	if r := whole.Groups[1].Replica(2); r == nil || r.Applied != 10 || whole.Groups[2].Replica(1) != nil {
+		t.Errorf("the leader's: %+v, another group's: %+v", r, whole.Groups[2].Replica(1))
+	}
+}

@@ -12,10 +12,15 @@ type Replica struct {
 	Leader   NodeID // 0: none is known
 	Leads    bool   // this replica does, and knows all that was committed before
 	Commit   uint64 // index
+	Applied  uint64 // index up to which the machine has it
 	Voters   []NodeID
 	Outgoing []NodeID // of a change under way: voters until it is done
 	Learners []NodeID
 	Peers    []Peer // what a leader knows of the members, also of itself
+	// What follows is for people: nothing is decided by it.
+	Proposals ProposalsOverview
+	Sending   []SnapshotOverview // on their way to other nodes
+	Receiving *SnapshotOverview  // nil: none
 }
 
 // Peer is what a leader knows of a member.

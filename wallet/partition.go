@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 )
@@ -46,6 +47,13 @@ func PartitionOf(tenant Tenant, id AccountID, partitions uint16) uint16 {
 func partitionOf(tenant, name uint64, partitions uint16) uint16 {
 	n, _ := bits.Mul64(mix(tenant^hash5, name^hash7), uint64(partitions))
 	return uint16(n)
+}
+
+// Metrics returns the counters of this node's replica, which may be behind.
+func (p *Partition) Metrics(ctx context.Context) (Metrics, error) {
+	var m Metrics
+	err := p.Log.Peek(ctx, func() { m = p.Machine.metrics() })
+	return m, err
 }
 
 // partitionShift is where the partition's number begins in a Handle.

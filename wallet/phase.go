@@ -63,6 +63,9 @@ const (
 	endPhase
 )
 
+// Phases returns the phases of transfers that are under way.
+func Phases() []Phase { return []Phase{Trying, Preparing, Crediting, Confirming, Canceling} }
+
 // String returns the name that the API shows.
 func (p Phase) String() string {
 	switch p {

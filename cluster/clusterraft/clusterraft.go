@@ -27,14 +27,29 @@ func (h *Host) Replicas() []cluster.Replica {
 	for i, g := range groups {
 		s := g.Status()
 		replicas[i] = cluster.Replica{
-			Group: cluster.GroupID(s.Group), Term: s.Term, Leader: cluster.NodeID(s.Leader), Leads: s.Leads, Commit: uint64(s.Commit),
+			Group: cluster.GroupID(s.Group), Term: s.Term, Leader: cluster.NodeID(s.Leader), Leads: s.Leads,
+			Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 			Voters: nodes[cluster.NodeID](s.Voters), Outgoing: nodes[cluster.NodeID](s.Outgoing), Learners: nodes[cluster.NodeID](s.Learners),
+		}
+		latency := g.Metrics().RecentLatency
+		replicas[i].Proposals = cluster.ProposalsOverview{
+			Count: latency.Count(), P50: latency.Quantile(0.5).Seconds(), P99: latency.Quantile(0.99).Seconds(),
+		}
+		for _, p := range s.Sending {
+			replicas[i].Sending = append(replicas[i].Sending, snapshotOverview(&p))
+		}
+		if s.Receiving != nil {
+			replicas[i].Receiving = new(snapshotOverview(s.Receiving))
 		}
 		for _, p := range s.Peers {
 			replicas[i].Peers = append(replicas[i].Peers, cluster.Peer{Node: cluster.NodeID(p.Node), Match: uint64(p.Match), Active: p.Active})
 		}
 	}
 	return replicas
+}
+
+func snapshotOverview(p *rsmraft.SnapshotProgress) cluster.SnapshotOverview {
+	return cluster.SnapshotOverview{Node: cluster.NodeID(p.Peer), Index: uint64(p.Index), Bytes: p.Bytes, Of: p.Of}
 }
 
 // nodes converts numbers of nodes; none are nil.

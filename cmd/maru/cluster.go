@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -176,13 +174,6 @@ func newClusterRemoveCommand() *cobra.Command {
 		}, "NODE")
 }
 
-func newClusterStatusCommand() *cobra.Command {
-	return overviewCommand("status", "Show nodes, groups, leaders and how far replicas are behind", "  maru cluster status",
-		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
-			return client.Overview(ctx)
-		})
-}
-
 func newClusterTransferLeaderCommand() *cobra.Command {
 	return overviewCommand("transfer-leader GROUP NODE", "Let a node lead a group", "  maru cluster transfer-leader 1 3",
 		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
@@ -240,21 +231,6 @@ func overviewCommand(use, short, example string, do func(context.Context, *clust
 	return cmd
 }
 
-// complete adds what the other nodes see: a leader knows most of its group.
-func (o *httpOptions) complete(ctx context.Context, view *cluster.Overview) {
-	for _, n := range view.Nodes {
-		if n.Addresses.HTTP == "" || slices.Contains(view.Seen, n.ID) || n.Status == cluster.Removed {
-			continue
-		}
-		if client, err := o.clusterClient(n.Addresses.HTTP); err == nil {
-			if other, err := client.Overview(ctx); err == nil {
-				view.Merge(other)
-			}
-			client.Close()
-		}
-	}
-}
-
 func (o *httpOptions) clusterClient(address string) (*clusterhttp.Client, error) {
 	config, err := o.tlsConfig()
 	if err != nil {
@@ -277,67 +253,4 @@ func (o *httpOptions) callCluster(cmd *cobra.Command, ask func(context.Context, 
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
 	return o.explain(ask(ctx, client))
-}
-
-// printOverview prints a cluster for people.
-func printOverview(cmd *cobra.Command, view *cluster.Overview) error {
-	out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(cmd.OutOrStdout(), "cluster %s: %d partitions, %d replicas each, %s\n\n", view.Cluster, view.Partitions, view.Config.Replicas, view.Config.Protocol)
-	fmt.Fprintln(out, "NODE\tSTATUS\tHEALTH\tREPLICAS\tLEADS\tHTTP\tPEER")
-	for _, n := range view.Nodes {
-		fmt.Fprintf(out, "%d\t%s\t%s\t%d\t%d\t%s\t%s\n", n.ID, n.Status, n.Health, n.Replicas, n.Leads, dash(n.Addresses.HTTP), dash(n.Addresses.Peer))
-	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(cmd.OutOrStdout())
-	fmt.Fprintln(out, "GROUP\tLEADER\tTERM\tCOMMIT\tVOTERS\tLEARNERS\tWANTED\tBEHIND")
-	for _, g := range view.Groups {
-		name := "partition " + strconv.Itoa(int(g.ID)-1)
-		if g.ID == cluster.Metadata {
-			name = "metadata"
-		}
-		fmt.Fprintf(out, "%d %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", g.ID, name, leaderOf(g), g.Term, g.Commit,
-			list(g.Voters), list(g.Learners), list(g.Wanted), behind(g))
-	}
-	return out.Flush()
-}
-
-func leaderOf(g cluster.GroupOverview) string {
-	if g.Leader == 0 {
-		return "none known"
-	}
-	return strconv.FormatUint(uint64(g.Leader), 10)
-}
-
-// behind says which members are behind, and by how many entries.
-func behind(g cluster.GroupOverview) string {
-	if len(g.Members) == 0 {
-		return "not known"
-	}
-	var late []string
-	for _, m := range g.Members {
-		switch {
-		case m.Health == cluster.Silent:
-			late = append(late, fmt.Sprintf("%d silent", m.Node))
-		case m.Lag > 0:
-			late = append(late, fmt.Sprintf("%d by %d", m.Node, m.Lag))
-		}
-	}
-	return dash(strings.Join(late, ", "))
-}
-
-func list(nodes []cluster.NodeID) string {
-	var all []string
-	for _, n := range nodes {
-		all = append(all, strconv.FormatUint(uint64(n), 10))
-	}
-	return dash(strings.Join(all, ","))
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"iter"
-	"strconv"
 	"time"
 
 	"maru.example/internal/httpd"
@@ -20,6 +19,7 @@ const metricsTimeout = 5 * time.Second
 func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposeLog(r, n)
 	exposeGroups(r, n)
+	exposePartitions(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()
@@ -32,6 +32,18 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 		telemetry.Gauge("transactions", "Transaction ids that are remembered.", func(m wallet.Metrics) uint64 { return m.Transactions }),
 		telemetry.Gauge("tenants", "Tenants.", func(m wallet.Metrics) uint64 { return m.Tenants }),
 		telemetry.Gauge("table_bytes", "Memory of the wallet's tables.", func(m wallet.Metrics) uint64 { return m.TableBytes }),
+	)
+}
+
+// exposePartitions adds what only the replica of a partition knows.
+func exposePartitions(r *telemetry.Registry, n *node) {
+	telemetry.Expose(r, "maru_partition", func() []partitionMetrics {
+		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
+		defer cancel()
+		return n.partitions(ctx)
+	},
+		telemetry.GaugeByTwo("transfers_in_flight", "Transfers to other partitions that are under way, by the phase in which this node's replica of the paying partition has them.",
+			[2]string{"partition", "phase"}, transfersByPhase),
 	)
 }
 
@@ -71,50 +83,6 @@ func (n *node) logMetrics() logMetrics {
 		all.RecoveredBatches += m.RecoveredBatches
 	}
 	return all
-}
-
-// groupMetrics are those of one replica.
-type groupMetrics struct {
-	rsmraft.Metrics
-	rsmraft.Status
-}
-
-// exposeGroups adds how each replica stands, with the group's number as a label.
-func exposeGroups(r *telemetry.Registry, n *node) {
-	type all = []groupMetrics
-	each := func(value func(m groupMetrics) float64) func(all) iter.Seq2[string, float64] {
-		return func(groups all) iter.Seq2[string, float64] {
-			return func(yield func(string, float64) bool) {
-				for _, g := range groups {
-					if !yield(strconv.FormatUint(uint64(g.Group), 10), value(g)) {
-						return
-					}
-				}
-			}
-		}
-	}
-	truth := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
-	telemetry.Expose(r, "maru_group", func() all {
-		var groups all
-		for _, g := range n.host.Load().Groups() {
-			groups = append(groups, groupMetrics{g.Metrics(), g.Status()})
-		}
-		return groups
-	},
-		telemetry.GaugeBy("leads", "1 where this node leads the group.", "group", each(func(m groupMetrics) float64 { return truth(m.Leads) })),
-		telemetry.GaugeBy("leader", "Node that leads the group, 0 if none is known.", "group", each(func(m groupMetrics) float64 { return float64(m.Leader) })),
-		telemetry.GaugeBy("term", "Term of the group.", "group", each(func(m groupMetrics) float64 { return float64(m.Term) })),
-		telemetry.GaugeBy("commit_index", "Index of the last entry that is committed.", "group", each(func(m groupMetrics) float64 { return float64(m.Commit) })),
-		telemetry.GaugeBy("applied_index", "Index of the last entry that is applied.", "group", each(func(m groupMetrics) float64 { return float64(m.Applied) })),
-		telemetry.GaugeBy("queue_bytes", "Proposals that wait or are under way.", "group", each(func(m groupMetrics) float64 { return float64(m.QueueBytes) })),
-		telemetry.GaugeBy("snapshot_index", "Index of the newest snapshot.", "group", each(func(m groupMetrics) float64 { return float64(m.SnapshotIndex) })),
-		telemetry.CounterBy("leader_changes_total", "Changes of leader that this replica has seen.", "group", each(func(m groupMetrics) float64 { return float64(m.Elections) })),
-	)
 }
 
 func exposeLog(r *telemetry.Registry, n *node) {

@@ -105,9 +105,9 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	s.metrics = metrics
 	exposeMetrics(metrics, node)
 	handler := http.NewServeMux()
-	metadata := clusterhttp.NewHandler(node.metadata, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
-	handler.Handle("/v1/cluster", metadata)
-	handler.Handle("/v1/cluster/", metadata)
+	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
+	handler.Handle("/v1/cluster", members)
+	handler.Handle("/v1/cluster/", members)
 	handler.Handle("/", wallethttp.NewHandler(node.wallet, &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger}))
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,

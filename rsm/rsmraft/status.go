@@ -23,9 +23,9 @@ type Status struct {
 	Leader   NodeID // 0: none is known
 	Leads    bool   // this replica does, and what earlier leaders committed is applied
 	Commit   rsm.Index
-	Applied  rsm.Index
-	Voters   []NodeID // of the configuration that is applied
-	Outgoing []NodeID // of a change under way: voters until it is done
+	Applied  rsm.Index // up to Commit
+	Voters   []NodeID  // of the configuration that is applied
+	Outgoing []NodeID  // of a change under way: voters until it is done
 	Learners []NodeID
 	Peers    []Peer // what a leader knows of the others
 	// Sending are the snapshots on their way to others, by node; Receiving is the
@@ -51,9 +51,13 @@ type Peer struct {
 	Learner bool
 }
 
-// Status returns the status as it was when it last changed; of Peers, Commit,
-// Applied and snapshots, as of the last tick.
-func (g *Group) Status() Status { return *g.status.Load() }
+// Status returns the status as it was when it last changed; of Peers, Commit and
+// snapshots, as of the last tick.
+func (g *Group) Status() Status {
+	s := *g.status.Load()
+	s.Applied = min(s.Commit, g.replica.Applied())
+	return s
+}
 
 // publish makes the status known.
 func (g *Group) publish() {
@@ -62,7 +66,7 @@ func (g *Group) publish() {
 	s.Voters, s.Outgoing = nodes(conf.GetVoters()), nodes(conf.GetVotersOutgoing())
 	s.Learners = nodes(append(slices.Clone(conf.GetLearners()), conf.GetLearnersNext()...))
 	if g.raw != nil {
-		s.Commit, s.Applied = rsm.Index(g.raw.BasicStatus().GetCommit()), g.replica.Applied()
+		s.Commit = rsm.Index(g.raw.BasicStatus().GetCommit())
 		s.Sending, s.Receiving = g.transfer.progress()
 		if g.leads {
 			g.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
