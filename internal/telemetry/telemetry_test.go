@@ -92,7 +92,9 @@ func TestExposeByLabels(t *testing.T) {
 	r := telemetry.NewRegistry()
 	telemetry.Expose(r, "test", func() int { return 4 },
 		telemetry.GaugeByTwo("lag_entries", "Entries behind.", [2]string{"group", "node"}, func(n int) iter.Seq2[[2]string, int] {
-			return func(yield func([2]string, int) bool) { _ = yield([2]string{"1", "2"}, n) && yield([2]string{"1", "3"}, 0) }
+			return func(yield func([2]string, int) bool) {
+				_ = yield([2]string{"1", "2"}, n) && yield([2]string{"1", "3"}, 0)
+			}
 		}),
 		telemetry.HistogramBy("wait_seconds", "How long it took.", "group", func(n int) iter.Seq2[string, telemetry.Histogram] {
 			return maps.All(map[string]telemetry.Histogram{
