@@ -141,7 +141,7 @@ func (g *Group) noteNeeds() {
 	if g.appends == 0 {
 		end = l.log.Last() + 1 // nothing of the group is there that it has not noted
 	}
-	n := &needs{from: end, cut: end, hard: l.hard, snapshot: l.snap.Index}
+	n := &needs{from: end, cut: end, hard: l.written, snapshot: l.snap.Index}
 	if len(l.refs) > 0 {
 		n.cut = l.refs[0]
 	}

@@ -321,33 +321,3 @@ var model = porcupine.Model{
 		return true, input.(*operation).write
 	},
 }
-
-// TestTornWrites kills a node of three at each change of its disk, one after the
-// other, with the last write torn: it starts again, and all that was acknowledged
-// is there.
-func TestTornWrites(t *testing.T) {
-	for edit := 1; edit <= 60; edit++ {
-		t.Run(fmt.Sprint("edit ", edit), func(t *testing.T) {
-			w := newWorld(t, uint64(edit), 0)
-			w.options.SnapshotBytes = 2 << 10
-			w.options.SegmentBytes = 4 << 10
-			w.options.CutLog = true
-			for i := range 3 {
-				w.add(rsmraft.NodeID(i + 1))
-			}
-			w.grow(1)
-			torn := w.node(edit % 3)
-			torn.tear(edit)
-			load := w.load(1)
-			w.run("it dies", torn.process.Dead)
-			w.pass(w.Between(0, time.Second))
-			torn.start()
-			w.pass(2 * time.Second)
-			load.stopped = true
-			w.run("somebody leads", func() bool { return w.leader(1) != nil })
-			w.must(w.leader(1).propose(1, "last"))
-			w.same(1, w.node(0), w.node(1), w.node(2))
-			missing(t, load.acknowledged, torn.lists[1].Data())
-		})
-	}
-}

@@ -110,8 +110,11 @@ func newGroup(h *Host, id GroupID, l *groupLog, r *replicaParts) (*Group, error)
 	last := l.lastIndex()
 	l.hard.commit = min(max(l.hard.commit, uint64(l.start.Index)), last)
 	if term, err := l.Term(last); err == nil {
-		l.hard.term = max(l.hard.term, term)
+		if term > l.hard.term { // the entries came to the disk, and the hard state after them did not
+			l.hard.term, l.hard.vote = term, 0
+		}
 	}
+	l.written = l.hard
 	l.members, l.wanted = g.conf, g.wantSnapshot
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID:                        uint64(h.id),
@@ -475,10 +478,12 @@ func (g *Group) note(w *appendWork, first wal.Index) {
 	if g.failed != nil {
 		return
 	}
-	at := first + wal.Index(w.before)
 	for i, e := range w.entries {
-		g.log.add(e.GetIndex(), e.GetTerm(), at+wal.Index(i))
+		g.log.add(e.GetIndex(), e.GetTerm(), first+wal.Index(w.before(i)))
 		g.log.keep(e)
+	}
+	if w.hard != nil {
+		g.log.written = *w.hard
 	}
 	g.deliver(w.responses)
 }

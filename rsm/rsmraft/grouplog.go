@@ -24,8 +24,10 @@ type groupLog struct {
 	snap  rsm.State // the newest snapshot on the disk, with which a follower that is far behind begins
 	refs  []wal.Index
 	terms []termRun
-	hard  hardState
 	time  int64 // of the newest entry
+
+	hard    hardState
+	written hardState // of hard, what is durable
 
 	wanted func()    // a snapshot is, as there is none
 	stored wal.Index // the last record that was noted

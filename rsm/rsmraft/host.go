@@ -72,17 +72,51 @@ type Host struct {
 // appendWork is what a group wants to be durable.
 type appendWork struct {
 	group     *Group
-	before    int // records that come before the entries
-	heads     []record
+	heads     []record // that come before the entries
 	entries   []*pb.Entry
+	hard      *hardState
+	hardAt    int // how many entries come before it
 	responses []*pb.Message
 	then      func(first wal.Index) // instead of group.stored, if not nil
 }
 
-// addHardState puts a hard state before the entries.
+// addHardState puts a hard state behind the entries that it says are committed, and
+// before the others. A crash may leave only the first of several records: then a
+// commit index must not stand for entries that were to be replaced, nor must one
+// that says that a change of members is committed be missing where the entries
+// after the change are there.
 func (w *appendWork) addHardState(h hardState) {
-	w.before++
-	w.heads = append(w.heads, record{kind: recordHardState, group: w.group.id, term: h.term, index: h.commit, vote: h.vote})
+	w.hard, w.hardAt = &h, 0
+	for w.hardAt < len(w.entries) && w.entries[w.hardAt].GetIndex() <= h.commit {
+		w.hardAt++
+	}
+}
+
+// before is the number of records that come before an entry.
+func (w *appendWork) before(i int) int {
+	if w.hard != nil && i >= w.hardAt {
+		i++
+	}
+	return len(w.heads) + i
+}
+
+// count is the number of records.
+func (w *appendWork) count() int { return w.before(len(w.entries)) }
+
+// each calls add with the records in their order.
+func (w *appendWork) each(add func(*record)) {
+	for i := range w.heads {
+		add(&w.heads[i])
+	}
+	for i := range len(w.entries) + 1 {
+		if h := w.hard; h != nil && i == w.hardAt {
+			add(&record{kind: recordHardState, group: w.group.id, term: h.term, index: h.commit, vote: h.vote})
+		}
+		if i < len(w.entries) {
+			r := entryRecord(w.group.id, w.entries[i])
+			add(&r)
+		}
+	}
 }
 
 // ID returns the node's number.
@@ -163,7 +197,7 @@ func (h *Host) write() {
 	}
 	for _, w := range works {
 		at := first
-		first += wal.Index(len(w.heads) + len(w.entries))
+		first += wal.Index(w.count())
 		w.group.loop.Post(func() {
 			if w.then != nil {
 				w.then(at)
@@ -185,7 +219,7 @@ func (h *Host) sinceNow() int64 { return h.awake.Load() + 1 }
 func (h *Host) appendNow(works []*appendWork) (first wal.Index, err error) {
 	records, size := 0, 0
 	for _, w := range works {
-		records += len(w.heads) + len(w.entries)
+		records += w.count()
 	}
 	heads := make([]byte, 0, records*recordHeaderBytes)
 	all := make([]wal.Record, 0, records)
@@ -196,13 +230,7 @@ func (h *Host) appendNow(works []*appendWork) (first wal.Index, err error) {
 		size += len(r.data)
 	}
 	for _, w := range works {
-		for i := range w.heads {
-			add(&w.heads[i])
-		}
-		for _, e := range w.entries {
-			r := entryRecord(w.group.id, e)
-			add(&r)
-		}
+		w.each(add)
 	}
 	if first, err = h.log.Append(all...); err != nil {
 		return 0, err

@@ -407,6 +407,7 @@ func (g *Group) install(m *pb.Message, w *appendWork) {
 	w.addHardState(g.log.hard)
 	w.then = func(first wal.Index) {
 		g.appends--
+		g.log.written = *w.hard
 		g.log.restart(state)
 		g.log.snap = state
 		g.log.time = max(g.log.time, state.Time)

@@ -61,6 +61,15 @@ func (w *world) add(id rsmraft.NodeID) *node {
 // node returns the i-th node, from 0.
 func (w *world) node(i int) *node { return w.nodes[rsmraft.NodeID(i+1)] }
 
+// ids returns the numbers of all nodes, in order.
+func (w *world) ids() []rsmraft.NodeID {
+	var all []rsmraft.NodeID
+	for i := range len(w.nodes) {
+		all = append(all, w.node(i).id)
+	}
+	return all
+}
+
 // others returns the nodes but one.
 func (w *world) others(but *node) []*node {
 	var all []*node
@@ -275,10 +284,7 @@ func (w *world) grow(id rsmraft.GroupID) {
 		w.t.Fatal(err)
 	}
 	w.run("the first node leads", func() bool { return w.leader(id) == first })
-	var all []rsmraft.NodeID
-	for i := range len(w.nodes) {
-		all = append(all, rsmraft.NodeID(i+1))
-	}
+	all := w.ids()
 	w.change(id, all[:1], all[1:])
 	w.change(id, all, nil)
 }

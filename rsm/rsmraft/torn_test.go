@@ -1,0 +1,68 @@
+package rsmraft_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"maru.example/rsm/rsmraft"
+)
+
+// TestTornWrites kills a node of three at each change of its disk, one after the
+// other, with the last write torn: it starts again, and all that was acknowledged
+// is there.
+func TestTornWrites(t *testing.T) {
+	for edit := 1; edit <= 60; edit++ {
+		t.Run(fmt.Sprint("edit ", edit), func(t *testing.T) {
+			w := newWorld(t, uint64(edit), 0)
+			w.options.SnapshotBytes = 2 << 10
+			w.options.SegmentBytes = 4 << 10
+			w.options.CutLog = true
+			for i := range 3 {
+				w.add(rsmraft.NodeID(i + 1))
+			}
+			w.grow(1)
+			torn := w.node(edit % 3)
+			torn.tear(edit)
+			load := w.load(1)
+			w.run("it dies", torn.process.Dead)
+			w.pass(w.Between(0, time.Second))
+			torn.start()
+			w.pass(2 * time.Second)
+			load.stopped = true
+			w.run("somebody leads", func() bool { return w.leader(1) != nil })
+			w.must(w.leader(1).propose(1, "last"))
+			w.same(1, w.node(0), w.node(1), w.node(2))
+			missing(t, load.acknowledged, torn.lists[1].Data())
+		})
+	}
+}
+
+// TestTornReplacement lets a follower die while it replaces entries that an earlier
+// leader had not committed, with more or less of the write on the disk: it does not
+// take its old entries for committed ones.
+func TestTornReplacement(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w, old, _ := three(t, seed)
+			w.watch(1)
+			w.must(old.propose(1, "first"))
+			w.same(1, w.node(0), w.node(1), w.node(2))
+			old.isolate(true)
+			for i := range 5 {
+				old.propose(1, fmt.Sprint("lost ", i))
+				w.pass(20 * time.Millisecond)
+			}
+			w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
+			w.leader(1).proposeMany(1, "kept", 10)
+			old.tear(1 + int(seed%3))
+			w.net.Mend()
+			load := w.load(1)
+			w.run("it dies", old.process.Dead)
+			load.stopped = true
+			old.start()
+			w.must(w.leader(1).propose(1, "last"))
+			w.same(1, w.node(0), w.node(1), w.node(2))
+		})
+	}
+}
