@@ -18,8 +18,14 @@ type Network struct {
 	Drop, Duplicate, Reorder float64
 	// Least and Most bound how long a message takes; default 100 µs to 2 ms.
 	Least, Most time.Duration
-	Messages    uint64 // sent
-	Bulk        uint64 // bytes sent on rsmraft.LaneBulk
+	// Late is the probability that a message takes longer, up to Latest; those after
+	// it wait for it, or overtake it.
+	Late   float64
+	Latest time.Duration
+	// Lose says whether a message is lost; nil: none.
+	Lose     func(from, to rsmraft.NodeID, message []byte) bool
+	Messages uint64 // sent
+	Bulk     uint64 // bytes sent on rsmraft.LaneBulk
 }
 
 type inbox struct {
@@ -76,7 +82,9 @@ func (p *port) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
 	if lane == rsmraft.LaneBulk {
 		n.Bulk += uint64(len(message))
 	}
-	n.world.Note([]byte{byte(p.from), byte(to), byte(lane)}, message)
+	if lane == rsmraft.LaneRaft { // pieces of snapshots are in an order that each process chooses
+		n.world.Note([]byte{byte(p.from), byte(to)}, message)
+	}
 	n.deliver(line{p.from, to, lane}, message)
 	if n.Duplicate > 0 && n.world.Chance(n.Duplicate) {
 		n.deliver(line{p.from, to, lane}, bytes.Clone(message))
@@ -85,11 +93,15 @@ func (p *port) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
 }
 
 func (n *Network) deliver(l line, message []byte) {
-	if n.Drop > 0 && n.world.Chance(n.Drop) {
+	if n.Drop > 0 && n.world.Chance(n.Drop) || n.Lose != nil && n.Lose(l.from, l.to, message) {
 		return
 	}
-	at := n.world.now + n.world.Between(n.Least, n.Most)
-	if n.Reorder == 0 || !n.world.Chance(n.Reorder) {
+	at, overtaken := n.world.now+n.world.Between(n.Least, n.Most), n.Reorder
+	if n.Late > 0 && n.world.Chance(n.Late) {
+		at += n.world.Between(0, n.Latest)
+		overtaken = max(overtaken, 0.5) // as on a connection that was given up and made anew
+	}
+	if overtaken == 0 || !n.world.Chance(overtaken) {
 		at = max(at, n.last[l])
 		n.last[l] = at
 	}
@@ -98,6 +110,6 @@ func (n *Network) deliver(l line, message []byte) {
 		if !ok || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
 			return
 		}
-		in.process.run(func() { in.receive(l.from, message) })
+		in.process.Run(func() { in.receive(l.from, message) })
 	})
 }

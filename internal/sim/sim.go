@@ -22,6 +22,9 @@ type World struct {
 	number uint64
 	Steps  uint64 // events that were run
 	trace  hash.Hash64
+
+	routines []*Routine
+	routine  *Routine // that runs
 }
 
 // New returns a world at its beginning.
@@ -143,12 +146,12 @@ func (p *Process) Resume() {
 	held := p.held
 	p.paused, p.held = false, nil
 	for _, f := range held {
-		p.world.At(0, func() { p.run(f) })
+		p.world.At(0, func() { p.Run(f) })
 	}
 }
 
-// run runs f as an event of the process.
-func (p *Process) run(f func()) {
+// Run runs f as a part of the process: now, or when it goes on, or never.
+func (p *Process) Run(f func()) {
 	switch {
 	case p.dead:
 	case p.paused:
@@ -197,7 +200,7 @@ func (l *loop) plan() {
 	if l.process.Delay != nil {
 		d = l.process.Delay(l.name)
 	}
-	w.At(d, func() { l.process.run(l.step) })
+	w.At(d, func() { l.process.Run(l.step) })
 }
 
 func (l *loop) step() {
@@ -215,7 +218,7 @@ func (l *loop) step() {
 func (l *loop) After(d time.Duration, f func()) (cancel func()) {
 	canceled := false
 	l.process.world.At(d, func() {
-		l.process.run(func() {
+		l.process.Run(func() {
 			l.Post(func() {
 				if !canceled {
 					f()

@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// Routine is a function that waits, as a client does: it runs as part of events,
+// and events go on while it waits. Its methods are for that function alone.
+type Routine struct {
+	world *World
+	next  func() (struct{}, bool)
+	stop  func()
+	yield func(struct{}) bool
+}
+
+// stopped unwinds a routine of a world that has ended.
+type stopped struct{}
+
+// Go runs f as a routine, from the next event on.
+func (w *World) Go(f func(r *Routine)) {
+	r := &Routine{world: w}
+	r.next, r.stop = iter.Pull(func(yield func(struct{}) bool) {
+		defer func() {
+			if e := recover(); e != nil && e != any(stopped{}) {
+				panic(e)
+			}
+		}()
+		r.yield = yield
+		f(r)
+	})
+	w.routines = append(w.routines, r)
+	w.At(0, r.resume)
+}
+
+func (r *Routine) resume() {
+	before := r.world.routine
+	r.world.routine = r
+	r.next()
+	r.world.routine = before
+}
+
+// End ends the routines. Nothing is to be run after it.
+func (w *World) End() {
+	for _, r := range w.routines {
+		r.stop()
+	}
+}
+
+// Running returns the routine that runs, nil if none does.
+func (w *World) Running() *Routine { return w.routine }
+
+// Sleep lets time pass.
+func (r *Routine) Sleep(d time.Duration) {
+	r.world.At(d, r.resume)
+	r.pause()
+}
+
+func (r *Routine) pause() {
+	if !r.yield(struct{}{}) {
+		panic(stopped{})
+	}
+}
+
+// Wait calls start, and returns nil when done was called, or an error when it was
+// not within a time; what was started goes on then.
+func (r *Routine) Wait(within time.Duration, start func(done func())) error {
+	var err error
+	ended, paused := false, false
+	end := func(why error) func() {
+		return func() {
+			if ended {
+				return
+			}
+			ended, err = true, why
+			if paused {
+				r.world.At(0, r.resume)
+			}
+		}
+	}
+	r.world.At(within, end(fmt.Errorf("sim: nothing within %v: %w", within, context.DeadlineExceeded)))
+	start(end(nil))
+	if !ended {
+		paused = true
+		r.pause()
+	}
+	return err
+}

@@ -1,0 +1,99 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maru.example/internal/sim"
+	"maru.example/rsm/rsmraft"
+	"maru.example/vfs"
+)
+
+// TestRoutines lets two routines wait for each other and for too long.
+func TestRoutines(t *testing.T) {
+	w := sim.New(1)
+	var got []string
+	var wake func()
+	w.Go(func(r *sim.Routine) {
+		if w.Running() != r {
+			t.Error("the routine that runs is another")
+		}
+		if err := r.Wait(time.Minute, func(done func()) { wake = done }); err != nil {
+			t.Error(err)
+		}
+		got = append(got, "woken after "+w.Now().String())
+		if err := r.Wait(time.Second, func(func()) {}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want that it took too long", err)
+		}
+		got = append(got, "gave up after "+w.Now().String())
+	})
+	w.Go(func(r *sim.Routine) {
+		r.Sleep(3 * time.Second)
+		got = append(got, "wakes the other")
+		wake()
+		wake() // once is enough
+		if err := r.Wait(time.Second, func(done func()) { done() }); err != nil {
+			t.Error(err)
+		}
+		got = append(got, "did not wait")
+		r.Sleep(time.Hour)
+		t.Error("went on after the end of the world")
+	})
+	w.Run(time.Minute, func() bool { return false })
+	w.End()
+	want := []string{"wakes the other", "did not wait", "woken after 3s", "gave up after 4s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what happened (-want +got):\n%s", diff)
+	}
+}
+
+// TestNode lets a process die in the midst of a write.
+func TestNode(t *testing.T) {
+	w := sim.New(2)
+	n := w.NewNode(1)
+	n.Boot()
+	n.Tear(3)
+	f, err := n.FS.Open("file", vfs.Create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("first"), 0); err != nil || n.Process.Dead() {
+		t.Fatalf("the process is dead: %v, %v", n.Process.Dead(), err)
+	}
+	if _, err := f.WriteAt([]byte("second"), 5); !errors.Is(err, vfs.ErrInjected) || !n.Process.Dead() {
+		t.Fatalf("the process is dead: %v, %v", n.Process.Dead(), err)
+	}
+	n.Boot()
+	if _, err := f.WriteAt([]byte("third"), 5); !errors.Is(err, vfs.ErrCrashed) {
+		t.Errorf("a file of the process before: got %v, want %v", err, vfs.ErrCrashed)
+	}
+}
+
+// TestLate lets messages that are late hold up those behind them, or be overtaken;
+// and some be lost.
+func TestLate(t *testing.T) {
+	w := sim.New(3)
+	net := sim.NewNetwork(w)
+	net.Late, net.Latest = 0.2, time.Second
+	net.Lose = func(_, _ rsmraft.NodeID, message []byte) bool { return message[0]%10 == 0 }
+	p := w.Start()
+	seen, overtaken, last := 0, 0, byte(0)
+	net.Join(2, p, func(_ rsmraft.NodeID, message []byte) {
+		seen++
+		if message[0] < last {
+			overtaken++
+		}
+		last = message[0]
+	})
+	for i := range byte(100) {
+		net.Port(1, p).Send(2, rsmraft.LaneRaft, [][]byte{{i}})
+	}
+	w.Run(2*time.Second, func() bool { return false })
+	if seen != 90 || overtaken == 0 || overtaken > 20 {
+		t.Errorf("%d messages came, %d were overtaken", seen, overtaken)
+	}
+}
