@@ -82,7 +82,7 @@ func NewMachine(o *MachineOptions) *Machine {
 func (m *Machine) addTenant(name string) {
 	t := &tenant{name: name, hash: nameHash(name)}
 	for i := range t.ids.seed {
-		t.ids.seed[i] = maphash.String(maphash.MakeSeed(), name)
+		t.ids.seed[i] = m.options.Random()
 	}
 	m.tenants = append(m.tenants, t)
 }

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"math/bits"
 )
 
@@ -21,6 +22,10 @@ type MachineOptions struct {
 	// Due is told that a transfer to a peer has another message to be sent now:
 	// see Machine.message.
 	Due func(peer uint16, seq uint64)
+	// Random gives the seeds of the hash tables of transaction ids, by which a
+	// snapshot is ordered: nobody who chooses ids may know them. Default: the
+	// process's own randomness. A simulation needs one that repeats itself.
+	Random func() uint64
 }
 
 func (o *MachineOptions) withDefaults() MachineOptions {
@@ -30,6 +35,9 @@ func (o *MachineOptions) withDefaults() MachineOptions {
 	}
 	if out.Partitions == 0 {
 		out.Partitions = 1
+	}
+	if out.Random == nil {
+		out.Random = func() uint64 { return maphash.String(maphash.MakeSeed(), "") }
 	}
 	if out.Partition >= out.Partitions || out.Partitions > MaxPartitions {
 		panic(fmt.Sprintf("wallet: partition %d of %d", out.Partition, out.Partitions))
