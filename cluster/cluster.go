@@ -168,6 +168,28 @@ func (s *State) Wanted(id GroupID) (voters, learners []NodeID) {
 	return g.Replicas, learners
 }
 
+// Hosts returns the nodes to ask for a group: those whose replicas have a vote, as a
+// leader last reported, and which shall keep them, if there are any.
+func (s *State) Hosts(id GroupID) []NodeID {
+	g := s.Group(id)
+	if g == nil {
+		return nil
+	}
+	var stay []NodeID
+	for _, n := range g.Actual.Voters {
+		if slices.Contains(g.Replicas, n) {
+			stay = append(stay, n)
+		}
+	}
+	switch {
+	case len(stay) > 0:
+		return stay
+	case len(g.Actual.Voters) > 0:
+		return g.Actual.Voters
+	}
+	return g.Replicas // nothing was reported yet
+}
+
 // Wants says whether a node shall be a member of a group.
 func (s *State) Wants(node NodeID, id GroupID) bool {
 	voters, learners := s.Wanted(id)

@@ -1,7 +1,6 @@
 package wallet
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -225,11 +224,8 @@ func (c *coordinator) giveUp(peer uint16) {
 // coordinator's loop.
 func (c *coordinator) propose(to *Partition, data []byte, done func(codes []byte, err error)) {
 	loop := c.p.Log.ApplyLoop()
-	err := to.Log.TrySubmit(context.Background(), &rsm.Proposal{Data: data, Done: func(result []byte, _ rsm.Position, err error) {
+	to.propose(data, func(result []byte, _ rsm.Position, err error) {
 		codes := slices.Clone(result)
 		loop.Post(func() { done(codes, err) })
-	}})
-	if err != nil {
-		loop.Post(func() { done(nil, err) })
-	}
+	})
 }

@@ -107,18 +107,18 @@ type InFlight struct {
 
 // inFlightCursor is a place in the list of a machine's transfers in flight.
 type inFlightCursor struct {
-	peer uint16
-	seq  uint64
+	Peer uint16 `json:"peer"`
+	Seq  uint64 `json:"seq"`
 }
 
 // inFlight appends to dst the transfers in flight from a cursor on, at most
 // limit, in the order of the receiving partitions and then of their age; more
 // says that a next call, with next, may find more.
 func (m *Machine) inFlight(dst []InFlight, at inFlightCursor, limit int) (list []InFlight, next inFlightCursor, more bool) {
-	for ; int(at.peer) < len(m.crossing.peers); at = (inFlightCursor{peer: at.peer + 1}) {
-		out := &m.crossing.peers[at.peer].out
-		for at.seq = max(at.seq, out.low); at.seq < out.next; at.seq++ {
-			f := out.at(at.seq)
+	for ; int(at.Peer) < len(m.crossing.peers); at = (inFlightCursor{Peer: at.Peer + 1}) {
+		out := &m.crossing.peers[at.Peer].out
+		for at.Seq = max(at.Seq, out.low); at.Seq < out.next; at.Seq++ {
+			f := out.at(at.Seq)
 			if f.phase == Finished {
 				continue
 			}
@@ -130,7 +130,7 @@ func (m *Machine) inFlight(dst []InFlight, at inFlightCursor, limit int) (list [
 			dst = append(dst, InFlight{
 				ID: f.key.id(), Tenant: Tenant(m.tenants[f.tenant].name), From: AccountID(m.arena.get(a.name, a.nameLen)),
 				To: f.to, Amount: f.amount, Currency: f.currency, Protocol: f.protocol, Phase: f.phase, BeganAt: f.began,
-				Partition: m.options.Partition, Seq: at.seq,
+				Partition: m.options.Partition, Seq: at.Seq,
 			})
 		}
 	}

@@ -109,8 +109,8 @@ func appendTotal(dst []byte, t *totalRow) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(t.currency))
 	dst = append(dst, 0, 0)
 	for _, n := range []int128{t.out, t.in} {
-		dst = binary.LittleEndian.AppendUint64(dst, n.lo)
-		dst = binary.LittleEndian.AppendUint64(dst, n.hi)
+		dst = binary.LittleEndian.AppendUint64(dst, n.Lo)
+		dst = binary.LittleEndian.AppendUint64(dst, n.Hi)
 	}
 	return dst
 }
@@ -241,8 +241,8 @@ func (r *restorer) total() error {
 		return fmt.Errorf("%w: total of tenant %d with partition %d", ErrSnapshot, k.tenant, k.peer)
 	}
 	*totals.of(k.peer, k.tenant, k.currency) = crossTotal{
-		out: int128{lo: binary.LittleEndian.Uint64(b[8:]), hi: binary.LittleEndian.Uint64(b[16:])},
-		in:  int128{lo: binary.LittleEndian.Uint64(b[24:]), hi: binary.LittleEndian.Uint64(b[32:])},
+		out: int128{Lo: binary.LittleEndian.Uint64(b[8:]), Hi: binary.LittleEndian.Uint64(b[16:])},
+		in:  int128{Lo: binary.LittleEndian.Uint64(b[24:]), Hi: binary.LittleEndian.Uint64(b[32:])},
 	}
 	r.rows++
 	return nil

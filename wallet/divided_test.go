@@ -44,7 +44,7 @@ func divided(t testing.TB, fs vfs.FS, partitions uint16, protocol wallet.Protoco
 		}
 		p.Log = g
 	}
-	return wallet.NewDividedService(parts, protocol), host
+	return wallet.NewDividedService(parts, &wallet.ServiceOptions{Protocol: protocol}), host
 }
 
 // TestDivided moves money between accounts of four partitions, by each protocol,

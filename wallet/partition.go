@@ -59,9 +59,22 @@ func partitionOf(tenant, name uint64, partitions uint16) uint16 {
 
 // Metrics returns the counters of this node's replica, which may be behind.
 func (p *Partition) Metrics(ctx context.Context) (Metrics, error) {
-	var m Metrics
-	err := p.Log.Peek(ctx, func() { m = p.Machine.metrics() })
-	return m, err
+	var found struct { // what has outlived ctx may still write it
+		m   Metrics
+		err error
+	}
+	err := await(ctx, func(done func()) {
+		p.Log.StartPeek(func(err error) {
+			if found.err = err; err == nil {
+				found.m = p.Machine.metrics()
+			}
+			done()
+		})
+	})
+	if err != nil {
+		return Metrics{}, err
+	}
+	return found.m, found.err
 }
 
 // partitionShift is where the partition's number begins in a Handle.

@@ -3,65 +3,75 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"maru.example/rsm"
 )
 
-// staleReader is a log that can be read without asking other nodes. A Log that
-// is none answers with what is certain.
-type staleReader interface {
-	// ReadStale calls fn with the state as it is here, and returns how old that
-	// may be: everything that was acknowledged longer ago is in it.
-	ReadStale(ctx context.Context, fn func()) (age time.Duration, err error)
+// query asks something of a partition.
+func (s *Service) query(ctx context.Context, p *Partition, q *query) (*finding, error) {
+	var found struct { // a query that has ended with ctx may still write it
+		*finding
+		err error
+	}
+	err := s.await(ctx, func(done func()) {
+		p.query(q, func(f *finding, err error) {
+			found.finding, found.err = f, err
+			done()
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wallet: not read: %w", err)
+	}
+	return found.finding, found.err
 }
 
-// AccountStale is Account as this node knows it, without asking others, and how
-// old that may be: a change that was acknowledged longer ago is in it. An account
-// or tenant that is newer may be unknown.
+// Account returns an account's state. The code is Applied, UnknownAccount or UnknownTenant.
+func (s *Service) Account(ctx context.Context, tenant Tenant, id AccountID) (Account, Code, error) {
+	if err := id.Validate(); err != nil {
+		return Account{}, Undecided, err
+	}
+	_, ok, err := s.Tenant(ctx, tenant)
+	if err != nil {
+		return Account{}, Undecided, err
+	}
+	if !ok {
+		return Account{}, UnknownTenant, nil
+	}
+	f, err := s.query(ctx, s.partition(tenant, id), &query{Subject: aboutAccount, Name: tenant, Accounts: []AccountID{id}})
+	switch {
+	case err != nil:
+		return Account{}, Undecided, err
+	case f.Code == UnknownTenant: // nothing of it has come there yet
+		return Account{}, UnknownAccount, nil
+	}
+	return f.Account, f.Code, nil
+}
+
+// AccountStale is Account as a replica knows it, this node's if it has one, without
+// asking others, and how old that may be: a change that was acknowledged longer ago
+// is in it. An account or tenant that is newer may be unknown.
 func (s *Service) AccountStale(ctx context.Context, tenant Tenant, id AccountID) (a Account, code Code, age time.Duration, err error) {
 	if err := id.Validate(); err != nil {
 		return Account{}, Undecided, 0, err
 	}
-	log, m := s.partition(tenant, id)
-	var found struct { // a ReadStale that has ended with ctx may still write it
-		account Account
-		code    Code
-	}
-	find := func() {
-		n := m.tenantNumber(string(tenant))
-		if n < 0 {
-			found.code = UnknownTenant
-			return
-		}
-		found.code = UnknownAccount
-		if h := m.lookup(uint16(n), string(id)); h != 0 {
-			found.account, found.code = m.account(h), Applied
-		}
-	}
-	if stale, ok := log.(staleReader); ok {
-		age, err = stale.ReadStale(ctx, find)
-	} else {
-		err = log.Read(ctx, find)
-	}
+	f, err := s.query(ctx, s.partition(tenant, id), &query{Subject: aboutAccount, Consistency: stale, Name: tenant, Accounts: []AccountID{id}})
 	if err != nil {
 		return Account{}, Undecided, 0, err
 	}
-	return found.account, found.code, age, nil
+	return f.Account, f.Code, f.Age, nil
 }
 
 // MaxInFlightListed is the most transfers that InFlight lists.
 const MaxInFlightListed = 1000
 
-// inFlightSlice is how many transfers are looked at before others go on.
-const inFlightSlice = 4096
-
 // InFlightList is a list of transfers under way.
 type InFlightList struct {
 	Transfers []InFlight
 	More      bool // there are others, beyond the limit
-	// Stale says that some partition has no leader: of it the list has what this
-	// node knows, which may be old.
+	// Stale says that some partition has no leader: of it the list has what a
+	// replica knows, which may be old, or nothing if none can be reached.
 	Stale bool
 }
 
@@ -72,48 +82,50 @@ func (s *Service) InFlight(ctx context.Context, tenant Tenant, limit int) (InFli
 	var list InFlightList
 	limit = min(limit, MaxInFlightListed)
 	for _, p := range s.parts {
-		for at, more := (inFlightCursor{}), true; more && !list.More; {
-			var found []InFlight
-			look := func() { found, at, more = p.Machine.inFlight(nil, at, inFlightSlice) }
-			err := p.Log.Read(ctx, look)
+		for q, more := (query{Subject: aboutInFlight, Name: tenant}), true; more && !list.More; {
+			f, err := s.query(ctx, p, &q)
 			if errors.Is(err, rsm.ErrNoLeader) {
-				list.Stale = true
-				err = p.Log.Peek(ctx, look)
+				list.Stale, q.Consistency = true, asItIs
+				f, err = s.query(ctx, p, &q)
+			}
+			if errors.Is(err, rsm.ErrNoLeader) {
+				break // no node that has it can be reached
 			}
 			if err != nil {
 				return InFlightList{}, err
 			}
-			for i := range found {
-				if found[i].Tenant != tenant {
-					continue
-				}
-				if list.More = len(list.Transfers) == limit; list.More {
-					break
-				}
-				list.Transfers = append(list.Transfers, found[i])
-			}
+			room := limit - len(list.Transfers)
+			list.More = len(f.Transfers) > room
+			list.Transfers = append(list.Transfers, f.Transfers[:min(room, len(f.Transfers))]...)
+			q.Cursor, more = f.Cursor, f.More
 		}
 	}
-	return list, s.nameReceivers(ctx, list.Transfers)
+	return list, s.nameReceivers(ctx, tenant, list.Transfers)
 }
 
-// nameReceivers fills in the ids of the receiving accounts that this node knows.
-func (s *Service) nameReceivers(ctx context.Context, list []InFlight) error {
+// nameReceivers fills in the ids of the receiving accounts that are known here,
+// or to nodes that can be reached.
+func (s *Service) nameReceivers(ctx context.Context, tenant Tenant, list []InFlight) error {
 	for n, p := range s.parts {
-		err := p.Log.Peek(ctx, func() {
-			for i := range list {
-				f := &list[i]
-				if int(f.To.Partition()) != n {
-					continue
-				}
-				number := p.Machine.tenantNumber(string(f.Tenant))
-				if number >= 0 && p.Machine.get(uint16(number), f.To) != nil {
-					f.ToAccount = p.Machine.account(f.To).ID
-				}
+		q := query{Subject: aboutNames, Consistency: asItIs, Name: tenant}
+		var places []int
+		for i := range list {
+			if int(list[i].To.Partition()) == n {
+				q.Handles, places = append(q.Handles, list[i].To), append(places, i)
 			}
-		})
+		}
+		if len(places) == 0 {
+			continue
+		}
+		f, err := s.query(ctx, p, &q)
+		if errors.Is(err, rsm.ErrNoLeader) {
+			continue
+		}
 		if err != nil {
 			return err
+		}
+		for k, i := range places {
+			list[i].ToAccount = f.Accounts[k]
 		}
 	}
 	return nil

@@ -45,11 +45,12 @@ func (l cutLog) Propose(ctx context.Context, data []byte) ([]byte, rsm.Position,
 	return l.PartitionLog.Propose(ctx, data)
 }
 
-func (l cutLog) Read(ctx context.Context, fn func()) error {
+func (l cutLog) StartRead(fn func(error)) {
 	if err := l.err(); err != nil {
-		return err
+		fn(err)
+		return
 	}
-	return l.PartitionLog.Read(ctx, fn)
+	l.PartitionLog.StartRead(fn)
 }
 
 // openCut opens a wallet of two partitions on one node, of which the second can
@@ -80,7 +81,7 @@ func openCut(t *testing.T) (s *wallet.Service, p, q wallet.AccountID, away *atom
 		part.Log = g
 	}
 	parts[1].Log = cutLog{parts[1].Log, away}
-	s = wallet.NewDividedService(parts, wallet.TCC)
+	s = wallet.NewDividedService(parts, nil)
 	for n := 0; p == "" || q == ""; n++ {
 		id := wallet.AccountID(fmt.Sprint("a", n))
 		if of := &[]*wallet.AccountID{&p, &q}[wallet.PartitionOf(wallet.DefaultTenant, id, 2)]; **of == "" {

@@ -15,8 +15,10 @@ import (
 // The router's patience.
 const (
 	// pendingFor is how long a transfer between partitions is waited for before it
-	// is answered as Pending.
-	pendingFor = 8 * time.Second
+	// is asked for again, as the replica that was waited for may be gone, and
+	// pendingTries how often, before it is answered as Pending.
+	pendingFor   = 4 * time.Second
+	pendingTries = 2
 	// retryFor is how long a partition without a leader is waited for.
 	retryFor     = 3 * time.Second
 	leastRetry   = 5 * time.Millisecond
@@ -29,10 +31,14 @@ const (
 // routed is a batch that was divided over partitions. Its pieces end on the loops
 // of theirs.
 type routed struct {
+	ctx       context.Context //nolint:containedctx // it bounds the tries of pieces, which have no caller that waits
+	protocol  Protocol        // of transfers between partitions; NoProtocol: the wallet's
+	waits     bool            // the caller does, while a queue is full
+	forwarded bool            // another node's Service asked for it
+	done      func(result []byte, at rsm.Position, err error)
+
 	s      *Service
-	ctx    context.Context //nolint:containedctx // it bounds the tries of pieces, which have no caller that waits
 	header Header
-	waits  bool // the caller does, while a queue is full
 
 	mu     sync.Mutex
 	result []byte
@@ -40,18 +46,19 @@ type routed struct {
 	left   int // pieces
 	err    error
 	at     rsm.Position
-	done   func(result []byte, at rsm.Position, err error)
 }
 
 // piece is the part of a batch that goes to one partition.
 type piece struct {
 	b        *routed
 	to       *Partition
-	kind     Kind
-	whole    []byte // the batch, if all of it goes to one partition
-	commands [][]byte
-	places   []int // of the commands in the batch
+	kind     Kind     // in the partition's log
+	whole    []byte   // the batch, if all of it goes to one partition
+	commands [][]byte // as they came
+	complete [][]byte // transfers to other partitions: with what those know of the payees
+	places   []int    // of the commands in the batch
 	tries    int
+	pendings int  // tries of transfers that took too long
 	unknown  bool // some try had an unknown outcome
 	pause    time.Duration
 }
@@ -71,28 +78,28 @@ func resultSize(k Kind) int {
 // has to decide it. It calls done once, with the results in the order of the
 // commands, on one of the partitions' loops. Commands for one partition keep
 // their order.
-// With waits it does not return before there was room for them in the queues.
-func (s *Service) route(ctx context.Context, data []byte, waits bool, done func(result []byte, at rsm.Position, err error)) {
+// If the caller waits, it does not return before there was room for them in the
+// queues of this node.
+func (s *Service) route(b *routed, data []byte) {
 	h, body, err := ParseHeader(data)
 	if err != nil {
-		done(nil, rsm.Position{}, err)
+		b.done(nil, rsm.Position{}, err)
 		return
 	}
-	b := &routed{s: s, ctx: ctx, header: h, waits: waits, size: resultSize(h.Kind), done: done}
+	b.s, b.header, b.size = s, h, resultSize(h.Kind)
+	if b.protocol == NoProtocol {
+		b.protocol = Protocol(s.protocol.Load())
+	}
 	if len(s.parts) == 1 {
 		b.left = 1
-		(&piece{b: b, to: s.parts[0], kind: h.Kind, whole: data}).submit(waits)
+		(&piece{b: b, to: s.parts[0], kind: h.Kind, whole: data}).begin(b.waits)
 		return
 	}
 	b.result = make([]byte, h.Count*b.size)
 	pieces := b.divide(body)
 	b.left = len(pieces)
 	for _, p := range pieces {
-		if p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName {
-			p.lookUp()
-		} else {
-			p.submit(waits)
-		}
+		p.begin(b.waits)
 	}
 }
 
@@ -155,87 +162,169 @@ func (s *Service) partitionOf(tenant uint16, name []byte) uint16 {
 	return partitionOf(s.tenantHash(tenant), nameHash(name), uint16(len(s.parts)))
 }
 
-// lookUp makes the commands of a piece of transfers to other partitions complete:
-// with what those partitions know of the receiving accounts, which never changes.
-func (p *piece) lookUp() {
-	byPeer := map[uint16][]int{}
-	for i, cmd := range p.commands {
-		var peer uint16
-		if p.kind == KindCrossTransfers {
-			peer = Handle(binary.LittleEndian.Uint64(cmd[24:])).Partition()
-		} else {
-			_, _, to, _, _ := parseTransfer(cmd)
-			peer = p.b.s.partitionOf(p.b.header.Tenant, to)
-		}
-		byPeer[peer] = append(byPeer[peer], i)
-	}
-	var mu sync.Mutex
-	left := len(byPeer)
-	for peer, places := range byPeer {
-		q := p.b.s.parts[peer]
-		q.Log.ApplyLoop().Post(func() {
-			var missing []int
-			for _, i := range places {
-				if !p.complete(i, q.Machine) {
-					missing = append(missing, i)
-				}
-			}
-			ready := func(err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				switch left--; {
-				case left < 0: // the piece has failed: it does so once
-				case err != nil:
-					left = 0
-					p.b.failed(p, err)
-				case left == 0:
-					p.submit(false)
-				}
-			}
-			if len(missing) == 0 {
-				ready(nil)
-				return
-			}
-			// This replica may be behind: ask for what is certain.
-			go func() {
-				ready(q.Log.Read(p.b.ctx, func() {
-					for _, i := range missing {
-						if !p.complete(i, q.Machine) {
-							p.commands[i] = p.encode(p.commands[i], 0, 0)
-						}
-					}
-				}))
-			}()
-		})
+// begin lets the partition decide a piece. Only the caller of route may wait for a
+// queue: a loop must not.
+func (p *piece) begin(wait bool) {
+	switch {
+	case !p.to.here():
+		p.forward()
+	case p.crosses() && p.complete == nil:
+		p.lookUp()
+	default:
+		p.submit(wait)
 	}
 }
 
-// complete encodes a command with what the machine of the receiving partition
-// knows, and says whether it knows the account.
-func (p *piece) complete(i int, m *Machine) bool {
-	cmd, tenant := p.commands[i], p.b.header.Tenant
-	if int(tenant) >= len(m.tenants) {
-		return false
+// crosses says whether a piece is one of transfers to other partitions.
+func (p *piece) crosses() bool {
+	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName
+}
+
+// forward lets a node that has a replica of the partition route the piece.
+func (p *piece) forward() {
+	if p.b.forwarded { // from where the replica was, a moment ago
+		p.to.Log.ApplyLoop().Post(func() { p.failed(fmt.Errorf("%w: no replica of partition %d here", rsm.ErrNoLeader, p.to.number)) })
+		return
 	}
+	p.to.ask(requestRoute, p.b.protocol, p.encoded(p.b.header.Kind, p.commands), func(result []byte, at rsm.Position, err error) {
+		p.decided(result, at, err, nil)
+	})
+}
+
+// payee is what a transfer to another partition says of its payee.
+func (p *piece) payee(i int) (h Handle, name []byte) {
+	cmd := p.commands[i]
 	if p.kind == KindCrossTransfers {
-		h := Handle(binary.LittleEndian.Uint64(cmd[24:]))
-		if m.get(tenant, h) == nil {
-			return false
-		}
-		p.commands[i] = p.encode(cmd, h, m.hashOf(tenant, h))
-		return true
+		return Handle(binary.LittleEndian.Uint64(cmd[24:])), nil
 	}
 	_, _, to, _, _ := parseTransfer(cmd)
-	h := m.lookup(tenant, string(to))
-	if h != 0 {
-		p.commands[i] = p.encode(cmd, h, 0)
+	return 0, to
+}
+
+// lookUp makes the commands of a piece of transfers to other partitions complete:
+// with what those partitions know of the receiving accounts, which never changes.
+// Then it submits the piece.
+func (p *piece) lookUp() {
+	byPeer := make([][]int, len(p.b.s.parts))
+	l := &lookUp{p: p, complete: make([][]byte, len(p.commands))}
+	for i := range p.commands {
+		h, name := p.payee(i)
+		peer := h.Partition()
+		if name != nil {
+			peer = p.b.s.partitionOf(p.b.header.Tenant, name)
+		}
+		if byPeer[peer] == nil {
+			l.left++
+		}
+		byPeer[peer] = append(byPeer[peer], i)
 	}
-	return h != 0
+	for peer, places := range byPeer {
+		if len(places) > 0 {
+			l.in(p.b.s.parts[peer], places)
+		}
+	}
+}
+
+// lookUp looks for payees in several partitions at once.
+type lookUp struct {
+	p        *piece
+	complete [][]byte // each partition's own places
+
+	mu   sync.Mutex
+	left int // partitions
+}
+
+// in looks for the payees of commands in one partition: first in what this node's
+// replica knows, which may be behind.
+func (l *lookUp) in(q *Partition, places []int) {
+	if !q.here() {
+		l.ask(q, places)
+		return
+	}
+	q.Log.ApplyLoop().Post(func() {
+		var missing []int
+		for _, i := range places {
+			if to, hash := l.p.known(i, q.Machine); to != 0 {
+				l.complete[i] = l.p.encode(l.p.commands[i], to, hash)
+			} else {
+				missing = append(missing, i)
+			}
+		}
+		if len(missing) == 0 {
+			l.ended(nil)
+			return
+		}
+		l.ask(q, missing)
+	})
+}
+
+// known returns what a machine knows of the payee of a command, 0 if that is nothing.
+func (p *piece) known(i int, m *Machine) (h Handle, hash uint64) {
+	tenant := p.b.header.Tenant
+	if int(tenant) >= len(m.tenants) {
+		return 0, 0
+	}
+	h, name := p.payee(i)
+	switch {
+	case name != nil:
+		return m.lookup(tenant, string(name)), 0
+	case m.get(tenant, h) == nil:
+		return 0, 0
+	}
+	return h, m.hashOf(tenant, h)
+}
+
+// ask looks for the payees of commands in what is certain of a partition.
+func (l *lookUp) ask(q *Partition, places []int) {
+	about := &query{Subject: aboutHandles, Tenant: l.p.b.header.Tenant}
+	if l.p.kind == KindCrossTransfers {
+		about.Subject = aboutHashes
+	}
+	for _, i := range places {
+		if h, name := l.p.payee(i); name != nil {
+			about.Accounts = append(about.Accounts, AccountID(name))
+		} else {
+			about.Handles = append(about.Handles, h)
+		}
+	}
+	q.query(about, func(f *finding, err error) {
+		if err != nil {
+			l.ended(err)
+			return
+		}
+		for k, i := range places {
+			hash := uint64(0)
+			if f.Hashes != nil {
+				hash = f.Hashes[k]
+			}
+			l.complete[i] = l.p.encode(l.p.commands[i], f.Handles[k], hash)
+		}
+		l.ended(nil)
+	})
+}
+
+// ended submits the piece when the last partition has ended. It fails once.
+func (l *lookUp) ended(err error) {
+	l.mu.Lock()
+	l.left--
+	left := l.left
+	if err != nil {
+		l.left = 0
+	}
+	l.mu.Unlock()
+	switch {
+	case left < 0:
+	case err != nil:
+		l.p.failed(err)
+	case left == 0:
+		l.p.complete = l.complete
+		l.p.submit(false)
+	}
 }
 
 // encode returns a transfer as one between partitions.
 func (p *piece) encode(cmd []byte, to Handle, toHash uint64) []byte {
-	protocol := Protocol(p.b.s.protocol.Load())
+	protocol := p.b.protocol
 	if p.kind == KindCrossTransfers {
 		out := slices.Clone(cmd)
 		if to == 0 {
@@ -252,18 +341,18 @@ func (p *piece) encode(cmd []byte, to Handle, toHash uint64) []byte {
 }
 
 // encoded returns the batch of a piece.
-func (p *piece) encoded() []byte {
+func (p *piece) encoded(kind Kind, commands [][]byte) []byte {
 	if p.whole != nil {
 		return p.whole
 	}
 	h := p.b.header
-	h.Kind, h.Count = p.kind, len(p.commands)
+	h.Kind, h.Count = kind, len(commands)
 	size := HeaderBytes
-	for _, c := range p.commands {
+	for _, c := range commands {
 		size += len(c)
 	}
 	data := AppendHeader(make([]byte, 0, size), h)
-	for _, c := range p.commands {
+	for _, c := range commands {
 		data = append(data, c...)
 	}
 	return data
@@ -277,15 +366,15 @@ func (p *piece) count() int {
 	return len(p.commands)
 }
 
-// submit proposes a piece. Only the caller of route may wait for a queue: a loop
-// must not.
+// submit proposes a piece to this node's replica.
 func (p *piece) submit(wait bool) {
-	h := p.b.header
+	commands := p.commands
 	var waits *gathering
-	if p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName {
-		waits = p.to.gather(h.Tenant, p.commands)
+	if p.crosses() {
+		commands = p.complete
+		waits = p.to.gather(p.b.header.Tenant, commands)
 	}
-	proposal := &rsm.Proposal{Data: p.encoded(), Done: func(result []byte, at rsm.Position, err error) {
+	proposal := &rsm.Proposal{Data: p.encoded(p.kind, commands), Done: func(result []byte, at rsm.Position, err error) {
 		p.decided(result, at, err, waits)
 	}}
 	submit := p.to.Log.TrySubmit
@@ -306,11 +395,14 @@ func (p *piece) decided(result []byte, at rsm.Position, err error, waits *gather
 	case len(result) != p.count()*p.b.size:
 		waits.leave()
 		p.refused(Code(result[0]))
-	case waits == nil:
-		p.settle(slices.Clone(result), at, p.locked(result))
 	default:
-		locked := p.locked(result)
-		waits.wait(slices.Clone(result), func(result []byte) { p.settle(result, at, locked) })
+		first := slices.Clone(result)
+		settle := func(result []byte) { p.settle(first, result, at) }
+		if waits == nil {
+			settle(first)
+		} else {
+			waits.wait(slices.Clone(first), settle)
+		}
 	}
 }
 
@@ -327,7 +419,7 @@ func (p *piece) failed(err error) {
 		return
 	}
 	loop := p.to.Log.ApplyLoop()
-	loop.Post(func() { loop.After(p.pause, func() { p.submit(false) }) })
+	loop.Post(func() { loop.After(p.pause, func() { p.begin(false) }) })
 }
 
 // waited is about how long the piece has been tried.
@@ -348,43 +440,55 @@ func (p *piece) refused(code Code) {
 		return
 	}
 	p.tries++
-	go func() {
-		if err := p.b.s.spreadTenants(p.b.ctx, p.to); err != nil {
+	p.b.s.spreadTenants(p.to, func(err error) {
+		if err != nil {
 			p.b.failed(p, err)
 			return
 		}
-		p.submit(false)
-	}()
+		p.begin(false)
+	})
 }
 
-// settle takes the results of a piece, and tries again what met locked accounts:
-// that was refused without a trace.
-func (p *piece) settle(result []byte, at rsm.Position, locked *piece) {
-	if locked != nil && p.tries < lockedTries && p.b.ctx.Err() == nil {
+// settle takes the results of a piece, and tries some of its commands again. At
+// first, locked accounts may have been met.
+func (p *piece) settle(first, result []byte, at rsm.Position) {
+	if again := p.again(first, result); again != nil && again.tries < lockedTries && p.b.ctx.Err() == nil {
 		p.b.mu.Lock()
 		p.b.left++ // its results come over these
 		p.b.mu.Unlock()
-		pause := min(time.Duration(locked.tries)*lockedPause, lockedLonger)
-		p.to.Log.ApplyLoop().After(pause+time.Duration(p.to.random()%uint64(pause)), func() { locked.submit(false) })
+		var pause time.Duration
+		if again.tries > p.tries {
+			pause = min(time.Duration(again.tries)*lockedPause, lockedLonger)
+			pause += time.Duration(p.to.random() % uint64(pause))
+		}
+		loop := p.to.Log.ApplyLoop()
+		loop.Post(func() { loop.After(pause, func() { again.begin(false) }) })
 	}
 	p.b.settle(p.places, result, at)
 }
 
-// locked returns a piece of the transfers that met locked accounts, nil if there
-// are none.
-func (p *piece) locked(result []byte) *piece {
+// again returns a piece of the transfers to be tried again, nil if there are none:
+// those that met locked accounts, which were refused without a trace, and those
+// whose end was not seen, unless another node asks, which does so again.
+func (p *piece) again(first, result []byte) *piece {
 	if p.b.size != 1 || p.whole != nil {
 		return nil
 	}
-	var l *piece
+	patient := !p.b.forwarded && p.pendings+1 < pendingTries
+	l := &piece{b: p.b, to: p.to, kind: p.kind, tries: p.tries, pendings: p.pendings}
 	for i := range p.places {
-		if Code(result[i]) != AccountLocked {
+		switch {
+		case Code(first[i]) == AccountLocked:
+			l.tries = p.tries + 1
+		case patient && Result(result[i]).Code() == Pending:
+			l.pendings = p.pendings + 1
+		default:
 			continue
 		}
-		if l == nil {
-			l = &piece{b: p.b, to: p.to, kind: p.kind, tries: p.tries + 1}
-		}
 		l.commands, l.places = append(l.commands, p.commands[i]), append(l.places, p.places[i])
+	}
+	if len(l.commands) == 0 {
+		return nil
 	}
 	return l
 }

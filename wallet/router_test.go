@@ -1,9 +1,7 @@
 package wallet
 
 import (
-	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"maru.example/rsm"
@@ -13,29 +11,26 @@ import (
 // once.
 type awayLog struct{ PartitionLog }
 
-func (awayLog) ApplyLoop() rsm.Loop                { return atOnce{} }
-func (awayLog) Read(context.Context, func()) error { return rsm.ErrNoLeader }
+func (awayLog) ApplyLoop() rsm.Loop      { return atOnce{} }
+func (awayLog) StartRead(fn func(error)) { fn(rsm.ErrNoLeader) }
 
 type atOnce struct{}
 
-func (atOnce) Post(f func())                             { f() }
-func (atOnce) After(time.Duration, func()) (stop func()) { return func() {} }
+func (atOnce) Post(f func()) { f() }
+func (atOnce) After(_ time.Duration, f func()) (stop func()) {
+	f()
+	return func() {}
+}
 
 // TestLookUpFailsOnce lets a piece look for accounts in two partitions that have no
 // leader: it fails once, so that the batch goes on to wait for its other pieces.
 func TestLookUpFailsOnce(t *testing.T) {
-	synctest.Test(t, lookUpFailsOnce)
-}
-
-func lookUpFailsOnce(t *testing.T) {
 	parts := make([]*Partition, 3)
 	for i := range parts {
 		parts[i] = NewPartition(uint16(i), 3, func() uint64 { return 1 })
 		parts[i].Log = awayLog{}
 	}
-	s := newService(parts[0].Log, parts[0].Machine)
-	s.parts = parts
-	b := &routed{s: s, ctx: t.Context(), header: Header{Kind: KindTransfersByName, Count: 3}, left: 2, size: 1}
+	b := &routed{s: newService(parts, nil), ctx: t.Context(), header: Header{Kind: KindTransfersByName, Count: 3}, left: 2, size: 1}
 	b.done = func([]byte, rsm.Position, error) { t.Error("the batch was answered without its other piece") }
 	p := &piece{b: b, to: parts[0], kind: KindCrossTransfersByName}
 	for _, partition := range []uint16{1, 2} {
@@ -43,8 +38,7 @@ func lookUpFailsOnce(t *testing.T) {
 		p.commands = append(p.commands, AppendTransfer(nil, &Transfer{ID: TransactionID{1}, From: "a", To: to, Amount: 1, Currency: 1}))
 		p.places = append(p.places, len(p.places))
 	}
-	p.lookUp()
-	synctest.Wait()
+	p.begin(false)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.left != 1 || b.err == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,38 +13,19 @@ import (
 	"maru.example/rsm"
 )
 
-// Log is what a Service needs of a replicated log.
-type Log interface {
-	// Propose commits data and returns the machine's result.
-	Propose(ctx context.Context, data []byte) ([]byte, rsm.Position, error)
-	// Submit proposes without waiting for the result.
-	Submit(ctx context.Context, p *rsm.Proposal) error
-	// Read calls fn when the machine holds everything acknowledged so far.
-	Read(ctx context.Context, fn func()) error
-}
-
 // Service is the wallet for programs: it checks the form of commands, proposes
 // them and returns the machine's decisions. A refusal is a Code. An error says
 // that the input was malformed (an Err of this package), that nothing was done
 // or that the outcome is unknown, as rsm's errors say, or that ctx ended: then
 // ask for the Decision, or repeat the command. It is safe for concurrent use.
 type Service struct {
-	log     Log      // of the first partition, which all are for a wallet that is not divided
-	machine *Machine // used within Read only
-
-	parts    []*Partition  // of a divided wallet, else nil
+	parts    []*Partition
+	await    func(ctx context.Context, start func(done func())) error
 	protocol atomic.Uint32 // of transfers between them
 
 	mu      sync.RWMutex
 	tenants map[Tenant]uint16 // those seen so far: their numbers never change
 	names   []uint64          // nameHash of the tenants, by number, as far as they are known
-}
-
-// NewService returns the service of a machine that runs on a log.
-func NewService(log Log, m *Machine) *Service { return newService(log, m) }
-
-func newService(log Log, m *Machine) *Service {
-	return &Service{log: log, machine: m, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}}
 }
 
 // learn remembers a tenant's number.
@@ -64,13 +46,9 @@ func (s *Service) tenantHash(number uint16) uint64 {
 	return s.names[number]
 }
 
-// partition returns the log and machine that an account belongs to.
-func (s *Service) partition(tenant Tenant, id AccountID) (Log, *Machine) {
-	if len(s.parts) == 0 {
-		return s.log, s.machine
-	}
-	p := s.parts[PartitionOf(tenant, id, uint16(len(s.parts)))]
-	return p.Log, p.Machine
+// partition returns the partition that an account belongs to.
+func (s *Service) partition(tenant Tenant, id AccountID) *Partition {
+	return s.parts[PartitionOf(tenant, id, uint16(len(s.parts)))]
 }
 
 // Tenant returns the number of a tenant, for batches that are submitted as they
@@ -85,53 +63,49 @@ func (s *Service) Tenant(ctx context.Context, name Tenant) (number uint16, ok bo
 	if err := name.Validate(); err != nil {
 		return 0, false, err
 	}
-	n := -1
-	if err := s.log.Read(ctx, func() { n = s.machine.tenantNumber(string(name)) }); err != nil || n < 0 {
+	f, err := s.query(ctx, s.parts[0], &query{Subject: aboutTenant, Name: name})
+	if err != nil || f.Number < 0 {
 		return 0, false, err
 	}
-	s.learn(name, uint16(n))
-	return uint16(n), true, nil
+	s.learn(name, uint16(f.Number))
+	return uint16(f.Number), true, nil
 }
 
 // Submit proposes a batch that was encoded elsewhere, such as a message of the
 // stream: Validate must have accepted it, and its tenant be a number from Tenant.
-// In a divided wallet its commands go to their partitions.
+// Its commands go to their partitions. Submit waits while a queue of this node is
+// full, until ctx ends; Done is called for every batch, on any loop.
 func (s *Service) Submit(ctx context.Context, p *rsm.Proposal) error {
-	if len(s.parts) == 0 {
-		return s.log.Submit(ctx, p)
-	}
-	s.route(ctx, p.Data, true, p.Done)
+	s.route(&routed{ctx: ctx, waits: true, done: p.Done}, p.Data)
 	return nil
 }
 
 // commit commits a batch and returns its results.
-func (s *Service) commit(ctx context.Context, data []byte) ([]byte, error) {
-	if len(s.parts) == 0 {
-		result, _, err := s.log.Propose(ctx, data)
-		return result, err
-	}
-	if len(s.parts) == 1 {
+func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([]byte, error) {
+	if len(s.parts) == 1 && s.parts[0].here() {
 		// The usual case is worth a way without a goroutine's detour.
-		if result, _, err := s.log.Propose(ctx, data); !errors.Is(err, rsm.ErrNoLeader) && !errors.Is(err, rsm.ErrUnknown) {
+		if result, _, err := s.parts[0].Log.Propose(ctx, data); !errors.Is(err, rsm.ErrNoLeader) && !errors.Is(err, rsm.ErrUnknown) {
 			return result, err
 		}
 	}
-	type outcome struct {
+	var outcome struct { // a batch that has outlived ctx may still write it
 		result []byte
 		err    error
 	}
-	done := make(chan outcome, 1)
-	s.route(ctx, data, false, func(result []byte, _ rsm.Position, err error) { done <- outcome{result, err} })
-	select {
-	case o := <-done:
-		return o.result, o.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", rsm.ErrUnknown, ctx.Err())
+	err := s.await(ctx, func(done func()) {
+		s.route(&routed{ctx: ctx, protocol: protocol, done: func(result []byte, _ rsm.Position, err error) {
+			outcome.result, outcome.err = slices.Clone(result), err
+			done()
+		}}, data)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", rsm.ErrUnknown, err)
 	}
+	return outcome.result, outcome.err
 }
 
 // propose commits count commands of a kind and returns results of size bytes each.
-func (s *Service) propose(ctx context.Context, tenant Tenant, kind Kind, count, size int, body func([]byte) []byte) ([]byte, Code, error) {
+func (s *Service) propose(ctx context.Context, tenant Tenant, protocol Protocol, kind Kind, count, size int, body func([]byte) []byte) ([]byte, Code, error) {
 	number, ok, err := s.Tenant(ctx, tenant)
 	if err != nil {
 		return nil, Undecided, err
@@ -140,7 +114,7 @@ func (s *Service) propose(ctx context.Context, tenant Tenant, kind Kind, count, 
 		return nil, UnknownTenant, nil
 	}
 	data := body(AppendHeader(make([]byte, 0, HeaderBytes+160*count), Header{Kind: kind, Tenant: number, Count: count}))
-	result, err := s.commit(ctx, data)
+	result, err := s.commit(ctx, data, protocol)
 	if err != nil {
 		return nil, Undecided, err
 	}
@@ -152,10 +126,17 @@ func (s *Service) propose(ctx context.Context, tenant Tenant, kind Kind, count, 
 
 // Transfer moves money. The same transfer again has the first result again.
 func (s *Service) Transfer(ctx context.Context, tenant Tenant, t Transfer) (Result, error) {
+	return s.TransferBy(ctx, tenant, NoProtocol, t)
+}
+
+// TransferBy is Transfer where money that goes to another partition gets there by
+// a protocol; NoProtocol is the wallet's. The first of several transfers with one id
+// decides.
+func (s *Service) TransferBy(ctx context.Context, tenant Tenant, protocol Protocol, t Transfer) (Result, error) {
 	if err := t.Validate(); err != nil {
 		return 0, err
 	}
-	result, code, err := s.propose(ctx, tenant, KindTransfersByName, 1, 1, func(b []byte) []byte { return AppendTransfer(b, &t) })
+	result, code, err := s.propose(ctx, tenant, protocol, KindTransfersByName, 1, 1, func(b []byte) []byte { return AppendTransfer(b, &t) })
 	if err != nil || result == nil {
 		return Result(code), err
 	}
@@ -183,6 +164,11 @@ func (t *Transfer) Validate() error {
 // Transfers decides up to MaxBatch transfers one after the other, each by
 // itself. If one is malformed none is proposed.
 func (s *Service) Transfers(ctx context.Context, tenant Tenant, ts []Transfer) ([]Result, error) {
+	return s.TransfersBy(ctx, tenant, NoProtocol, ts)
+}
+
+// TransfersBy is to Transfers as TransferBy to Transfer.
+func (s *Service) TransfersBy(ctx context.Context, tenant Tenant, protocol Protocol, ts []Transfer) ([]Result, error) {
 	if len(ts) == 0 || len(ts) > MaxBatch {
 		return nil, ErrBatchSize
 	}
@@ -192,7 +178,7 @@ func (s *Service) Transfers(ctx context.Context, tenant Tenant, ts []Transfer) (
 		}
 	}
 	results := make([]Result, len(ts))
-	answer, code, err := s.propose(ctx, tenant, KindTransfersByName, len(ts), 1, func(b []byte) []byte {
+	answer, code, err := s.propose(ctx, tenant, protocol, KindTransfersByName, len(ts), 1, func(b []byte) []byte {
 		for i := range ts {
 			b = AppendTransfer(b, &ts[i])
 		}
@@ -220,33 +206,17 @@ func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID)
 	if !ok {
 		return UnknownTenant, nil
 	}
-	if len(s.parts) == 0 {
-		return decisionIn(ctx, s.log, s.machine, number, id)
-	}
 	// The id alone does not say which account pays.
 	for _, p := range s.parts {
-		code, err := decisionIn(ctx, p.Log, p.Machine, number, id)
-		if err != nil || code != Undecided {
-			return code, err
+		f, err := s.query(ctx, p, &query{Subject: aboutDecision, Tenant: number, Transaction: id})
+		if err != nil {
+			return Undecided, err
+		}
+		if f.Code != Undecided {
+			return f.Code, nil
 		}
 	}
 	return Undecided, nil
-}
-
-// decisionIn returns what was decided in one partition.
-func decisionIn(ctx context.Context, log Log, m *Machine, tenant uint16, id TransactionID) (Code, error) {
-	code := Undecided
-	err := log.Read(ctx, func() {
-		if int(tenant) >= len(m.tenants) {
-			return // nothing of it has come here yet
-		}
-		ids := &m.tenants[tenant].ids
-		k := makeKey(id[:])
-		if e, _ := ids.find(k, ids.hash(k)); e != nil {
-			code = e.code()
-		}
-	})
-	return code, err
 }
 
 // OpenAccount opens an account that holds one currency. Repeated with the same
@@ -256,7 +226,7 @@ func (s *Service) OpenAccount(ctx context.Context, tenant Tenant, a NewAccount) 
 	if err := a.Validate(); err != nil {
 		return Opened{}, err
 	}
-	result, code, err := s.propose(ctx, tenant, KindOpenAccounts, 1, OpenedBytes, func(b []byte) []byte { return AppendAccount(b, &a) })
+	result, code, err := s.propose(ctx, tenant, NoProtocol, KindOpenAccounts, 1, OpenedBytes, func(b []byte) []byte { return AppendAccount(b, &a) })
 	if err != nil || result == nil {
 		return Opened{Code: code}, err
 	}
@@ -289,7 +259,7 @@ func (s *Service) change(ctx context.Context, tenant Tenant, kind Kind, a NewAcc
 	if err := a.Validate(); err != nil {
 		return Undecided, err
 	}
-	_, code, err := s.propose(ctx, tenant, kind, 1, 1, func(b []byte) []byte { return AppendAccount(b, &a) })
+	_, code, err := s.propose(ctx, tenant, NoProtocol, kind, 1, 1, func(b []byte) []byte { return AppendAccount(b, &a) })
 	return code, err
 }
 
@@ -300,70 +270,31 @@ func (s *Service) SetStatus(ctx context.Context, tenant Tenant, id AccountID, to
 	if err := id.Validate(); err != nil {
 		return Undecided, err
 	}
-	_, code, err := s.propose(ctx, tenant, KindSetStatus, 1, 1, func(b []byte) []byte { return AppendStatus(b, id, to) })
+	_, code, err := s.propose(ctx, tenant, NoProtocol, KindSetStatus, 1, 1, func(b []byte) []byte { return AppendStatus(b, id, to) })
 	return code, err
-}
-
-// Account returns an account's state. The code is Applied, UnknownAccount or UnknownTenant.
-func (s *Service) Account(ctx context.Context, tenant Tenant, id AccountID) (Account, Code, error) {
-	if err := id.Validate(); err != nil {
-		return Account{}, Undecided, err
-	}
-	number, ok, err := s.Tenant(ctx, tenant)
-	if err != nil {
-		return Account{}, Undecided, err
-	}
-	if !ok {
-		return Account{}, UnknownTenant, nil
-	}
-	var a Account
-	code := UnknownAccount
-	log, m := s.partition(tenant, id)
-	err = log.Read(ctx, func() {
-		if int(number) >= len(m.tenants) {
-			return
-		}
-		if h := m.lookup(number, string(id)); h != 0 {
-			a, code = m.account(h), Applied
-		}
-	})
-	if err != nil {
-		return Account{}, Undecided, err
-	}
-	return a, code, nil
 }
 
 // Lookup appends the handle of each account to dst, 0 where there is none.
 func (s *Service) Lookup(ctx context.Context, dst []Handle, tenant uint16, ids []AccountID) ([]Handle, error) {
-	if len(s.parts) == 0 {
-		var handles []Handle
-		err := s.log.Read(ctx, func() {
-			handles = dst
-			for _, id := range ids {
-				handles = append(handles, s.machine.lookup(tenant, string(id)))
-			}
-		})
-		return handles, err
-	}
-	places := make([][]int, len(s.parts))
+	found, places := make([]Handle, len(ids)), make([][]int, len(s.parts))
 	for i, id := range ids {
-		p := s.partitionOf(tenant, []byte(id))
-		places[p] = append(places[p], i)
+		n := s.partitionOf(tenant, []byte(id))
+		places[n] = append(places[n], i)
 	}
-	found := make([]Handle, len(ids))
 	for n, p := range s.parts {
 		if len(places[n]) == 0 {
 			continue
 		}
-		err := p.Log.Read(ctx, func() {
-			for _, i := range places[n] {
-				if int(tenant) < len(p.Machine.tenants) {
-					found[i] = p.Machine.lookup(tenant, string(ids[i]))
-				}
-			}
-		})
+		q := query{Subject: aboutHandles, Tenant: tenant}
+		for _, i := range places[n] {
+			q.Accounts = append(q.Accounts, ids[i])
+		}
+		f, err := s.query(ctx, p, &q)
 		if err != nil {
 			return nil, err
+		}
+		for k, i := range places[n] {
+			found[i] = f.Handles[k]
 		}
 	}
 	return append(dst, found...), nil
@@ -374,50 +305,54 @@ func (s *Service) CreateTenant(ctx context.Context, name Tenant) (Code, error) {
 	if err := name.Validate(); err != nil {
 		return Undecided, err
 	}
-	result, code, err := s.propose(ctx, DefaultTenant, KindCreateTenants, 1, 3, func(b []byte) []byte { return AppendName(b, string(name)) })
+	result, code, err := s.propose(ctx, DefaultTenant, NoProtocol, KindCreateTenants, 1, 3, func(b []byte) []byte { return AppendName(b, string(name)) })
 	if err != nil || code != Applied {
 		return code, err
 	}
 	s.learn(name, binary.LittleEndian.Uint16(result[1:]))
-	for _, p := range s.parts[min(1, len(s.parts)):] {
-		if err := s.spreadTenants(ctx, p); err != nil {
+	for _, p := range s.parts[1:] {
+		var failed struct{ err error } // what has outlived ctx may still write it
+		err := s.await(ctx, func(done func()) {
+			s.spreadTenants(p, func(err error) {
+				failed.err = err
+				done()
+			})
+		})
+		if err == nil {
+			err = failed.err
+		}
+		if err != nil {
 			return Undecided, err
 		}
 	}
 	return code, nil
 }
 
-// spreadTenants makes the tenants of the first partition known in another one. All
-// of them are made in their order, those that exist again: so every partition
-// gives them the same numbers, however many do this at once.
-func (s *Service) spreadTenants(ctx context.Context, p *Partition) error {
-	names, err := s.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	for len(names) > 0 {
-		n := min(len(names), MaxBatch)
-		data := AppendHeader(nil, Header{Kind: KindCreateTenants, Count: n})
-		for _, name := range names[:n] {
+// spreadTenants makes the tenants of the first partition known in another one, and
+// calls done once, on any loop. All of them are made in their order, those that
+// exist again: so every partition gives them the same numbers, however many do
+// this at once.
+func (s *Service) spreadTenants(p *Partition, done func(error)) {
+	s.parts[0].query(&query{Subject: aboutTenants}, func(f *finding, err error) {
+		if err != nil || len(f.Names) == 0 || len(f.Names) > MaxTenants {
+			done(err)
+			return
+		}
+		data := AppendHeader(nil, Header{Kind: KindCreateTenants, Count: len(f.Names)})
+		for _, name := range f.Names {
 			data = AppendName(data, string(name))
 		}
-		if _, _, err := p.Log.Propose(ctx, data); err != nil {
-			return err
-		}
-		names = names[n:]
-	}
-	return nil
+		p.propose(data, func(_ []byte, _ rsm.Position, err error) { done(err) })
+	})
 }
 
 // Tenants returns the names of all tenants, in the order in which they were made.
 func (s *Service) Tenants(ctx context.Context) ([]Tenant, error) {
-	var names []Tenant
-	err := s.log.Read(ctx, func() {
-		for _, t := range s.machine.tenants {
-			names = append(names, Tenant(t.name))
-		}
-	})
-	return names, err
+	f, err := s.query(ctx, s.parts[0], &query{Subject: aboutTenants})
+	if err != nil {
+		return nil, err
+	}
+	return f.Names, nil
 }
 
 // Metrics counts what a machine holds and has decided since it was started.
@@ -432,27 +367,27 @@ type Metrics struct {
 	TableBytes   uint64                 // memory of the tables
 }
 
-// Metrics returns the counters.
+// Metrics returns the counters of the replicas that are on this node.
 func (s *Service) Metrics(ctx context.Context) (Metrics, error) {
-	var m Metrics
-	if len(s.parts) == 0 {
-		err := s.log.Read(ctx, func() { m = s.machine.metrics() })
-		return m, err
-	}
+	var all Metrics
 	for _, p := range s.parts {
-		if err := p.Log.Peek(ctx, func() { m.add(p.Machine.metrics()) }); err != nil {
-			return m, err
+		if !p.here() {
+			continue
 		}
+		m, err := p.Metrics(ctx)
+		if err != nil {
+			return Metrics{}, err
+		}
+		all.add(m)
 	}
-	m.Tenants /= uint64(len(s.parts))
-	return m, nil
+	return all, nil
 }
 
 func (m *Metrics) add(other Metrics) {
 	m.Accounts += other.Accounts
 	m.Balances += other.Balances
 	m.Transactions += other.Transactions
-	m.Tenants += other.Tenants
+	m.Tenants = max(m.Tenants, other.Tenants)
 	m.Repeated += other.Repeated
 	m.TableBytes += other.TableBytes
 	for i, n := range other.InFlight {

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"maps"
 	"math/big"
 	"math/bits"
 	"slices"
@@ -34,51 +35,61 @@ func (s *Service) Totals(ctx context.Context, tenant Tenant) (totals []Total, se
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	all, flights := make(map[money.Currency]*sums), make(map[money.Currency]*int128)
+	all := map[money.Currency]*currencySum{}
 	settled = true
-	if len(s.parts) == 0 {
-		settled, err = addUp(ctx, s.log, s.machine, number, all, flights)
-	}
 	for _, p := range s.parts {
 		// Each partition's sums are zero by themselves, at any moment.
-		one, err := addUp(ctx, p.Log, p.Machine, number, all, flights)
+		one, err := s.addUp(ctx, p, number, all)
 		if err != nil {
 			return nil, false, err
 		}
 		settled = settled && one
 	}
-	if err != nil {
-		return nil, false, err
+	for _, c := range slices.Sorted(maps.Keys(all)) {
+		t := all[c]
+		issued := t.Issued.big()
+		totals = append(totals, Total{c, t.Balances, t.Sum.big(), issued.Neg(issued), t.InFlight.big()})
 	}
-	for c, t := range all {
-		issued, flying := t.issued.big(), new(big.Int)
-		if f := flights[c]; f != nil {
-			flying = f.big()
-		}
-		totals = append(totals, Total{c, t.balances, t.sum.big(), issued.Neg(issued), flying})
-	}
-	slices.SortFunc(totals, func(a, b Total) int { return int(a.Currency) - int(b.Currency) })
 	return totals, settled, nil
 }
 
-// addUp adds up a tenant's balances in one machine, and what it has to say of the
-// money in flight. Settled says that nothing was committed there meanwhile.
-func addUp(ctx context.Context, log Log, m *Machine, tenant uint16, all map[money.Currency]*sums, flights map[money.Currency]*int128) (settled bool, err error) {
-	var begin, end uint64
-	for row, more := uint64(0), true; more; {
-		err := log.Read(ctx, func() {
-			if row == 0 {
-				begin = m.changes
-				m.inFlightSums(flights, tenant)
-			}
-			row, more = m.addUp(all, tenant, row)
-			end = m.changes
-		})
+// currencySum is what a slice of the accounts adds up to in one currency, and what
+// their partition has to say of the money in flight.
+type currencySum struct {
+	Currency              money.Currency
+	Balances              int
+	Sum, Issued, InFlight int128
+}
+
+// addUp adds up a tenant's balances in one partition. Settled says that nothing
+// was committed there meanwhile.
+func (s *Service) addUp(ctx context.Context, p *Partition, tenant uint16, all map[money.Currency]*currencySum) (settled bool, err error) {
+	settled = true
+	var began uint64
+	for q, more := (query{Subject: aboutTotals, Tenant: tenant}), true; more; {
+		f, err := s.query(ctx, p, &q)
 		if err != nil {
 			return false, err
 		}
+		if q.Row == 0 {
+			began = f.Changes
+		}
+		settled = f.Changes == began
+		for i := range f.Sums {
+			one := &f.Sums[i]
+			t := all[one.Currency]
+			if t == nil {
+				t = &currencySum{}
+				all[one.Currency] = t
+			}
+			t.Balances += one.Balances
+			t.Sum.plus(one.Sum)
+			t.Issued.plus(one.Issued)
+			t.InFlight.plus(one.InFlight)
+		}
+		q.Row, more = f.Row, f.More
 	}
-	return begin == end, nil
+	return settled, nil
 }
 
 // addUp adds a slice of the accounts from row on and returns where the next begins.
@@ -105,17 +116,17 @@ type sums struct {
 }
 
 // int128 is a two's complement number of 128 bits.
-type int128 struct{ hi, lo uint64 }
+type int128 struct{ Hi, Lo uint64 }
 
 func (n *int128) add(a int64) {
 	var carry uint64
-	n.lo, carry = bits.Add64(n.lo, uint64(a), 0)
-	n.hi, _ = bits.Add64(n.hi, uint64(a>>63), carry)
+	n.Lo, carry = bits.Add64(n.Lo, uint64(a), 0)
+	n.Hi, _ = bits.Add64(n.Hi, uint64(a>>63), carry)
 }
 
 func (n *int128) big() *big.Int {
-	v := big.NewInt(int64(n.hi))
-	return v.Add(v.Lsh(v, 64), new(big.Int).SetUint64(n.lo))
+	v := big.NewInt(int64(n.Hi))
+	return v.Add(v.Lsh(v, 64), new(big.Int).SetUint64(n.Lo))
 }
 
 func add(all map[money.Currency]*sums, c money.Currency, a money.Amount) {
@@ -133,12 +144,12 @@ func add(all map[money.Currency]*sums, c money.Currency, a money.Amount) {
 
 func (n *int128) plus(a int128) {
 	var carry uint64
-	n.lo, carry = bits.Add64(n.lo, a.lo, 0)
-	n.hi, _ = bits.Add64(n.hi, a.hi, carry)
+	n.Lo, carry = bits.Add64(n.Lo, a.Lo, 0)
+	n.Hi, _ = bits.Add64(n.Hi, a.Hi, carry)
 }
 
 func (n *int128) minus(a int128) {
 	var borrow uint64
-	n.lo, borrow = bits.Sub64(n.lo, a.lo, 0)
-	n.hi, _ = bits.Sub64(n.hi, a.hi, borrow)
+	n.Lo, borrow = bits.Sub64(n.Lo, a.Lo, 0)
+	n.Hi, _ = bits.Sub64(n.Hi, a.Hi, borrow)
 }

@@ -29,18 +29,19 @@ const (
 	longestCalm    = 800 * time.Millisecond
 )
 
-// TestClusterCrash runs a bank on three nodes (real processes, on a real disk),
-// and kills them, stops them, and cuts the ways between them, at random. Every
+// TestClusterCrash runs a bank on three nodes, and on four, each of which has three
+// of the four partitions (real processes, on a real disk), and kills them, stops them, and cuts the ways between them, at random. Every
 // transfer that was answered must be there once, with its answer; when the faults
 // are over, what was begun ends, and every node gives the same balances, which are
 // those that the transfers make.
 func TestClusterCrash(t *testing.T) {
 	tests := []struct {
 		name  string
+		nodes int
 		flags func(*testing.T) []string
 	}{
-		{"plain", func(*testing.T) []string { return nil }},
-		{"tls", peerFlags},
+		{"plain", 3, func(*testing.T) []string { return nil }},
+		{"tls", 4, peerFlags},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -51,7 +52,7 @@ func TestClusterCrash(t *testing.T) {
 			t.Logf("-crash.seed=%d", seed)
 			flags := append(tt.flags(t), "--snapshot-bytes", "256KiB", "--cut-log")
 			b := &bank{
-				testCluster: newTestCluster(t, 3, bankPartitions, flags...),
+				testCluster: newTestCluster(t, tt.nodes, bankPartitions, flags...),
 				rand:        rand.New(rand.NewPCG(seed, 0)),
 				plan:        benchPlan{seed: seed, accounts: crashAccounts, currency: money.MustParseCurrency("EUR")},
 			}

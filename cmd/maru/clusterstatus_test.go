@@ -100,7 +100,7 @@ func TestMetricsOfGroups(t *testing.T) {
 		}
 	}()
 	for range 3 {
-		if _, err := n.wallet.CreateTenant(t.Context(), "shop"); err != nil {
+		if _, err := n.wallet.Load().CreateTenant(t.Context(), "shop"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,7 +23,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()
-		return n.wallet.Metrics(ctx)
+		return n.wallet.Load().Metrics(ctx)
 	},
 		telemetry.CounterBy("decided_total", "Transfers by decision, with those replayed at the start.", "code", decidedByCode),
 		telemetry.Counter("repeated_total", "Of the transfers decided, those answered from memory.", func(m wallet.Metrics) uint64 { return m.Repeated }),

@@ -39,7 +39,8 @@ type node struct {
 	reconciler *cluster.Reconciler
 	logs       []*walletraft.Log
 	parts      []*wallet.Partition
-	wallet     *wallet.Service
+	remote     *walletraft.Remote
+	wallet     atomic.Pointer[wallet.Service]
 	revision   uint64      // of the metadata whose addresses are in use
 	founding   atomic.Bool // the cluster is being made here
 	stopped    atomic.Bool
@@ -54,6 +55,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine()}
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
+	n.remote = walletraft.NewRemote(n.host.Load, n.hosts)
 	for i := range id.Partitions {
 		l := walletraft.NewLog(n.host.Load, uint16(i), n.loop)
 		p := wallet.NewPartition(uint16(i), uint16(id.Partitions), n.runtime.Rand)
@@ -64,7 +66,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	options := o.nodeOptions(logger)
-	options.Runtime, options.Machine, options.Opened = n.runtime, n.machineOf, n.opened
+	options.Runtime, options.Machine, options.Opened, options.Serve = n.runtime, n.machineOf, n.opened, n.serve
 	if n.network != nil {
 		options.Network = peers{n.network}
 	}
@@ -82,7 +84,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	n.metadata = clusterraft.NewService(clusterraft.New(host), n.machine)
-	n.wallet = wallet.NewDividedService(n.parts, protocolOf(n.identity.Protocol))
+	n.wallet.Store(wallet.NewDividedService(n.parts, &wallet.ServiceOptions{Protocol: protocolOf(n.identity.Protocol), Remote: n.remote}))
 	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
 	n.reconciler.Start()
 	n.loop.Post(n.upkeep)
@@ -153,6 +155,25 @@ func (n *node) opened(g *rsmraft.Group) {
 	if id := g.ID(); id > 0 && int(id) <= len(n.logs) {
 		n.logs[id-1].Opened(g)
 	}
+}
+
+// hosts returns the nodes that have a replica of a partition.
+func (n *node) hosts(partition uint16) []rsmraft.NodeID {
+	var ids []rsmraft.NodeID
+	for _, id := range n.machine.State().Hosts(cluster.GroupID(walletraft.Group(partition))) {
+		ids = append(ids, rsmraft.NodeID(id))
+	}
+	return ids
+}
+
+// serve does what a node asks for that has no replica of a partition.
+func (n *node) serve(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) {
+	s := n.wallet.Load()
+	if s == nil {
+		reply(nil, rsm.ErrNoLeader)
+		return
+	}
+	s.Serve(request, reply)
 }
 
 // begin makes the groups of a cluster that begins here, or finds those that there
@@ -236,7 +257,7 @@ func (n *node) upkeep() {
 	if s := n.machine.State(); s.Revision != n.revision {
 		n.revision = s.Revision
 		n.setPeers(s)
-		n.wallet.SetProtocol(protocolOf(s.Config.Protocol))
+		n.wallet.Load().SetProtocol(protocolOf(s.Config.Protocol))
 	}
 }
 
@@ -267,7 +288,13 @@ func (n *node) err() error {
 	if err := host.Err(); err != nil {
 		return err
 	}
+	if n.machine.State().Cluster == "" {
+		return fmt.Errorf("%w: nothing of the metadata has come here yet", rsm.ErrNoLeader)
+	}
 	for i, l := range n.logs {
+		if !n.remote.Here(uint16(i)) {
+			continue // other nodes have it
+		}
 		g, err := l.Replica()
 		if err == nil {
 			err = g.Err()

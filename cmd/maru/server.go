@@ -108,7 +108,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	handler.Handle("/v1/cluster", members)
 	handler.Handle("/v1/cluster/", members)
-	handler.Handle("/", wallethttp.NewHandler(node.wallet, &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger}))
+	handler.Handle("/", wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger}))
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,
 		Ready:          node.err,
@@ -117,7 +117,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 		Local:          !sec.Keys,
 		Logger:         logger,
 	})
-	s.stream = walletgrpc.NewServer(node.wallet, &walletgrpc.ServerOptions{
+	s.stream = walletgrpc.NewServer(node.wallet.Load(), &walletgrpc.ServerOptions{
 		Authorize: sec.authorizeStream(), TLS: sec.TLS.Clone(), MaxStreams: o.maxStreams,
 	})
 	return s

@@ -526,18 +526,31 @@ func TestReadStale(t *testing.T) {
 		propose(t, g, "x")
 		time.Sleep(time.Minute) // of the bubble
 		for range 2 {           // the first one in a while asks for the age to be kept low
-			var got int
-			age, err := g.ReadStale(t.Context(), func() { got = len(l.Batches) })
-			if err != nil || got != 1 {
-				t.Errorf("%d batches, error %v", got, err)
-			}
-			t.Log(age)
+			age, err := readStale(g, func() {
+				if got := len(l.Batches); got != 1 {
+					t.Errorf("%d batches", got)
+				}
+			})
+			t.Log(age, err)
 			time.Sleep(5 * time.Second)
 		}
-		if age, err := g.ReadStale(t.Context(), func() {}); err != nil || age > time.Second {
+		if age, err := readStale(g, func() {}); err != nil || age > time.Second {
 			t.Errorf("age is %v, error %v", age, err)
 		}
 	})
+}
+
+// readStale waits for a StartReadStale.
+func readStale(g *rsmraft.Group, fn func()) (age time.Duration, err error) {
+	done := make(chan struct{})
+	g.StartReadStale(func(a time.Duration, e error) {
+		if age, err = a, e; err == nil {
+			fn()
+		}
+		close(done)
+	})
+	<-done
+	return age, err
 }
 
 func TestCloseUnderLoad(t *testing.T) {
@@ -633,9 +646,19 @@ func TestClosed(t *testing.T) {
 	if err := g.Read(t.Context(), func() { t.Error("read") }); !errors.Is(err, rsm.ErrClosed) {
 		t.Errorf("Read: got %v, want ErrClosed", err)
 	}
-	if _, err := g.ReadStale(t.Context(), func() { t.Error("read") }); !errors.Is(err, rsm.ErrClosed) {
-		t.Errorf("ReadStale: got %v, want ErrClosed", err)
+	if _, err := readStale(g, func() { t.Error("read") }); !errors.Is(err, rsm.ErrClosed) {
+		t.Errorf("StartReadStale: got %v, want ErrClosed", err)
 	}
+	g.StartPeek(func(err error) {
+		if !errors.Is(err, rsm.ErrClosed) {
+			t.Errorf("StartPeek: got %v, want ErrClosed", err)
+		}
+	})
+	g.Host().Call(2, 1, nil, func(_ rsmraft.Reply, err error) {
+		if !errors.Is(err, rsm.ErrClosed) {
+			t.Errorf("Call: got %v, want ErrClosed", err)
+		}
+	})
 	if err := g.Snapshot(t.Context()); !errors.Is(err, rsm.ErrClosed) {
 		t.Errorf("Snapshot: got %v, want ErrClosed", err)
 	}

@@ -18,14 +18,14 @@ const (
 	answerHead     = 32
 )
 
-// answerCode says how a forwarded message went. The numbers are part of the format.
+// answerCode says how a forwarded message, or a request, went. The numbers are part of the format.
 type answerCode uint8
 
 const (
 	answerDone     answerCode = 0
-	answerNoLeader answerCode = 1 // nothing was proposed
-	answerBusy     answerCode = 2 // nothing was proposed
-	answerDiskFull answerCode = 3 // nothing was proposed
+	answerNoLeader answerCode = 1 // nothing was done, as with the next two
+	answerBusy     answerCode = 2
+	answerDiskFull answerCode = 3
 	answerUnknown  answerCode = 4 // the outcome is
 )
 
@@ -43,17 +43,17 @@ func answerOf(err error) answerCode {
 	return answerUnknown
 }
 
-// err returns the error of proposals that were forwarded to a node.
+// err returns the error of what was sent to a node.
 func (c answerCode) err(to NodeID) error {
 	switch c {
 	case answerDone:
 		return nil
 	case answerNoLeader:
-		return fmt.Errorf("%w: node %d does not lead any more", rsm.ErrNoLeader, to)
+		return fmt.Errorf("%w: node %d knows none, or has no replica", rsm.ErrNoLeader, to)
 	case answerBusy:
-		return fmt.Errorf("%w on node %d, which leads", rsm.ErrBusy, to)
+		return fmt.Errorf("%w on node %d", rsm.ErrBusy, to)
 	case answerDiskFull:
-		return fmt.Errorf("%w on node %d, which leads", rsm.ErrDiskFull, to)
+		return fmt.Errorf("%w on node %d", rsm.ErrDiskFull, to)
 	case answerUnknown:
 	}
 	return fmt.Errorf("%w: node %d could not say", rsm.ErrUnknown, to)

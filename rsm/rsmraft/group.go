@@ -66,7 +66,8 @@ type Group struct {
 	installing bool          // a snapshot of the leader's
 	held       []*pb.Message // what is to be stored after it
 
-	elapsed  int // ticks since the leader was heard of
+	silence  int // ticks since the leader was heard of
+	elapsed  int // the same, or since this replica asked for votes
 	patience int // ticks after which to ask for votes
 
 	forwards  forwarder
@@ -186,6 +187,9 @@ func (g *Group) tick() {
 		// from a source of randomness that a simulation cannot set.
 		g.raw.TickQuiesced()
 		g.elapsed++
+		if g.silence++; g.silence > maxSilence*g.host.options.ElectionTicks && g.lead != 0 {
+			g.follow(0) // one that is no member any more is not told, and must not ask for votes
+		}
 		if late := g.elapsed - g.patience; late >= 0 && late%g.host.options.ElectionTicks == 0 {
 			g.campaignSoon()
 		}
@@ -239,15 +243,20 @@ func (g *Group) receive(m *pb.Message) {
 	if g.failed != nil {
 		return
 	}
+	heard := false
 	switch m.GetType() { //nolint:exhaustive // those of a leader
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgSnap:
 		if m.GetTerm() >= g.term {
-			g.elapsed = 0
+			g.elapsed, g.silence = 0, 0
+			heard = true
 		}
 	default:
 	}
 	if err := g.raw.Step(m); err != nil {
 		g.host.options.Logger.Debug("rsmraft: message dropped", "group", g.id, "type", m.GetType().String(), "from", m.GetFrom(), "error", err)
+	}
+	if heard && g.lead == 0 && g.failed == nil {
+		g.observe() // a leader of whom nothing was heard for long
 	}
 	g.work()
 }
@@ -291,18 +300,29 @@ func (g *Group) observe() {
 	if g.leads && (!leads || s.GetTerm() != g.term) {
 		g.lostLeadership()
 	}
-	changed := lead != g.lead
-	g.term, g.lead, g.leads = s.GetTerm(), lead, leads
+	g.term, g.leads = s.GetTerm(), leads
+	if lead != g.lead {
+		g.follow(lead)
+	} else {
+		g.publish()
+	}
+}
+
+// maxSilence is after how many election timeouts a leader that is not heard of is
+// none for this replica.
+const maxSilence = 3
+
+// follow notes who leads; 0: nobody is known to.
+func (g *Group) follow(lead NodeID) {
+	g.lead, g.silence = lead, 0
 	g.publish()
-	if changed && lead != 0 {
+	if lead != 0 {
 		g.resetElection()
-	}
-	if changed {
 		g.elections.Add(1)
-		g.host.options.Logger.Info("rsmraft: leader", "group", g.id, "term", g.term, "leader", g.lead)
-		g.forwards.leaderChanged()
-		g.reads.leaderChanged()
 	}
+	g.host.options.Logger.Info("rsmraft: leader", "group", g.id, "term", g.term, "leader", g.lead)
+	g.forwards.leaderChanged()
+	g.reads.leaderChanged()
 }
 
 // lostLeadership answers those whose proposals may be committed by another
@@ -631,8 +651,8 @@ func (g *Group) end(err error) {
 	g.leads, g.lead = false, 0
 	g.publish()
 	unknown := err
-	if errors.Is(err, rsm.ErrClosed) {
-		unknown = fmt.Errorf("%w: the node was closed", rsm.ErrUnknown)
+	if !errors.Is(err, rsm.ErrFailed) {
+		unknown = fmt.Errorf("%w: %v", rsm.ErrUnknown, err) //nolint:errorlint // of what was not proposed yet, err says that nothing was done
 	}
 	for _, p := range g.pending {
 		g.refuse(p.proposals, unknown)

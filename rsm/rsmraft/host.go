@@ -46,6 +46,7 @@ type Host struct {
 	ticks  rsm.Loop // of the clock, the disk's free space, and the list of groups
 	writes rsm.Loop // appends to the log
 	saves  rsm.Loop // writes snapshots and the checkpoint
+	calls  caller
 
 	mu      sync.Mutex
 	groups  map[GroupID]*Group
@@ -327,6 +328,7 @@ func (h *Host) fail(cause error) {
 	for _, g := range h.Groups() {
 		g.fail(err)
 	}
+	h.calls.loop.Post(func() { h.calls.fail(err) })
 	close(h.failed)
 }
 
@@ -380,6 +382,14 @@ func (h *Host) Receive(from NodeID, message []byte) {
 		h.options.Logger.Warn("rsmraft: message ignored", "from", from, "error", err)
 		return
 	}
+	switch kind { //nolint:exhaustive // the others are for a replica
+	case messageCall:
+		h.serve(from, id, body)
+		return
+	case messageReply:
+		h.calls.loop.Post(func() { h.calls.replied(from, body) })
+		return
+	}
 	g := h.Group(id)
 	if g == nil {
 		if g = h.replicaFor(id, from); g == nil {
@@ -403,6 +413,7 @@ func (h *Host) Receive(from NodeID, message []byte) {
 		g.loop.Post(func() { g.forwards.answered(from, body) })
 	case messageOffer, messageWant, messagePiece, messageGot:
 		g.loop.Post(func() { g.transfer.receive(kind, from, body) })
+	case messageCall, messageReply:
 	}
 }
 
@@ -417,6 +428,7 @@ func (h *Host) Close() error {
 	h.closed = true
 	groups := h.ordered
 	h.mu.Unlock()
+	h.calls.loop.Post(func() { h.calls.fail(rsm.ErrClosed) })
 	for _, g := range groups {
 		g.drain()
 	}

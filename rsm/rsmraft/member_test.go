@@ -9,6 +9,7 @@ import (
 
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
+	"maru.example/rsm/rsmtest"
 )
 
 // load proposes on the leader until it is stopped, and keeps what was acknowledged.
@@ -205,4 +206,25 @@ func TestChangesThatAreRefused(t *testing.T) {
 	if err := w.wait(transfer); err == nil {
 		t.Error("the leadership was given to a learner")
 	}
+}
+
+// TestFormerMember reads from and proposes to a replica that is no member any more,
+// and that nobody tells so: it is refused, and does not wait for ever.
+func TestFormerMember(t *testing.T) {
+	w, leader, others := three(t, 7)
+	former := others[0]
+	w.change(1, []rsmraft.NodeID{leader.id, others[1].id}, nil)
+	read, proposed := former.read(1, func(*rsmtest.List) {}), former.propose(1, "from outside")
+	w.run("the read is answered", func() bool { return read.done })
+	if read.err != nil && !errors.Is(read.err, rsm.ErrNoLeader) {
+		t.Errorf("the read got %v", read.err)
+	}
+	w.run("the proposal is answered", func() bool { return proposed.done })
+	w.run("the former member knows no leader", func() bool { return former.host.Group(1).Status().Leader == 0 })
+	if err := w.wait(former.read(1, func(*rsmtest.List) {})); !errors.Is(err, rsm.ErrNoLeader) {
+		t.Errorf("a later read got %v, want ErrNoLeader", err)
+	}
+	w.change(1, []rsmraft.NodeID{1, 2, 3}, nil)
+	w.run("it is a member again", func() bool { return former.host.Group(1).Status().Leader == leader.id })
+	w.must(former.propose(1, "from inside"))
 }

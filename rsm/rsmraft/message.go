@@ -32,6 +32,8 @@ const (
 	messageWant    messageKind = 5 // the next piece of it, from an offset on
 	messagePiece   messageKind = 6
 	messageGot     messageKind = 7 // all of it
+	messageCall    messageKind = 8 // a request of the system above
+	messageReply   messageKind = 9 // to messageCall
 )
 
 var errMessage = errors.New("rsmraft: malformed message")

@@ -40,6 +40,7 @@ func Open(dir string, id NodeID, o *Options) (_ *Host, err error) {
 	}
 	h.opened = h.runtime.Elapsed()
 	h.ticks, h.writes, h.saves = h.runtime.NewLoop("ticks"), h.runtime.NewLoop("writes"), h.runtime.NewLoop("saves")
+	h.calls.init(h)
 	if err := h.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("rsmraft: recover %s: %w", dir, err), h.release())
 	}

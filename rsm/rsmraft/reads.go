@@ -59,47 +59,31 @@ func (g *Group) StartRead(fn func(error)) {
 	}
 }
 
-// ReadStale calls fn between two batches with the state as it is, and returns how
-// old that may be: everything that was acknowledged longer ago is in it. A
-// replica that has not heard of a leader since it was started waits for one.
-func (g *Group) ReadStale(ctx context.Context, fn func()) (age time.Duration, err error) {
+// StartReadStale calls fn between two batches with the state as it is, and how old
+// that may be: everything that was acknowledged longer ago is in it. A replica
+// that has not heard of a leader since it was started waits for one. An error is
+// one that Read would return.
+func (g *Group) StartReadStale(fn func(age time.Duration, err error)) {
 	g.reads.staleAt.Store(int64(g.host.runtime.Elapsed()) + 1)
+	read := func(err error) {
+		fn(g.host.runtime.Elapsed()-time.Duration(g.reads.fresh.Load()-1), err)
+	}
 	if g.reads.fresh.Load() == 0 {
-		if err := g.Read(ctx, func() {}); err != nil {
-			return 0, err
-		}
+		g.StartRead(read)
+		return
 	}
-	done := make(chan time.Duration, 1)
-	g.apply.Post(func() {
-		fresh := time.Duration(g.reads.fresh.Load() - 1)
-		fn()
-		done <- g.host.runtime.Elapsed() - fresh
-	})
-	if age, err = wait(ctx, g, done); err != nil {
-		return 0, fmt.Errorf("rsm: not read: %w", err)
-	}
-	return age, nil
+	g.StartPeek(read)
 }
 
-// Peek calls fn between two batches with the state as it is: it may be old.
-func (g *Group) Peek(ctx context.Context, fn func()) error {
-	if err := g.Err(); errors.Is(err, rsm.ErrFailed) || errors.Is(err, rsm.ErrClosed) {
-		return err
+// StartPeek calls fn between two batches, on the loop that applies entries, with
+// the state as it is: it may be old. An error says that the group has failed, was
+// closed or removed; then fn may be called before StartPeek returns.
+func (g *Group) StartPeek(fn func(error)) {
+	if err := g.Err(); errors.Is(err, rsm.ErrFailed) || errors.Is(err, rsm.ErrClosed) || errors.Is(err, ErrRemoved) {
+		fn(err)
+		return
 	}
-	r := g.reads.newRead(fn)
-	g.apply.Post(func() { r.answer(nil) })
-	select {
-	case err := <-r.done:
-		r.recycle()
-		return err
-	case <-ctx.Done():
-		if r.state.CompareAndSwap(readWaits, readLeft) {
-			return fmt.Errorf("rsm: not read: %w", ctx.Err())
-		}
-		err := <-r.done
-		r.recycle()
-		return err
-	}
+	g.apply.Post(func() { fn(nil) })
 }
 
 // ApplyLoop returns the loop that applies entries, runs reads, and calls
@@ -158,7 +142,7 @@ type readQueue struct {
 	g       *Group
 	pool    sync.Pool    // of *read
 	fresh   atomic.Int64 // all that was acknowledged at this Elapsed is applied; plus one, 0: never
-	staleAt atomic.Int64 // the last ReadStale's Elapsed, plus one
+	staleAt atomic.Int64 // the last StartReadStale's Elapsed, plus one
 
 	mu      sync.Mutex
 	waiting []*read

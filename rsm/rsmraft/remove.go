@@ -58,7 +58,7 @@ func (g *Group) remove(at Point, done func(error)) {
 		done(fmt.Errorf("%w: group %d has entry %d of term %d, after %d of term %d", ErrInUse, g.id, last, term, at.Index, at.Term))
 		return
 	}
-	err = fmt.Errorf("%w: %w: group %d", rsm.ErrClosed, ErrRemoved, g.id)
+	err = fmt.Errorf("%w: %w: group %d", rsm.ErrNoLeader, ErrRemoved, g.id)
 	g.queue.Fail(err)
 	g.end(err)
 	if err := g.log.closeReader(); err != nil {

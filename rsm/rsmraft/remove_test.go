@@ -86,7 +86,7 @@ func TestRemove(t *testing.T) {
 			if files := n.files(); len(files) > 0 {
 				t.Errorf("files stay: %v", files)
 			}
-			if err := old.Err(); !errors.Is(err, rsmraft.ErrRemoved) || !errors.Is(err, rsm.ErrClosed) {
+			if err := old.Err(); !errors.Is(err, rsmraft.ErrRemoved) || !errors.Is(err, rsm.ErrNoLeader) {
 				t.Errorf("the old replica's error is %v", err)
 			}
 			if err := n.remove(at); err != nil {

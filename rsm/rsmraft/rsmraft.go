@@ -86,6 +86,10 @@ type Options struct {
 	// Opened is called with each replica before it begins. It must not wait.
 	Opened func(*Group)
 
+	// Serve answers the requests of other nodes that their Host.Call makes;
+	// default: refuses them with rsm.ErrNoLeader.
+	Serve Serve
+
 	// Tick is the unit of the times below; default 100 ms.
 	Tick time.Duration
 	// HeartbeatTicks is how often a leader is heard of; default 1.
@@ -153,6 +157,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if d.Machine == nil {
 		d.Machine = func(GroupID) rsm.Machine { return nil }
+	}
+	if d.Serve == nil {
+		d.Serve = func(_ NodeID, _ GroupID, _ []byte, reply func([]byte, error)) { reply(nil, rsm.ErrNoLeader) }
 	}
 	if d.Opened == nil {
 		d.Opened = func(*Group) {}

@@ -161,7 +161,7 @@ func (t *snapshotTransfer) receive(kind messageKind, from NodeID, body []byte) {
 		err = t.piece(from, body)
 	case messageGot:
 		err = t.got(from, body)
-	case messageRaft, messageForward, messageAnswer:
+	case messageRaft, messageForward, messageAnswer, messageCall, messageReply:
 	}
 	if err != nil {
 		t.g.host.options.Logger.Warn("rsmraft: message ignored", "from", from, "group", t.g.id, "error", err)

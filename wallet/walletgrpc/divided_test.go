@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,6 +18,7 @@ import (
 
 // answeringLog is a log on which all batches have one end.
 type answeringLog struct {
+	wallet.PartitionLog
 	code wallet.Code
 	err  error
 }
@@ -30,7 +32,20 @@ func (l answeringLog) Submit(_ context.Context, p *rsm.Proposal) error {
 	return nil
 }
 
-func (l answeringLog) Read(_ context.Context, fn func()) error { fn(); return nil }
+func (l answeringLog) StartRead(fn func(error)) { fn(nil) }
+
+func (l answeringLog) TrySubmit(ctx context.Context, p *rsm.Proposal) error { return l.Submit(ctx, p) }
+
+func (l answeringLog) ApplyLoop() rsm.Loop { return atOnce{} }
+
+// atOnce is a loop that runs everything at once.
+type atOnce struct{}
+
+func (atOnce) Post(f func()) { f() }
+func (atOnce) After(_ time.Duration, f func()) (cancel func()) {
+	f()
+	return func() {}
+}
 
 // TestOutcomes shows what a client is told of a transfer that is under way, and
 // of what a log without a leader does.
@@ -65,7 +80,7 @@ func TestOutcomes(t *testing.T) {
 }
 
 // serveLog returns a client of a wallet on a log.
-func serveLog(t *testing.T, log wallet.Log) *walletgrpc.Client {
+func serveLog(t *testing.T, log wallet.PartitionLog) *walletgrpc.Client {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

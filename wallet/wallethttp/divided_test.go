@@ -39,11 +39,12 @@ func (l cutLog) Propose(ctx context.Context, data []byte) ([]byte, rsm.Position,
 	return l.PartitionLog.Propose(ctx, data)
 }
 
-func (l cutLog) Read(ctx context.Context, fn func()) error {
+func (l cutLog) StartRead(fn func(error)) {
 	if l.away.Load() {
-		return rsm.ErrNoLeader
+		fn(rsm.ErrNoLeader)
+		return
 	}
-	return l.PartitionLog.Read(ctx, fn)
+	l.PartitionLog.StartRead(fn)
 }
 
 // openDivided returns the API of a wallet of two partitions, of which the second
@@ -77,7 +78,7 @@ func openDivided(t *testing.T) (h http.Handler, away *atomic.Bool, stop func()) 
 		p.Log = g
 	}
 	parts[1].Log = cutLog{parts[1].Log, away}
-	s := wallet.NewDividedService(parts, wallet.TCC)
+	s := wallet.NewDividedService(parts, nil)
 	for _, a := range []wallet.NewAccount{{ID: "a", Currency: usd, Min: wallet.Unlimited}, {ID: "b", Currency: usd}} {
 		if o, err := s.OpenAccount(t.Context(), wallet.DefaultTenant, a); err != nil || o.Code != wallet.Applied {
 			t.Fatal(o, err)

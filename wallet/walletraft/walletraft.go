@@ -72,7 +72,7 @@ func (l *Log) ApplyLoop() rsm.Loop {
 	return l.idle
 }
 
-// Propose implements wallet.Log.
+// Propose implements wallet.PartitionLog.
 func (l *Log) Propose(ctx context.Context, data []byte) ([]byte, rsm.Position, error) {
 	g, err := l.Replica()
 	if err != nil {
@@ -81,7 +81,7 @@ func (l *Log) Propose(ctx context.Context, data []byte) ([]byte, rsm.Position, e
 	return g.Propose(ctx, data)
 }
 
-// Submit implements wallet.Log.
+// Submit implements wallet.PartitionLog.
 func (l *Log) Submit(ctx context.Context, p *rsm.Proposal) error {
 	g, err := l.Replica()
 	if err != nil {
@@ -99,29 +99,32 @@ func (l *Log) TrySubmit(ctx context.Context, p *rsm.Proposal) error {
 	return g.TrySubmit(ctx, p)
 }
 
-// Read implements wallet.Log.
-func (l *Log) Read(ctx context.Context, fn func()) error {
+// StartRead implements wallet.PartitionLog.
+func (l *Log) StartRead(fn func(error)) {
 	g, err := l.Replica()
 	if err != nil {
-		return err
+		fn(err)
+		return
 	}
-	return g.Read(ctx, fn)
+	g.StartRead(fn)
 }
 
-// Peek implements wallet.PartitionLog.
-func (l *Log) Peek(ctx context.Context, fn func()) error {
+// StartReadStale implements wallet.PartitionLog.
+func (l *Log) StartReadStale(fn func(age time.Duration, err error)) {
 	g, err := l.Replica()
 	if err != nil {
-		return err
+		fn(0, err)
+		return
 	}
-	return g.Peek(ctx, fn)
+	g.StartReadStale(fn)
 }
 
-// ReadStale reads this node's replica as it is.
-func (l *Log) ReadStale(ctx context.Context, fn func()) (time.Duration, error) {
+// StartPeek implements wallet.PartitionLog.
+func (l *Log) StartPeek(fn func(error)) {
 	g, err := l.Replica()
 	if err != nil {
-		return 0, err
+		fn(err)
+		return
 	}
-	return g.ReadStale(ctx, fn)
+	g.StartPeek(fn)
 }

@@ -1,0 +1,120 @@
+package rsmraft_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
+	"maru.example/vfs"
+)
+
+// called is what became of a Call.
+type called struct {
+	rsmraft.Reply
+	err  error
+	done int
+}
+
+func (n *node) call(to rsmraft.NodeID, request string) *called {
+	c := &called{}
+	n.host.Call(to, 1, []byte(request), func(r rsmraft.Reply, err error) {
+		c.Reply, c.err = r, err
+		c.done++
+	})
+	return c
+}
+
+// TestCall asks other nodes from one that has no replica of the group.
+func TestCall(t *testing.T) {
+	w, leader, others := three(t, 1)
+	served := 0
+	w.options.Serve = func(from rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) {
+		served++
+		switch string(request) {
+		case "silence":
+		case "refuse":
+			reply(nil, fmt.Errorf("%w: full", rsm.ErrBusy))
+		default:
+			reply(append(request, byte('0'+from)), nil)
+			reply(nil, errors.New("a second answer is none"))
+		}
+	}
+	for _, n := range others {
+		n.start()
+	}
+	asks := w.add(9)
+	if _, err := asks.host.Begin(5); err != nil {
+		t.Fatal(err)
+	}
+	fail := func() {
+		w.net.Duplicate = 0
+		w.At(time.Second, func() {
+			asks.fs.SetRule(failLog(vfs.OpSync, vfs.ErrNoSpace))
+			asks.propose(5, "fails")
+		})
+	}
+	w.run("everybody knows the leader", func() bool {
+		return others[0].host.Group(1).Status().Leader == leader.id && others[1].host.Group(1).Status().Leader == leader.id
+	})
+
+	dead := others[1]
+	for _, tt := range []struct {
+		name, request string
+		to            rsmraft.NodeID
+		before        func()
+		want          string
+		err           error
+	}{
+		{"answered", "hello", others[0].id, nil, "hello9", nil},
+		{"nothing", "", others[0].id, nil, "9", nil},
+		{"refused", "refuse", others[0].id, nil, "", rsm.ErrBusy},
+		{"a node that serves nothing", "hello", leader.id, nil, "", rsm.ErrNoLeader},
+		{"no answer", "silence", others[0].id, nil, "", rsm.ErrUnknown},
+		{"a dead node", "hello", dead.id, dead.crash, "", rsm.ErrUnknown},
+		{"twice", "hello", others[0].id, func() { w.net.Duplicate = 1 }, "hello9", nil},
+		{"failed", "silence", others[0].id, fail, "", rsm.ErrFailed},
+		{"after it failed", "hello", others[0].id, nil, "", rsm.ErrFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.before != nil {
+				tt.before()
+			}
+			c := asks.call(tt.to, tt.request)
+			w.run("it is answered", func() bool { return c.done > 0 })
+			w.pass(10 * time.Millisecond)
+			if c.done != 1 || string(c.Answer) != tt.want || !errors.Is(c.err, tt.err) || tt.err == nil && c.err != nil {
+				t.Errorf("done %d times with %q and the error %v, want %q and %v", c.done, c.Answer, c.err, tt.want, tt.err)
+			}
+			if tt.err == nil && (c.Leader != leader.id || c.Took <= 0) {
+				t.Errorf("node %d leads, it took %v; want node %d", c.Leader, c.Took, leader.id)
+			}
+		})
+	}
+	if served != 7 { // of the six that arrived, one came twice
+		t.Errorf("%d requests were served, want 7", served)
+	}
+}
+
+// TestCallMalformed gives a host what no host sends.
+func TestCallMalformed(t *testing.T) {
+	w, leader, others := three(t, 2)
+	w.options.Serve = func(rsmraft.NodeID, rsmraft.GroupID, []byte, func([]byte, error)) { t.Error("served") }
+	leader.start()
+	for _, kind := range []byte{8, 9} {
+		for size := range 24 {
+			if kind == 8 && size >= 8 {
+				continue
+			}
+			leader.host.Receive(others[0].id, append([]byte{1, kind, 0, 0, 1, 0, 0, 0}, make([]byte, size)...))
+			w.pass(time.Millisecond)
+		}
+	}
+	leader.host.Receive(others[0].id, append([]byte{1, 9, 0, 0, 1, 0, 0, 0}, make([]byte, 40)...)) // of a request that nobody made
+	w.pass(time.Millisecond)
+	if err := leader.host.Err(); err != nil {
+		t.Error(err)
+	}
+}
