@@ -130,6 +130,9 @@ func (j *joining) register(cmd *cobra.Command) {
 
 // join tells the cluster of the node and writes its identity.
 func (j *joining) join(ctx context.Context, cmd *cobra.Command, client *clusterhttp.Client, json bool, replaces cluster.NodeID) error {
+	if err := checkReachable("--peer", j.peer); err != nil {
+		return err
+	}
 	id, err := loadIdentity(j.data)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

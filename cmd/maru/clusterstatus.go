@@ -51,7 +51,7 @@ func (o *httpOptions) complete(ctx context.Context, view *cluster.Overview) {
 	var asked sync.WaitGroup
 	for i, n := range view.Nodes {
 		if !slices.Contains(view.Seen, n.ID) && n.Status != cluster.Removed {
-			asked.Go(func() { answers[i], errs[i] = o.ask(ctx, n.Addresses.HTTP) })
+			asked.Go(func() { answers[i], errs[i] = o.ask(ctx, n.ID, n.Addresses.HTTP) })
 		}
 	}
 	asked.Wait()
@@ -71,7 +71,7 @@ func (o *httpOptions) complete(ctx context.Context, view *cluster.Overview) {
 }
 
 // ask asks a node how it sees the cluster.
-func (o *httpOptions) ask(ctx context.Context, address string) (*cluster.Overview, error) {
+func (o *httpOptions) ask(ctx context.Context, node cluster.NodeID, address string) (*cluster.Overview, error) {
 	if address == "" {
 		return nil, errors.New("its HTTP address is not known: see maru serve --advertise-http")
 	}
@@ -86,6 +86,8 @@ func (o *httpOptions) ask(ctx context.Context, address string) (*cluster.Overvie
 		return nil, fmt.Errorf("no answer within %v from %s", askTimeout, address)
 	case ok:
 		return nil, fmt.Errorf("%s: %w", address, failure.Err)
+	case err == nil && !slices.Contains(view.Seen, node):
+		return nil, fmt.Errorf("%s is another node: see maru serve --advertise-http", address)
 	}
 	return view, err
 }

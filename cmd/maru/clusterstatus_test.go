@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +69,26 @@ GROUP          LEADER      TERM  COMMIT  UNAPPLIED  P50     P99    IN FLIGHT    
 	}
 	if want := "node 2 gave no answer: no answer within 3s\nnode 3 gave no answer: connection refused\n"; errs.String() != want {
 		t.Errorf("said %q, want %q", errs.String(), want)
+	}
+}
+
+// TestStatusOfWrongAddresses asks nodes of which one is not known by an address, and
+// one by that of another.
+func TestStatusOfWrongAddresses(t *testing.T) {
+	first := &cluster.Overview{Cluster: "c", Seen: []cluster.NodeID{1}}
+	for id := range cluster.NodeID(3) {
+		first.Nodes = append(first.Nodes, cluster.NodeOverview{Node: cluster.Node{ID: id + 1, Status: cluster.Active}})
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = printJSON(w, first) }))
+	defer server.Close()
+	view := *first
+	view.Nodes = slices.Clone(first.Nodes)
+	view.Nodes[1].Addresses.HTTP = server.URL
+	new(httpOptions).complete(t.Context(), &view)
+	for i, want := range []string{"", server.URL + " is another node: see maru serve --advertise-http", "its HTTP address is not known: see maru serve --advertise-http"} {
+		if got := view.Nodes[i].Error; got != want {
+			t.Errorf("node %d: %q, want %q", i+1, got, want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"maru.example/cluster"
 	"maru.example/cluster/clusterhttp"
 	"maru.example/internal/auth"
 )
@@ -23,11 +22,7 @@ func (s *security) authorizeCluster() clusterhttp.Authorize {
 // join makes the cluster, where it begins with this node, and tells it where this
 // node is.
 func (s *server) join(ctx context.Context) error {
-	scheme := "http://"
-	if s.security.TLS != nil {
-		scheme = "https://"
-	}
-	addresses := cluster.Addresses{Peer: s.node.peerAddr(s.options), HTTP: scheme + s.httpAddr, Stream: s.streamAddr}
+	addresses := s.options.advertised(s.node.listensForPeers(), s.httpAddr, s.streamAddr, s.security.TLS != nil)
 	if err := s.node.init(ctx, s.options, addresses); err != nil {
 		return err
 	}

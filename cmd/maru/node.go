@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -350,23 +349,6 @@ func (n *node) closeNetwork() error {
 		return nil
 	}
 	return n.network.Close()
-}
-
-// peerAddr returns where other nodes reach this one, "" if they do not: what the
-// options say, or where it listens.
-func (n *node) peerAddr(o *serveOptions) string {
-	switch {
-	case n.network == nil:
-		return ""
-	case o.advertisePeer != "":
-		return o.advertisePeer
-	}
-	host, _, err := net.SplitHostPort(o.peer)
-	_, port, err2 := net.SplitHostPort(n.network.LocalAddr().String())
-	if err != nil || err2 != nil {
-		return n.network.LocalAddr().String()
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // listensForPeers returns the address of the port for other nodes, "" if there is none.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/cluster"
 	"maru.example/internal/httpd"
 	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
@@ -31,9 +32,9 @@ type serveOptions struct {
 	maxStreams         int
 	logLevel           slog.Level
 	logFormat          string
-	pprof              string // address, "" for off
-	peer               string // address for other nodes, "" for none
-	advertisePeer      string // where they reach it, "" for the same
+	pprof              string            // address, "" for off
+	peer               string            // address for other nodes, "" for none
+	advertise          cluster.Addresses // where nodes and clients reach it, "" for where it listens
 	peerCA             string
 	peerCert, peerKey  string
 	partitions         int // of a cluster that is made; 0: 1
@@ -79,7 +80,9 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	completeFlag(cmd, "log-format", "text", "json")
 	f.IntVar(&o.partitions, "partitions", 0, "parts of a wallet that is made now, which can be on different nodes; their number never changes (default 1)")
 	f.StringVar(&o.peer, "peer", "", "`address` for other nodes of the cluster (default: none)")
-	f.StringVar(&o.advertisePeer, "advertise-peer", "", "`address` that other nodes are told, where it is not that of --peer: behind a proxy, or if that is 0.0.0.0")
+	f.StringVar(&o.advertise.Peer, "advertise-peer", "", "`address` that other nodes are told, where it is not that of --peer: behind a proxy, or if that is 0.0.0.0")
+	f.StringVar(&o.advertise.HTTP, "advertise-http", "", "`URL` or address of the HTTP API that the cluster is told, where it is not that of --http (default, for 0.0.0.0: the host that other nodes are told)")
+	f.StringVar(&o.advertise.Stream, "advertise-stream", "", "`address` of the batch stream that the cluster is told, like --advertise-http")
 	f.StringVar(&o.peerCA, "peer-ca", "", "PEM `file` with the authority that issued the certificates of all nodes, and of nothing else")
 	f.StringVar(&o.peerCert, "peer-cert", "", "PEM `file` with this node's certificate chain, for other nodes")
 	f.StringVar(&o.peerKey, "peer-key", "", "PEM `file` with its key")
@@ -87,7 +90,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
 		"max-queue-bytes", "cut-log", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
-		"partitions", "peer", "advertise-peer", "peer-ca", "peer-cert", "peer-key")
+		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
 
@@ -143,7 +146,7 @@ func (o *serveOptions) validate() error {
 	case o.maxStreams <= 0:
 		return usageError("each client of the stream needs one: 256 is the default", "--max-streams is %d", o.maxStreams)
 	}
-	return nil
+	return o.validateAdvertised()
 }
 
 // leastReserve returns the least useful reserve.
