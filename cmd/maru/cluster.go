@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -255,5 +256,34 @@ func (o *httpOptions) callCluster(cmd *cobra.Command, ask func(context.Context, 
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	return o.explain(ask(ctx, client))
+	return o.explain(untilLed(ctx, cmd, func() error { return ask(ctx, client) }))
+}
+
+// A node that has just been started or has just lost its leader knows of no leader for
+// a moment: commands are repeated for so long, and so often.
+const (
+	leaderPatience = 10 * time.Second
+	leaderInterval = 250 * time.Millisecond
+)
+
+// untilLed asks again while no leader of the metadata is known, or one went away: all
+// that a cluster is asked may be repeated.
+func untilLed(ctx context.Context, cmd *cobra.Command, ask func() error) error {
+	tries := time.NewTicker(leaderInterval)
+	defer tries.Stop()
+	for n := 0; ; n++ {
+		err := ask()
+		p, ok := errors.AsType[*clusterhttp.Problem](err)
+		if !ok || p.Code != "no_leader" && p.Code != "outcome_unknown" || n >= int(leaderPatience/leaderInterval) {
+			return err
+		}
+		if n == 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "no leader of the cluster's metadata is known there yet: trying on")
+		}
+		select {
+		case <-tries.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
