@@ -221,7 +221,7 @@ func (s *State) report(c *reportCommand) Code {
 		return Malformed
 	case reflect.DeepEqual(g.Actual, c.Members):
 		return Applied
-	case !g.Actual.before(&c.Members):
+	case c.Members.before(&g.Actual):
 		return Outdated
 	}
 	g.Actual = c.Members
@@ -239,9 +239,24 @@ func (s *State) placeAll() {
 	}
 	wanted = append(place(wanted[:1], active, s.Config.MetadataReplicas), place(wanted[1:], active, s.Config.Replicas)...)
 	for i := range s.Groups {
-		s.Groups[i].Replicas = wanted[i]
+		g := &s.Groups[i]
+		g.Actual.suspect(g.Replicas, wanted[i])
+		g.Replicas = wanted[i]
 	}
 	s.settle()
+}
+
+// suspect puts those replicas among the voters that are not wanted any more: the
+// leader may have made them voters since it reported. Its next report tells, also if
+// it is from the same point.
+func (m *Members) suspect(before, after []NodeID) {
+	for _, id := range before {
+		if slices.Contains(after, id) || slices.Contains(m.Voters, id) {
+			continue
+		}
+		m.Voters = slices.Sorted(slices.Values(append(slices.Clone(m.Voters), id)))
+		m.Learners = slices.DeleteFunc(slices.Clone(m.Learners), func(n NodeID) bool { return n == id })
+	}
 }
 
 // settle lets nodes be removed that leave and have no replicas any more, but that

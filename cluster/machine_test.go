@@ -143,7 +143,8 @@ func TestCodes(t *testing.T) {
 		{"rebalance", three, command{Rebalance: &struct{}{}}, result{Code: Applied}},
 		{"report", three, command{Report: &reportCommand{1, members(1, 9, 1, 2)}}, result{Code: Applied}},
 		{"report of no group", three, command{Report: &reportCommand{5, members(1, 9, 1)}}, result{Code: UnknownGroup}},
-		{"report of an earlier term", three, command{Report: &reportCommand{1, members(0, 1, 1)}}, result{Code: Outdated}},
+		{"report from an earlier point", three, command{Report: &reportCommand{1, members(0, 0, 1)}}, result{Code: Outdated}},
+		{"report from the same point", three, command{Report: &reportCommand{1, members(0, 1, 1)}}, result{Code: Applied}},
 		{"report without voters", three, command{Report: &reportCommand{1, members(1, 9)}}, result{Code: Malformed}},
 		{"report out of order", three, command{Report: &reportCommand{1, members(1, 9, 2, 1)}}, result{Code: Malformed}},
 		{"report of nobody", three, command{Report: &reportCommand{1, members(1, 9, 4)}}, result{Code: Malformed}},
@@ -264,6 +265,40 @@ func TestNodesLeave(t *testing.T) {
 	}
 	if m.State().Wants(2, Metadata) {
 		t.Error("node 2 shall have the metadata")
+	}
+}
+
+// TestNodeLeavesBeforeItIsReported removes a node that a group wanted, and of which no
+// leader has reported yet whether it became a member: it may be a voter, and a majority
+// need it, so that it is not removed before the leader says more.
+func TestNodeLeavesBeforeItIsReported(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		leave command
+	}{
+		{"removed", command{Remove: &removeCommand{2}}},
+		{"replaced", command{Add: func() *NewNode { n := newNode(3); n.Replaces = 2; return n }()}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newCluster(t, 1)
+			run(t, m, command{Add: newNode(2)})
+			run(t, m, tt.leave)
+			if s := m.State().Node(2).Status; s != Leaving {
+				t.Fatalf("node 2 is %s", s)
+			}
+			for i, g := range m.State().Groups {
+				if s := m.State().Node(2).Status; s != Leaving {
+					t.Fatalf("before the report of group %d, node 2 is %s", i, s)
+				}
+				without := Members{Term: g.Actual.Term, Index: g.Actual.Index, Voters: []NodeID{1}}
+				if r := run(t, m, command{Report: &reportCommand{g.ID, without}}); r.Code != Applied {
+					t.Fatalf("report: %+v", r)
+				}
+			}
+			if s := m.State().Node(2).Status; s != Removed {
+				t.Errorf("after the reports, node 2 is %s", s)
+			}
+		})
 	}
 }
 

@@ -19,7 +19,7 @@ type model struct {
 	status map[NodeID]Status
 	peers  map[NodeID]string
 	next   NodeID
-	where  map[GroupID]Members
+	where  map[GroupID]Members // who may be a member, as far as was reported
 }
 
 // TestModel runs random commands, each twice, on a machine and on the model, and
@@ -29,6 +29,9 @@ func TestModel(t *testing.T) {
 		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, peers: map[NodeID]string{}, next: 1, where: map[GroupID]Members{}}
 		m.do(t, command{Init: newInit(4)}, Applied)
 		m.ids[hexID(1)], m.status[1], m.peers[1], m.next = 1, Active, "node1:7071", 2
+		for g := range GroupID(5) {
+			m.where[g] = Members{Voters: []NodeID{1}}
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"add": m.add, "remove": m.remove, "prefer": m.prefer, "report": m.report, "restore": m.restore, "": m.check,
 		})
@@ -39,12 +42,22 @@ func TestModel(t *testing.T) {
 func (m *model) do(t *rapid.T, c command, want Code) NodeID {
 	c.Version = formatVersion
 	var r, again result
+	wanted := m.m.State().Groups
 	if err := decode(m.m.Apply(nil, rsm.Batch{Data: encode(c)}), &r); err != nil || r.Code != want {
 		t.Fatalf("%s: %v, %v, want %v", encode(c), r.Code, err, want)
 	}
 	before := m.m.State()
 	if err := decode(m.m.Apply(nil, rsm.Batch{Data: encode(c)}), &again); err != nil || again != r || m.m.State() != before {
 		t.Fatalf("%s again: %+v, %v, want %+v and no change", encode(c), again, err, r)
+	}
+	for _, g := range wanted { // who is not wanted any more may have become a member before
+		for _, id := range g.Replicas {
+			at := m.where[g.ID]
+			if !slices.Contains(m.m.State().Groups[g.ID].Replicas, id) && !slices.Contains(at.Voters, id) {
+				at.Voters = append(slices.Clone(at.Voters), id)
+				m.where[g.ID] = at
+			}
+		}
 	}
 	return r.Node
 }
@@ -128,15 +141,14 @@ func (m *model) report(t *rapid.T) {
 	voters, learners := m.m.State().Wanted(g)
 	at := m.m.State().Groups[g].Actual
 	next := Members{Term: at.Term, Index: at.Index + uint64(rapid.IntRange(0, 2).Draw(t, "step")), Voters: slices.Sorted(slices.Values(voters)), Learners: learners}
-	want := Applied
-	if next.Index == at.Index && !cmp.Equal(next, at) {
-		want = Outdated
+	if at.Index > 0 && rapid.Bool().Draw(t, "late") {
+		next.Index = at.Index - 1
+		m.do(t, command{Report: &reportCommand{g, next}}, Outdated)
+		return
 	}
-	m.do(t, command{Report: &reportCommand{g, next}}, want)
-	if want == Applied {
-		m.where[g] = next
-		m.settle()
-	}
+	m.do(t, command{Report: &reportCommand{g, next}}, Applied)
+	m.where[g] = next
+	m.settle()
 }
 
 // settle notes who is removed: who leaves and is nowhere.
@@ -144,8 +156,8 @@ func (m *model) settle() {
 	for id, s := range m.status {
 		anywhere := false
 		for g := range GroupID(5) {
-			at, ok := m.where[g]
-			anywhere = anywhere || !ok && id == 1 || slices.Contains(at.Voters, id) || g != Metadata && slices.Contains(at.Learners, id)
+			at := m.where[g]
+			anywhere = anywhere || slices.Contains(at.Voters, id) || g != Metadata && slices.Contains(at.Learners, id)
 		}
 		if s == Leaving && !anywhere {
 			m.status[id] = Removed
