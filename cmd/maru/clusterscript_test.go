@@ -30,6 +30,7 @@ func ownNodes(ts *testscript.TestScript) scriptNodes {
 //	node DIR [args]     start a node; DIR_ADDR and DIR_STREAM name its addresses
 //	node-kill DIR       end it as a power cut would
 //	node-stop DIR       interrupt it, and wait until it has ended well
+//	node-ends DIR       wait until it has ended by itself, with exit status 1
 //	until REGEXP args   run maru until its output matches, for a minute
 //	peer-certificates DIR make ca.pem, peer.pem and peer-key.pem
 func clusterCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
@@ -38,6 +39,7 @@ func clusterCommands() map[string]func(ts *testscript.TestScript, neg bool, args
 		"node":      scriptNode,
 		"node-kill": scriptNodeKill,
 		"node-stop": scriptNodeStop,
+		"node-ends": scriptNodeEnds,
 		"until":     scriptUntil,
 		"peer-certificates": func(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o750))
@@ -89,6 +91,19 @@ func scriptNodeStop(ts *testscript.TestScript, neg bool, args []string) {
 	p := ownNodes(ts)[args[0]]
 	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
 	ts.Check(p.wait())
+	fmt.Fprint(ts.Stderr(), p.log())
+}
+
+// scriptNodeEnds waits for the end of a node; what it logged is the standard error.
+func scriptNodeEnds(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || ownNodes(ts)[args[0]] == nil {
+		ts.Fatalf("usage: node-ends DIR, of a node")
+	}
+	p := ownNodes(ts)[args[0]]
+	_ = p.wait() // the status says more
+	if status := p.cmd.ProcessState.ExitCode(); status != exitFailed {
+		ts.Fatalf("exit status %d:\n%s", status, p.log())
+	}
 	fmt.Fprint(ts.Stderr(), p.log())
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,8 @@ type node struct {
 	revision   uint64      // of the metadata whose addresses are in use
 	founding   atomic.Bool // the cluster is being made here
 	stopped    atomic.Bool
+	removal    sync.Once
+	removed    chan struct{} // closed when another node says that this one was removed
 }
 
 // openNode recovers a node and its groups from the data directory.
@@ -51,7 +54,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err != nil {
 		return nil, err
 	}
-	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine()}
+	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{})}
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
 	n.remote = walletraft.NewRemote(n.host.Load, n.hosts)
@@ -109,7 +112,7 @@ func (n *node) listenPeers(ctx context.Context, o *serveOptions) (err error) {
 		}
 		return usageError("give --peer HOST:PORT, the address that was told to `maru cluster add`", "this node is one of several, and needs an address for the others")
 	}
-	options := &rsmpeer.Options{Logger: n.logger}
+	options := &rsmpeer.Options{Logger: n.logger, Refused: n.refused}
 	if o.peerCA != "" || o.peerCert != "" || o.peerKey != "" {
 		options.Certificates = &rsmpeer.Certificates{Authority: o.peerCA, Chain: o.peerCert, Key: o.peerKey}
 	}
@@ -125,6 +128,20 @@ func (n *node) listenPeers(ctx context.Context, o *serveOptions) (err error) {
 		return failed(fmt.Errorf("listen for peers on %s: %w", o.peer, err), "is another server there? choose another port")
 	}
 	return nil
+}
+
+// refused is called when another node refuses this one.
+func (n *node) refused(_ rsmpeer.NodeID, code rsmpeer.Refusal, _ string) {
+	if code == rsmpeer.RemovedNode {
+		n.removal.Do(func() { close(n.removed) })
+	}
+}
+
+// removedError is why a node ends that is no part of its cluster any more. It is told so by
+// another node, whose word is as good as any: nobody who was removed comes back.
+func (n *node) removedError() error {
+	return failed(fmt.Errorf("node %d was removed from the cluster, and does not come back: the other nodes have what it had", n.identity.Node),
+		"to use this machine again, add a new node with an empty directory: `maru cluster add --help`")
 }
 
 // peers is the network as the groups see it.
@@ -266,16 +283,22 @@ func (n *node) setPeers(s *cluster.State) {
 		return
 	}
 	var list []rsmpeer.Peer
+	var removed []rsmpeer.NodeID
 	if s.Cluster == "" { // nothing of the metadata has come here yet
 		for _, p := range n.identity.Peers {
 			list = append(list, rsmpeer.Peer{ID: rsmpeer.NodeID(p.Node), Addr: p.Address})
 		}
 	}
 	for _, p := range s.Nodes {
-		if p.ID != n.identity.Node && p.Status != cluster.Removed && p.Addresses.Peer != "" {
+		switch {
+		case p.ID == n.identity.Node:
+		case p.Status == cluster.Removed:
+			removed = append(removed, rsmpeer.NodeID(p.ID))
+		case p.Addresses.Peer != "":
 			list = append(list, rsmpeer.Peer{ID: rsmpeer.NodeID(p.ID), Addr: p.Addresses.Peer, Incarnation: raw(p.Incarnation)})
 		}
 	}
+	n.network.SetRemoved(removed)
 	if err := n.network.SetPeers(list); err != nil {
 		n.logger.Error("the other nodes cannot be reached", "error", err)
 	}

@@ -212,7 +212,8 @@ const stopTimeout = 10 * time.Second
 // been answered by the node.
 const failTimeout = time.Second
 
-// run serves until ctx ends, the log fails, or a listener does.
+// run serves until ctx ends, the log fails, a listener does, or the node is no part
+// of its cluster any more.
 func (s *server) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -226,6 +227,8 @@ func (s *server) run(ctx context.Context) error {
 		}
 	case <-s.node.host.Load().Failed():
 		return errors.Join(logFailure(s.node.host.Load().Err()), s.stop(failTimeout))
+	case <-s.node.removed:
+		return errors.Join(s.node.removedError(), s.stop(stopTimeout))
 	case err := <-s.ended:
 		return errors.Join(failed(err, "see the log of this process"), s.stop(stopTimeout))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -35,11 +36,26 @@ type incoming struct {
 }
 
 // complaint is a refusal that was logged: it is not logged again before the node
-// was let in.
+// was let in, unless as a warning.
 type complaint struct {
 	host string
 	node NodeID // zero: it did not come to say who it is
 	code Refusal
+}
+
+// told says since when a complaint is known, and how it was logged.
+type told struct {
+	since time.Time
+	level slog.Level
+}
+
+// level returns how a refusal is logged that is known for so long. That a node is not
+// known is what happens when it joins: not all nodes hear of it at once.
+func (o *Options) level(code Refusal, since time.Time, otherwise slog.Level) slog.Level {
+	if code == UnknownNode && time.Since(since) < o.JoinTime {
+		return slog.LevelInfo
+	}
+	return otherwise
 }
 
 // accept takes connections until ctx ends.
@@ -146,7 +162,7 @@ func (n *Network) admit(in *incoming, h hello) (before *incoming, v verdict) {
 	if p != nil {
 		known = &p.Peer
 	}
-	if v := judge(n.self, h, known); v.code != Accepted {
+	if v := judge(n.self, h, known, n.removed[h.from]); v.code != Accepted {
 		return nil, v
 	}
 	for lane := range lanes {
@@ -181,14 +197,22 @@ func (n *Network) complain(ctx context.Context, conn net.Conn, err error) {
 		c.node, c.code = refused.from, refused.code
 	}
 	n.mu.Lock()
-	_, known := n.told[c]
-	if !known && len(n.told) < maxComplaints {
-		n.told[c] = struct{}{}
-	} else {
-		known = true
+	before, known := n.told[c]
+	now := told{since: before.since}
+	if !known {
+		now.since = time.Now()
+	}
+	now.level = n.opts.level(c.code, now.since, slog.LevelWarn)
+	log := known && now.level > before.level || !known && len(n.told) < maxComplaints
+	if log {
+		n.told[c] = now
 	}
 	n.mu.Unlock()
-	if !known {
+	switch {
+	case !log:
+	case now.level < slog.LevelWarn:
+		n.opts.Logger.InfoContext(ctx, "a node that is not known here wants to connect, and tries on", "remote", conn.RemoteAddr().String(), "node", c.node)
+	default:
 		n.opts.Logger.WarnContext(ctx, "refused a connection; the same is not logged again", "remote", conn.RemoteAddr().String(), "node", c.node, "error", err)
 	}
 }

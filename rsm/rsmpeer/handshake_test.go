@@ -136,13 +136,15 @@ func TestJudge(t *testing.T) {
 		{"other node", func(h *hello) { h.to = 5 }, known, OtherNode, []string{"node 3, not 5"}},
 		{"own id", func(h *hello) { h.from = 3 }, nil, Duplicate, []string{"its own id"}},
 		{"no member", func(*hello) {}, nil, UnknownNode, []string{"node 2"}},
+		{"removed", func(*hello) {}, nil, RemovedNode, []string{"node 2", "does not come back"}},
+		{"removed, of another cluster", func(h *hello) { h.cluster[0]++ }, nil, OtherCluster, nil},
 		{"another disk", func(h *hello) { h.incarnation = disk(9) }, known, OtherIncarnation, []string{disk(9).String(), disk(2).String()}},
 		{"another lane", func(h *hello) { h.lane = 2 }, known, UnknownLane, []string{"lane 2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := testHello
 			tt.change(&h)
-			got := judge(identity(3), h, tt.peer)
+			got := judge(identity(3), h, tt.peer, tt.want == RemovedNode)
 			if got.code != tt.want || (got.text == "") != (tt.want == Accepted) || len(got.text) > maxText {
 				t.Errorf("got %v: %s", got.code, got.text)
 			}
@@ -163,7 +165,7 @@ func TestNames(t *testing.T) {
 	got = append(got, Raft.String(), Bulk.String(), Lane(7).String())
 	want := []string{
 		"accepted", "other_version", "other_cluster", "other_node", "unknown_node", "other_incarnation", "duplicate",
-		"unknown_lane", "refusal_8", "raft", "bulk", "lane 7",
+		"unknown_lane", "removed_node", "refusal_9", "raft", "bulk", "lane 7",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)

@@ -33,7 +33,8 @@ type Network struct {
 	mu       sync.Mutex
 	closed   bool
 	incoming map[source]*incoming
-	told     map[complaint]struct{}
+	told     map[complaint]told
+	removed  map[NodeID]bool
 }
 
 // Listen opens a network at host:port. It knows no peers, and so receives
@@ -62,7 +63,7 @@ func Listen(ctx context.Context, addr string, self Identity, receive Receive, op
 	n := &Network{
 		self: self, session: newSession(), receive: receive, opts: opts, security: secure,
 		listener: listener, began: time.Now(),
-		incoming: make(map[source]*incoming), told: make(map[complaint]struct{}),
+		incoming: make(map[source]*incoming), told: make(map[complaint]told),
 	}
 	n.peers.Store(&map[NodeID]*peer{})
 	ctx, n.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -131,6 +132,18 @@ func (n *Network) SetPeers(peers []Peer) error {
 	return nil
 }
 
+// SetRemoved replaces the list of nodes that left the cluster for good, which are no
+// peers: one of them that dials is told so.
+func (n *Network) SetRemoved(nodes []NodeID) {
+	removed := make(map[NodeID]bool, len(nodes))
+	for _, id := range nodes {
+		removed[id] = true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removed = removed
+}
+
 // newPeer starts to send to a peer. Its counts go on from those of old.
 func (n *Network) newPeer(p Peer, old *peer) *peer {
 	made := &peer{Peer: p, network: n}
@@ -188,7 +201,7 @@ func (n *Network) Metrics() Metrics {
 
 // forget is what told forgets about a node that was let in, from its host.
 func (n *Network) forget(host string, node NodeID) {
-	maps.DeleteFunc(n.told, func(c complaint, _ struct{}) bool {
+	maps.DeleteFunc(n.told, func(c complaint, _ told) bool {
 		return c.host == host && (c.node == node || c.node == 0)
 	})
 }

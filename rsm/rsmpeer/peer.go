@@ -3,6 +3,7 @@ package rsmpeer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -15,8 +16,10 @@ type peer struct {
 	stop    context.CancelFunc
 
 	mu      sync.Mutex
-	trouble string  // why there is no connection, as logged
-	refusal Refusal // of the last attempt
+	trouble string     // why there is no connection, as logged
+	refusal Refusal    // of the last attempt
+	since   time.Time  // the trouble is the same
+	level   slog.Level // at which it was logged
 }
 
 // report logs why there is no connection, unless it did since the last one. Of
@@ -25,16 +28,27 @@ func (p *peer) report(ctx context.Context, err error) {
 	code, trouble := Accepted, err.Error()
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		code, trouble = refused.code, refused.text
+		p.network.opts.Refused(p.ID, code, trouble)
 	}
 	p.mu.Lock()
 	known := p.trouble != "" && p.refusal == code && (code == Accepted || p.trouble == trouble)
-	p.trouble, p.refusal = trouble, code
+	if !known {
+		p.since = time.Now()
+	}
+	level := slog.LevelWarn
+	if code != Accepted {
+		level = p.network.opts.level(code, p.since, slog.LevelError)
+	}
+	known = known && level <= p.level
+	p.trouble, p.refusal, p.level = trouble, code, level
 	p.mu.Unlock()
 	logger := p.network.opts.Logger
 	switch {
 	case known:
 	case code == Accepted:
 		logger.WarnContext(ctx, "no connection to a peer; trying on", "peer", p.ID, "addr", p.Addr, "error", err)
+	case level < slog.LevelError:
+		logger.InfoContext(ctx, "a peer does not know this node yet; trying on", "peer", p.ID, "addr", p.Addr)
 	default:
 		logger.ErrorContext(ctx, "a peer does not fit this node; trying on", "peer", p.ID, "addr", p.Addr,
 			"refusal", code.String(), "reason", trouble)

@@ -19,6 +19,7 @@ const (
 	OtherIncarnation         // the sender came back with another disk
 	Duplicate                // another process with the sender's id is connected
 	UnknownLane              // the sender's lane is not known here
+	RemovedNode              // the sender left the cluster for good
 	refusals
 )
 
@@ -27,7 +28,7 @@ func (r Refusal) String() string {
 	if r < refusals {
 		return [...]string{
 			"accepted", "other_version", "other_cluster", "other_node", "unknown_node",
-			"other_incarnation", "duplicate", "unknown_lane",
+			"other_incarnation", "duplicate", "unknown_lane", "removed_node",
 		}[r]
 	}
 	return "refusal_" + strconv.Itoa(int(r))
@@ -40,8 +41,8 @@ type verdict struct {
 }
 
 // judge decides about who says hello to self. peer is what self knows of the
-// sender, or nil.
-func judge(self Identity, h hello, peer *Peer) verdict {
+// sender, or nil, and removed that the sender left the cluster.
+func judge(self Identity, h hello, peer *Peer, removed bool) verdict {
 	switch {
 	case h.version != version:
 		return verdict{OtherVersion, fmt.Sprintf(
@@ -59,6 +60,9 @@ func judge(self Identity, h hello, peer *Peer) verdict {
 			"node %v reached a node with its own id: stop one of the two and start it with data of its own", h.from)}
 	case h.lane >= lanes:
 		return verdict{UnknownLane, fmt.Sprintf("%v is not known to node %v: upgrade it", h.lane, self.Node)}
+	case removed:
+		return verdict{RemovedNode, fmt.Sprintf(
+			"node %v was removed from the cluster and does not come back: stop it; its machine can become a new node, with an empty directory", h.from)}
 	case peer == nil:
 		return verdict{UnknownNode, fmt.Sprintf(
 			"node %v is no member that node %v knows: it has to be added first; if it was removed, stop it", h.from, self.Node)}

@@ -2,9 +2,11 @@ package rsmpeer
 
 import (
 	"crypto/x509"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -68,6 +70,51 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestJoin dials a node that does not know the one that dials yet: that is no warning
+// unless it takes long.
+func TestJoin(t *testing.T) {
+	o := patient()
+	o.JoinTime = time.Hour
+	old, joins := start(t, identity(1), o), start(t, identity(2), o)
+	joins.set(t, old.peer())
+	until(func() bool { return joins.peerMetrics(t, 1).Refusals >= 10 && old.Metrics().Refused >= 10 })
+	for n, says := range map[*node]string{joins: "a peer does not know this node yet", old: "a node that is not known here wants to connect"} {
+		n.log.want(t, 1, "level=INFO", says)
+		n.log.want(t, 0, "level=WARN")
+		n.log.want(t, 0, "level=ERROR")
+	}
+	old.set(t, joins.peer())
+	joins.sendUntil(t, old, Raft, "is in")
+
+	slow := start(t, identity(3), patient())
+	slow.set(t, old.peer())
+	slow.log.wait(1, "level=ERROR", "does not fit", "unknown_node")
+}
+
+// TestRemovedNode dials with a node that was removed: it is told, and may act on it.
+func TestRemovedNode(t *testing.T) {
+	told := make(chan string, 1)
+	o := patient()
+	o.Refused = func(by NodeID, code Refusal, reason string) {
+		select {
+		case told <- fmt.Sprintln(by, code, reason):
+		default: // once is enough
+		}
+	}
+	removed, member := start(t, identity(1), o), start(t, identity(2), patient())
+	member.set(t, removed.peer())
+	removed.set(t, member.peer())
+	removed.sendUntil(t, member, Raft, "while it is one")
+
+	member.SetRemoved([]NodeID{7, 1})
+	member.set(t)
+	if got := <-told; !strings.HasPrefix(got, "2 removed_node node 1 was removed from the cluster and does not come back") {
+		t.Errorf("told %q", got)
+	}
+	removed.log.wait(1, "level=ERROR", "removed_node", "with an empty directory")
+	member.log.wait(1, "level=WARN", "removed_node")
 }
 
 func TestTwoProcessesWithOneID(t *testing.T) {

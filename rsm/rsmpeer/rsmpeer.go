@@ -117,7 +117,13 @@ type Options struct {
 	// MaxBackoff bounds the wait between two attempts to connect, which doubles
 	// from 50 ms on and is shortened by up to a half at random; default 2 s.
 	MaxBackoff time.Duration
-	Logger     *slog.Logger // default: discards
+	// JoinTime is how long it may take until every node knows a new one: for so
+	// long it is no warning that one is not known; default 10 s.
+	JoinTime time.Duration
+	// Refused is told each time that a peer refuses this node, and must not wait;
+	// the default does nothing.
+	Refused func(by NodeID, code Refusal, reason string)
+	Logger  *slog.Logger // default: discards
 }
 
 func (o *Options) orDefaults() Options {
@@ -139,6 +145,12 @@ func (o *Options) orDefaults() Options {
 	}
 	if full.MaxBackoff == 0 {
 		full.MaxBackoff = 2 * time.Second
+	}
+	if full.JoinTime == 0 {
+		full.JoinTime = 10 * time.Second
+	}
+	if full.Refused == nil {
+		full.Refused = func(NodeID, Refusal, string) {}
 	}
 	if full.Logger == nil {
 		full.Logger = slog.New(slog.DiscardHandler)

@@ -89,7 +89,7 @@ type node struct {
 
 // patient are options with which nothing ends by time in a test that passes.
 func patient() *Options {
-	return &Options{PingEvery: 10 * time.Millisecond, Timeout: time.Minute, MaxBackoff: 5 * time.Millisecond}
+	return &Options{PingEvery: 10 * time.Millisecond, Timeout: time.Minute, MaxBackoff: 5 * time.Millisecond, JoinTime: time.Nanosecond}
 }
 
 // hasty are options with which a dead peer is noticed soon.
