@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -12,9 +13,8 @@ const (
 	messagesUnderWay = 4 // batches of messages to one partition at a time
 	leastBackoff     = 20 * time.Millisecond
 	mostBackoff      = 2 * time.Second
-	// giveUpAfter is how long a partition may be out of reach until transfers to it
-	// that it has not agreed to are canceled.
-	giveUpAfter = time.Minute
+	// cancelAfter is the default of Partition.CancelAfter.
+	cancelAfter = time.Minute
 )
 
 // coordinator brings the transfers of a partition to other ones to their end. It
@@ -194,7 +194,7 @@ func (c *coordinator) later(peer uint16, messages []message) {
 		}
 		l := &c.links[peer]
 		l.pausing = false
-		if l.away >= giveUpAfter {
+		if l.away >= cmp.Or(c.p.CancelAfter, cancelAfter) {
 			l.away = 0
 			c.giveUp(peer)
 		}

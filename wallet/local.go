@@ -59,6 +59,9 @@ func (everything) Ask(_ uint16, _ []byte, done func([]byte, time.Duration, error
 type Partition struct {
 	Machine *Machine
 	Log     PartitionLog // set before the first command
+	// CancelAfter is how long another partition may be out of reach until transfers
+	// to it that it has not agreed to are canceled; default a minute.
+	CancelAfter time.Duration
 
 	number      uint16
 	remote      Remote
@@ -70,11 +73,11 @@ type Partition struct {
 }
 
 // NewPartition returns partition number of so many, without a log. Random is where
-// the coordinator draws its pauses from.
+// the coordinator draws its pauses from, and the machine its seeds.
 func NewPartition(number, of uint16, random func() uint64) *Partition {
 	p := barePartition(number, random)
 	p.Machine = NewMachine(&MachineOptions{
-		Partition: number, Partitions: of,
+		Partition: number, Partitions: of, Random: random,
 		Finished: p.finished,
 		Due:      func(peer uint16, seq uint64) { p.coordinator.due(peer, seq) },
 	})
