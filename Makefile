@@ -3,11 +3,13 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt fuzz crash bench
+.PHONY: help run build test lint fmt fuzz crash sim bench
 
 FUZZTIME ?= 30s
 ROUNDS ?= 20
 CLUSTER ?= 5m
+SEEDS ?= 1000
+FIRST ?= 1
 ARGS ?=
 
 help: ## list the targets
@@ -39,6 +41,10 @@ fuzz: ## run every fuzz target for FUZZTIME (30s) each
 crash: ## kill -9 a server under load, ROUNDS (20) times in a row, and the nodes of a cluster for CLUSTER (5m)
 	@tools/setup.sh
 	go test ./cmd/maru -run Crash -count 1 -timeout 2h -v -crash.rounds=$(ROUNDS) -crash.cluster=$(CLUSTER)
+
+sim: ## simulate SEEDS (1000) clusters, from seed FIRST (1) on; it prints the seeds that fail
+	@tools/setup.sh
+	go test ./internal/sim/simcluster -run TestSeeds -count 1 -timeout 24h -v -seeds=$(SEEDS) -seed=$(FIRST) $(ARGS)
 
 bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 	.bin/maru bench wallet $(ARGS)

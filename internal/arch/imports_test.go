@@ -41,7 +41,7 @@ var mayImport = map[layer][]layer{
 	adapter:     {vocabulary, kernel, system, platform},
 	conformance: {vocabulary, kernel, system},
 	platform:    {platform},
-	simulation:  {vocabulary, kernel, system, adapter},
+	simulation:  {vocabulary, kernel, system, adapter, simulation},
 	command:     {vocabulary, kernel, system, adapter, platform, command},
 	checks:      {},
 }
@@ -50,12 +50,13 @@ var mayImport = map[layer][]layer{
 // that it is about, and what that one cannot be used without. It may be an adapter
 // of the kernel. The command may use any.
 var technologies = map[string][]string{
-	"cluster/clusterraft": {module + "/rsm/rsmraft"},
-	"internal/telemetry":  {"github.com/prometheus/client_golang"},
-	"rsm/rsmraft":         {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
-	"wallet/walletgrpc":   {"google.golang.org/grpc"},
-	"wallet/wallethttp":   {"github.com/danielgtaylor/huma/v2"},
-	"wallet/walletraft":   {module + "/rsm/rsmraft"},
+	"cluster/clusterraft":     {module + "/rsm/rsmraft"},
+	"internal/sim/simcluster": {"github.com/anishathalye/porcupine"},
+	"internal/telemetry":      {"github.com/prometheus/client_golang"},
+	"rsm/rsmraft":             {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
+	"wallet/walletgrpc":       {"google.golang.org/grpc"},
+	"wallet/wallethttp":       {"github.com/danielgtaylor/huma/v2"},
+	"wallet/walletraft":       {module + "/rsm/rsmraft"},
 }
 
 // impure has the parts of the standard library that act on the world, and what
@@ -92,7 +93,7 @@ func place(pkg string) (l layer, part string) {
 		return within(first, rest, system), first
 	case pkg == "internal/arch", pkg == "internal/testreport":
 		return checks, ""
-	case pkg == "internal/sim":
+	case pkg == "internal/sim", strings.HasPrefix(pkg, "internal/sim/"):
 		return simulation, ""
 	case first == "internal":
 		return platform, ""
@@ -246,6 +247,8 @@ func TestRefuse(t *testing.T) {
 		{"platform, technology not named", "internal/httpd", "github.com/go-chi/chi", "name it in technologies"},
 		{"simulation, several systems", "internal/sim", module + "/hotel", ""},
 		{"simulation, adapter", "internal/sim", module + "/rsm/rsmraft", ""},
+		{"simulation, simulation", "internal/sim/simcluster", module + "/internal/sim", ""},
+		{"simulation, platform", "internal/sim", module + "/internal/httpd", "simulation packages may not import platform"},
 		{"adapter, what its technology needs", "rsm/rsmraft", "google.golang.org/protobuf/proto", ""},
 		{"command, adapter", "cmd/maru", module + "/wallet/wallethttp", ""},
 		{"command, module", "cmd/maru", "github.com/spf13/cobra", ""},
@@ -291,6 +294,7 @@ func TestPlace(t *testing.T) {
 		{"wallet/walletgrpc", adapter, "wallet"},
 		{"internal/httpd", platform, ""},
 		{"internal/sim", simulation, ""},
+		{"internal/sim/simcluster", simulation, ""},
 		{"internal/arch", checks, ""},
 		{"cmd/maru", command, ""},
 		{"util", "", ""},

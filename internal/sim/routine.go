@@ -64,24 +64,22 @@ func (r *Routine) pause() {
 	}
 }
 
-// Wait calls start, and returns nil when done was called, or an error when it was
-// not within a time; what was started goes on then.
-func (r *Routine) Wait(within time.Duration, start func(done func())) error {
+// Wait calls start, and returns what end was called with, or an error when it was
+// not called within a time; what was started goes on then.
+func (r *Routine) Wait(within time.Duration, start func(end func(error))) error {
 	var err error
 	ended, paused := false, false
-	end := func(why error) func() {
-		return func() {
-			if ended {
-				return
-			}
-			ended, err = true, why
-			if paused {
-				r.world.At(0, r.resume)
-			}
+	end := func(why error) {
+		if ended {
+			return
+		}
+		ended, err = true, why
+		if paused {
+			r.world.At(0, r.resume)
 		}
 	}
-	r.world.At(within, end(fmt.Errorf("sim: nothing within %v: %w", within, context.DeadlineExceeded)))
-	start(end(nil))
+	r.world.At(within, func() { end(fmt.Errorf("sim: nothing within %v: %w", within, context.DeadlineExceeded)) })
+	start(end)
 	if !ended {
 		paused = true
 		r.pause()

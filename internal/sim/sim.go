@@ -122,6 +122,7 @@ type Process struct {
 	dead   bool
 	paused bool
 	held   []func() // what would have run while it was paused
+	wills  []func() // what happens when it dies
 	// Skew is how far its wall clock is off.
 	Skew time.Duration
 	// Delay returns how long a function that was posted to a loop waits; default:
@@ -135,7 +136,16 @@ var _ rsm.Runtime = (*Process)(nil)
 func (w *World) Start() *Process { return &Process{world: w} }
 
 // Kill ends the process at once.
-func (p *Process) Kill() { p.dead = true }
+func (p *Process) Kill() {
+	p.dead = true
+	for _, f := range p.wills {
+		p.world.At(0, f)
+	}
+	p.wills, p.held = nil, nil
+}
+
+// AtEnd runs f when the process has died, as an event of its own.
+func (p *Process) AtEnd(f func()) { p.wills = append(p.wills, f) }
 
 // Pause stops the process, as SIGSTOP does: what happens to it waits, but its
 // clock goes on.

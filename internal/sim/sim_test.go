@@ -22,11 +22,11 @@ func TestRoutines(t *testing.T) {
 		if w.Running() != r {
 			t.Error("the routine that runs is another")
 		}
-		if err := r.Wait(time.Minute, func(done func()) { wake = done }); err != nil {
+		if err := r.Wait(time.Minute, func(end func(error)) { wake = func() { end(nil) } }); err != nil {
 			t.Error(err)
 		}
 		got = append(got, "woken after "+w.Now().String())
-		if err := r.Wait(time.Second, func(func()) {}); !errors.Is(err, context.DeadlineExceeded) {
+		if err := r.Wait(time.Second, func(func(error)) {}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want that it took too long", err)
 		}
 		got = append(got, "gave up after "+w.Now().String())
@@ -36,7 +36,7 @@ func TestRoutines(t *testing.T) {
 		got = append(got, "wakes the other")
 		wake()
 		wake() // once is enough
-		if err := r.Wait(time.Second, func(done func()) { done() }); err != nil {
+		if err := r.Wait(time.Second, func(end func(error)) { end(nil) }); err != nil {
 			t.Error(err)
 		}
 		got = append(got, "did not wait")

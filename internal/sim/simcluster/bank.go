@@ -1,0 +1,250 @@
+package simcluster
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"maru.example/internal/sim"
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// usd is the currency of all accounts.
+var usd = money.MustParseCurrency("USD")
+
+// tellers is how many clients there are.
+const tellers = 6
+
+// role says what an account is for: refusals then say by themselves which side
+// refused.
+type role int
+
+const (
+	source   role = iota // pays and is paid, without limit
+	customer             // pays and is paid, and has no more than it has
+	payer                // pays without limit, and is frozen at times
+	payee                // is paid, and is frozen at times
+	gone                 // is closed
+	roles
+)
+
+func (r role) pays() bool    { return r != payee && r != gone }
+func (r role) isPaid() bool  { return r != payer }
+func (r role) freezes() bool { return r == payer || r == payee }
+func (r role) limited() bool { return r == customer || r == payee || r == gone }
+func (r role) String() string {
+	return [roles]string{"source", "customer", "payer", "payee", "gone"}[r]
+}
+
+// account is one of the bank's.
+type account struct {
+	id        wallet.AccountID
+	role      role
+	partition uint16
+	handle    wallet.Handle
+	history   history
+}
+
+func (a *account) min() money.Amount {
+	if a.role.limited() {
+		return 0
+	}
+	return wallet.Unlimited
+}
+
+// transfer is one that a teller makes, perhaps several times.
+type transfer struct {
+	number   uint64
+	from, to *account
+	amount   money.Amount
+	byHandle bool
+	protocol wallet.Protocol
+	called   moment
+	code     wallet.Code // Undecided as long as it is not known
+	never    bool        // the wallet has never heard of it
+}
+
+func (t *transfer) id() (id wallet.TransactionID) {
+	binary.BigEndian.PutUint64(id[8:], t.number)
+	return id
+}
+
+func (t *transfer) crosses() bool { return t.from.partition != t.to.partition }
+
+// known says that a code is an answer that stays.
+func known(c wallet.Code) bool { return c != wallet.Undecided && c != wallet.Pending }
+
+// bank is the accounts, and the clients that work with them.
+type bank struct {
+	w         *world
+	accounts  []*account
+	byID      map[wallet.AccountID]*account
+	transfers []*transfer
+	working   int // tellers
+	reads     int
+	unproven  int
+}
+
+func newBank(w *world) *bank {
+	b := &bank{w: w, byID: map[wallet.AccountID]*account{}}
+	have := make([][roles]int, w.partitions)
+	want := [roles]int{source: 1, customer: 2, payer: 1, payee: 1}
+	for i := 0; len(b.accounts) < w.partitions*5; i++ {
+		id := wallet.AccountID(fmt.Sprintf("account-%d", i))
+		p := wallet.PartitionOf(wallet.DefaultTenant, id, uint16(w.partitions))
+		for r := range roles {
+			if have[p][r] < want[r] {
+				have[p][r]++
+				b.accounts = append(b.accounts, &account{id: id, role: r, partition: p})
+				break
+			}
+		}
+	}
+	id := wallet.AccountID("closed")
+	b.accounts = append(b.accounts, &account{id: id, role: gone, partition: wallet.PartitionOf(wallet.DefaultTenant, id, uint16(w.partitions))})
+	for _, a := range b.accounts {
+		b.byID[a.id] = a
+	}
+	return b
+}
+
+// held notes what an account has.
+func (b *bank) held(id wallet.AccountID, amount money.Amount) {
+	h := &b.byID[id].history
+	if n := len(h.versions); n == 0 || h.versions[n-1].amount != amount {
+		h.versions = append(h.versions, version{b.w.Now(), amount})
+	}
+}
+
+// open opens the accounts.
+func (b *bank) open() {
+	open := 0
+	for _, a := range b.accounts {
+		b.w.Go(func(r *sim.Routine) {
+			t := &teller{bank: b, r: r}
+			for !t.open(a) {
+				r.Sleep(pace)
+			}
+			open++
+		})
+	}
+	b.w.until("all accounts are open", func() bool { return open == len(b.accounts) })
+}
+
+// open opens an account, or closes it if it is to be.
+func (t *teller) open(a *account) bool {
+	if a.handle != 0 && a.role != gone {
+		return true // the answer was lost
+	}
+	err := t.call(func(ctx context.Context, n *node) error {
+		if a.handle == 0 {
+			opened, err := n.wallet.OpenAccount(ctx, wallet.DefaultTenant, wallet.NewAccount{ID: a.id, Currency: usd, Min: a.min()})
+			if a.handle = opened.Handle; err != nil || a.role != gone {
+				return answered(opened.Code, err)
+			}
+		}
+		code, err := n.wallet.SetStatus(ctx, wallet.DefaultTenant, a.id, wallet.Closed)
+		return answered(code, err)
+	})
+	return err == nil
+}
+
+// start lets the tellers work.
+func (b *bank) start() {
+	for range tellers {
+		b.working++
+		b.w.Go(func(r *sim.Routine) {
+			(&teller{bank: b, r: r}).work()
+			b.working--
+		})
+	}
+}
+
+// longest is how long what was begun may take to have its effect, when nobody waits
+// for it any more.
+const longest = 15 * time.Second
+
+// stop finds out what became of the transfers that nobody knows the outcome of:
+// some are made again, others are asked for.
+func (b *bank) stop() {
+	b.working++
+	b.w.Go(func(r *sim.Routine) {
+		t := &teller{bank: b, r: r}
+		for b.working > 1 {
+			r.Sleep(pace)
+		}
+		r.Sleep(longest)
+		for _, tr := range b.transfers {
+			again := b.w.Chance(0.5)
+			for !known(tr.code) && !tr.never {
+				if again {
+					t.try(tr)
+				} else if code, err := t.decision(tr); err == nil {
+					tr.never = code == wallet.Undecided
+					if known(code) {
+						t.decided(tr, code)
+					}
+				}
+				r.Sleep(pace)
+			}
+		}
+		b.working--
+	})
+}
+
+// idle says that no teller works.
+func (b *bank) idle() bool { return b.working == 0 }
+
+// check checks that each answer still holds, and that the balances are what the
+// transfers make.
+func (b *bank) check() {
+	asked := 0
+	want := map[*account]money.Amount{}
+	for _, tr := range b.transfers {
+		if tr.code == wallet.Applied {
+			want[tr.from] -= tr.amount
+			want[tr.to] += tr.amount
+		}
+	}
+	for i := range tellers {
+		b.w.Go(func(r *sim.Routine) {
+			t := &teller{bank: b, r: r}
+			for n := i; n < len(b.transfers); n += tellers {
+				t.insist(b.transfers[n])
+			}
+			for n := i; n < len(b.accounts); n += tellers {
+				a := b.accounts[n]
+				has, ok := t.balance(a)
+				for !ok {
+					r.Sleep(pace)
+					has, ok = t.balance(a)
+				}
+				if has != want[a] {
+					b.w.failf("account %s has %d, and the transfers make %d", a.id, has, want[a])
+				}
+			}
+			asked++
+		})
+	}
+	b.w.until("all answers are given again", func() bool { return asked == tellers })
+}
+
+// insist asks for the answer to a transfer until it is there: it is the same.
+func (t *teller) insist(tr *transfer) {
+	for !tr.never && !t.ask(tr) {
+		t.r.Sleep(pace)
+	}
+	for tr.never {
+		code, err := t.decision(tr)
+		switch {
+		case err != nil:
+			t.r.Sleep(pace)
+		case code != wallet.Undecided:
+			t.w.failf("transfer %d was never made, and is %v", tr.number, code)
+		default:
+			return
+		}
+	}
+}

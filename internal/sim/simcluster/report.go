@@ -1,0 +1,71 @@
+package simcluster
+
+import (
+	"fmt"
+	"time"
+
+	"maru.example/wallet"
+)
+
+// Report says what a run was about.
+type Report struct {
+	Trace      uint64        // two runs with the same took the same course
+	Time       time.Duration // of the world
+	Events     uint64
+	Messages   uint64 // between nodes
+	Faults     string // what went wrong, by kind
+	Nodes      int    // that there were
+	Partitions int
+	Protocol   wallet.Protocol // of transfers that do not say
+	Transfers  int             // that clients made
+	Applied    int
+	Crossings  int // applied, between partitions
+	Refused    int
+	Canceled   int // of those, as the payee was out of reach
+	Reads      int // of single accounts
+	Unproven   int // accounts whose history took too long to be proved linearizable
+}
+
+// Add adds the figures of another run.
+func (r *Report) Add(o *Report) {
+	r.Time += o.Time
+	r.Events += o.Events
+	r.Messages += o.Messages
+	r.Nodes += o.Nodes
+	r.Transfers += o.Transfers
+	r.Applied += o.Applied
+	r.Crossings += o.Crossings
+	r.Refused += o.Refused
+	r.Canceled += o.Canceled
+	r.Reads += o.Reads
+	r.Unproven += o.Unproven
+}
+
+// Summary returns the figures for people.
+func (r *Report) Summary() string {
+	return fmt.Sprintf("%v of simulated time, %d nodes, %d messages; %d transfers, of which %d applied, %d of these between partitions, %d canceled; %d reads; %d histories unproven",
+		r.Time.Round(time.Second), r.Nodes, r.Messages, r.Transfers, r.Applied, r.Crossings, r.Canceled, r.Reads, r.Unproven)
+}
+
+func (w *world) report() *Report {
+	r := &Report{
+		Trace: w.Trace(), Time: w.Now(), Events: w.Steps, Messages: w.net.Messages, Faults: w.faults.String(),
+		Nodes: len(w.nodes), Partitions: w.partitions, Protocol: w.protocol(),
+		Transfers: len(w.bank.transfers), Reads: w.bank.reads, Unproven: w.bank.unproven,
+	}
+	for _, t := range w.bank.transfers {
+		switch {
+		case t.code == wallet.Applied:
+			r.Applied++
+			if t.crosses() {
+				r.Crossings++
+			}
+		case known(t.code):
+			r.Refused++
+			if t.code == wallet.Canceled {
+				r.Canceled++
+			}
+		}
+	}
+	return r
+}
