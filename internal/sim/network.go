@@ -85,14 +85,18 @@ func (p *port) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
 	if lane == rsmraft.LaneRaft { // pieces of snapshots are in an order that each process chooses
 		n.world.Note([]byte{byte(p.from), byte(to)}, message)
 	}
-	n.deliver(line{p.from, to, lane}, message)
-	if n.Duplicate > 0 && n.world.Chance(n.Duplicate) {
-		n.deliver(line{p.from, to, lane}, bytes.Clone(message))
+	twice := n.Duplicate > 0 && n.world.Chance(n.Duplicate)
+	n.deliver(line{p.from, to, lane}, message, twice)
+	if twice {
+		n.deliver(line{p.from, to, lane}, bytes.Clone(message), twice)
 	}
 	return true
 }
 
-func (n *Network) deliver(l line, message []byte) {
+// deliver brings a message, which may be lost or late. One that comes twice is lost
+// with the process to which it was sent: connections, which hold what is on its way,
+// do not outlive that.
+func (n *Network) deliver(l line, message []byte, twice bool) {
 	if n.Drop > 0 && n.world.Chance(n.Drop) || n.Lose != nil && n.Lose(l.from, l.to, message) {
 		return
 	}
@@ -105,9 +109,10 @@ func (n *Network) deliver(l line, message []byte) {
 		at = max(at, n.last[l])
 		n.last[l] = at
 	}
+	process := n.inboxes[l.to].process
 	n.world.At(at-n.world.now, func() {
 		in, ok := n.inboxes[l.to]
-		if !ok || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
+		if !ok || twice && in.process != process || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
 			return
 		}
 		in.process.Run(func() { in.receive(l.from, message) })

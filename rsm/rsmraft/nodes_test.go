@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/rsm/rsmtest"
@@ -267,19 +269,29 @@ func TestReadsOfSeveralNodes(t *testing.T) {
 }
 
 // TestReadAfterARestart lets a follower ask for a read and die, and start again
-// and ask for another while the leader has not answered the first: that answer
-// comes, but is too old for the second.
+// and ask for another before it gets the answer to the first, which is too old for
+// the second.
 func TestReadAfterARestart(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			w, leader, others := three(t, seed)
-			follower, other := others[0], others[1]
+			follower := others[0]
 			leader.proposeMany(1, "before", 5)
-			other.isolate(true) // nobody confirms the read
+			w.same(1, leader, follower)
+			var late []byte
+			w.net.Lose = func(from, to rsmraft.NodeID, message []byte) bool {
+				switch kind, _ := raftType(message); {
+				case kind == pb.MsgReadIndexResp && to == follower.id && late == nil:
+					late = bytes.Clone(message)
+					return true
+				case kind == pb.MsgReadIndex && from == follower.id && late != nil:
+					follower.host.Receive(leader.id, late)
+				}
+				return false
+			}
 			follower.read(1, func(*rsmtest.List) {})
-			w.pass(3 * time.Millisecond)
+			w.run("the answer is under way", func() bool { return late != nil })
 			follower.crash()
-			w.net.Mend()
 			w.must(leader.propose(1, "newer"))
 			follower.start()
 			w.run("it knows the leader", func() bool { return follower.host.Group(1).Status().Leader != 0 })

@@ -146,6 +146,19 @@ func (n *node) tear(after int) {
 	})
 }
 
+// failDisk lets each change of the disk fail from the n-th on. The first may be
+// made nevertheless.
+func (n *node) failDisk(after int) {
+	last := n.fs.Edits() + after
+	made := n.w.Chance(0.5)
+	n.fs.SetRule(func(c vfs.Call) vfs.Fault {
+		if c.Edit < last {
+			return vfs.Fault{}
+		}
+		return vfs.Fault{Err: vfs.ErrInjected, After: made && c.Edit == last}
+	})
+}
+
 // isolate cuts or mends all ways to and from a node.
 func (n *node) isolate(cut bool) {
 	for i := range len(n.w.nodes) {
