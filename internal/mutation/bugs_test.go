@@ -1,0 +1,245 @@
+package mutation
+
+// faults is the simulation of a replicated log among faults.
+func faults(says string) by {
+	return by{pkg: "rsm/rsmraft", run: "^TestFaults$", says: says}
+}
+
+// lost are the signs that something which was acknowledged is not there any more.
+const lost = `open node .*corrupt|Was the raft log corrupted, truncated, or lost|is not there|as command`
+
+// votes is the simulation of voters that die after they have voted.
+func votes(says string) by { return by{pkg: "rsm/rsmraft", run: "^TestVotesAreKept$", says: says} }
+
+// partitions compares partitions of the wallet, and messages between them, with a
+// model.
+func partitions(says string) by {
+	return by{
+		pkg: "wallet", run: "^TestPartitionsAgainstModel$", says: says,
+		args: []string{"-rapid.seed=1", "-rapid.checks=100", "-rapid.nofailfile", "-rapid.shrinktime=0s"},
+	}
+}
+
+var bugs = []bug{
+	// What is durable.
+	{
+		name: "the log is not synced",
+		file: "wal/batch.go",
+		edits: []edit{{`
+		if err := l.file.Sync(); err != nil {
+			return l.named(err)
+		}
+		l.filled = max(`, `
+		l.filled = max(`}},
+		found: faults(lost),
+	},
+	{
+		name:  "a torn record is taken for a whole one",
+		file:  "wal/cursor.go",
+		edits: []edit{{"if crc32.Update(0, castagnoli, p) != f.dataCRC {", "if crc32.Update(0, castagnoli, p) != f.dataCRC && f.length < 0 {"}},
+		found: faults("open node .*log record"),
+	},
+	{
+		name: "messages leave before what they say is durable",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{`
+	if durable {
+		w.addHardState(g.log.hard)`, `
+	for _, m := range w.responses {
+		if m.GetTo() != uint64(g.host.id) {
+			g.send(m)
+		}
+	}
+	if durable {
+		w.addHardState(g.log.hard)`}},
+		found: faults(lost),
+	},
+	{
+		name: "messages overtake the write that they wait for",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{`
+	if durable {
+		w.addHardState(g.log.hard)`, `
+	if !durable {
+		for _, m := range w.responses {
+			if m.GetTo() != uint64(g.host.id) {
+				g.send(m)
+			}
+		}
+	}
+	if durable {
+		w.addHardState(g.log.hard)`}},
+		found: faults(lost),
+	},
+	{
+		name: "entries are applied when the leader has them",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{`
+		g.log.keep(e)
+`, `
+		g.log.keep(e)
+		if len(g.pending) > 0 && g.pending[0].index == e.GetIndex() {
+			c := g.committed(e)
+			g.apply.Post(func() {
+				if c.Index == g.replica.State().Index+1 {
+					g.applyEntry(&c)
+				}
+			})
+		}
+`}, {`
+			g.applyEntry(&entries[i])
+`, `
+			if entries[i].Index > g.replica.State().Index {
+				g.applyEntry(&entries[i])
+			}
+`}},
+		found: faults("as command|is not there|not linearizable"),
+	},
+	{
+		name: "a vote is not written down",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{`
+		durable = durable || hard.term != g.log.hard.term || hard.vote != g.log.hard.vote
+`, `
+`}},
+		found: votes("leads term"),
+	},
+	{
+		name:  "the checkpoint forgets votes",
+		file:  "rsm/rsmraft/checkpoint.go",
+		edits: []edit{{"\t\tl.hard = g.hard\n", ""}},
+		found: votes("leads term"),
+	},
+	{
+		name:  "the checkpoint passes over an entry",
+		file:  "rsm/rsmraft/checkpoint.go",
+		edits: []edit{{"i := uint64(max(l.snap.Index, l.start.Index)) + 1;", "i := uint64(max(l.snap.Index, l.start.Index)) + 2;"}},
+		found: faults("those between are missing"),
+	},
+	{
+		name:  "how much is committed is not written down",
+		file:  "rsm/rsmraft/host.go",
+		edits: []edit{{"index: h.commit, vote: h.vote})", "vote: h.vote})"}},
+		found: faults("as command|not within a minute"),
+	},
+	{
+		name:  "a snapshot claims an entry more than it has",
+		file:  "rsm/snapshot.go",
+		edits: []edit{{"s.job = &snapshotJob{at: r.state, source:", "at := r.state\n\tat.Index++\n\ts.job = &snapshotJob{at: at, source:"}},
+		found: faults("as command|non-joint config"),
+	},
+	{
+		name:  "snapshots forget the members",
+		file:  "rsm/replica.go",
+		edits: []edit{{"\tif c.Conf != nil {\n\t\tr.state.Conf = c.Conf\n\t}\n", ""}},
+		found: faults("not within a minute"),
+	},
+	{
+		name: "entries of another leader stay behind those that replace them",
+		file: "rsm/rsmraft/grouplog.go",
+		edits: []edit{{`
+	l.refs = append(l.refs[:index-l.firstIndex()], at)
+`, `
+	if index <= l.lastIndex() {
+		l.refs[index-l.firstIndex()] = at
+	} else {
+		l.refs = append(l.refs, at)
+	}
+`}},
+		found: faults("out of bound|as command"),
+	},
+
+	// What is answered.
+	{
+		name: "what may be done is said not to be",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{
+			`err := fmt.Errorf("%w: leadership of group %d was lost", rsm.ErrUnknown, g.id)`,
+			`err := fmt.Errorf("%w: leadership of group %d was lost", rsm.ErrNoLeader, g.id)`,
+		}},
+		found: faults("was answered .* and is there"),
+	},
+	{
+		name: "a forwarded proposal is taken each time that it comes",
+		file: "rsm/rsmraft/forward.go",
+		edits: []edit{{`
+	if f.again(takenKey{from, number}) {`, `
+	if f.again(takenKey{from, number}) && g.failed != nil {`}},
+		found: faults("is there twice"),
+	},
+
+	// What is read.
+	{
+		name:  "a read is not confirmed by a majority",
+		file:  "rsm/rsmraft/group.go",
+		edits: []edit{{"raft.ReadOnlySafe", "raft.ReadOnlyLeaseBased"}},
+		found: faults("not linearizable"),
+	},
+	{
+		name:  "a read does not wait for its index",
+		file:  "rsm/rsmraft/reads.go",
+		edits: []edit{{"q.g.replica.Read(rsm.Index(s.Index), ", "q.g.replica.Read(0, "}},
+		found: faults("not linearizable"),
+	},
+	{
+		name:  "an index that the process before this one asked for is taken for ours",
+		file:  "rsm/rsmraft/reads.go",
+		edits: []edit{{"q.g, q.number = g, g.host.runtime.Rand()", "q.g = g"}},
+		found: by{pkg: "rsm/rsmraft", run: "^TestReadAfterARestart$", says: "6 were acknowledged"},
+	},
+
+	// Transfers between partitions.
+	{
+		name: "a Cancel before its Try is not remembered",
+		file: "wallet/participant.go",
+		edits: []edit{{`
+	case stateUnseen:
+		*p = participant{state: stateRefused, code: Canceled}
+`, `
+	case stateUnseen:
+`}},
+		found: partitions(`got \[.*\], want`),
+	},
+	{
+		name: "a Confirm that comes again credits again",
+		file: "wallet/participant.go",
+		edits: []edit{{`p.currency, b, p.amount)
+		p.state = stateCredited
+`, `p.currency, b, p.amount)
+`}},
+		found: partitions("account a"),
+	},
+	{
+		name: "a payer whose transfer is refused does not get its money back",
+		file: "wallet/phase.go",
+		edits: []edit{{`
+		if a.code != Applied {
+			m.giveBack(peer, f)
+		}
+`, `
+`}},
+		found: partitions("account a|are off by"),
+	},
+	{
+		name: "a transfer is given up that the receiving side has agreed to",
+		file: "wallet/phase.go",
+		edits: []edit{{`
+	case Trying:
+		m.release(f)
+		m.giveBack(peer, f)
+`, `
+	case Confirming:
+		m.giveBack(peer, f)
+	case Trying:
+		m.release(f)
+		m.giveBack(peer, f)
+`}, {"case Crediting, Confirming:\n", "case Crediting:\n"}},
+		found: partitions(`got \[.*\], want`),
+	},
+	{
+		name:  "snapshots forget the participants",
+		file:  "wallet/crosssnap.go",
+		edits: []edit{{"p.in.low, p.in.appendTo(make([]participant, 0, p.in.next-p.in.low))", "p.in.next, []participant(nil)"}},
+		found: partitions("differs after a crash"),
+	},
+}
