@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -45,6 +46,19 @@ func (p Protocol) String() string {
 	case endProtocol:
 	}
 	return fmt.Sprintf("protocol(%d)", uint8(p))
+}
+
+// ErrProtocol says that a text names no Protocol.
+var ErrProtocol = errors.New("wallet: a protocol is tcc, saga or 2pc")
+
+// ParseProtocol returns the protocol with a name, or ErrProtocol.
+func ParseProtocol(name string) (Protocol, error) {
+	for p := NoProtocol + 1; p < endProtocol; p++ {
+		if p.String() == name {
+			return p, nil
+		}
+	}
+	return NoProtocol, ErrProtocol
 }
 
 // Phase is where a transfer between two partitions stands, as its paying

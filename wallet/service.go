@@ -76,7 +76,12 @@ func (s *Service) Tenant(ctx context.Context, name Tenant) (number uint16, ok bo
 // Its commands go to their partitions. Submit waits while a queue of this node is
 // full, until ctx ends; Done is called for every batch, on any loop.
 func (s *Service) Submit(ctx context.Context, p *rsm.Proposal) error {
-	s.route(&routed{ctx: ctx, waits: true, done: p.Done}, p.Data)
+	return s.SubmitBy(ctx, NoProtocol, p)
+}
+
+// SubmitBy is to Submit as TransferBy to Transfer.
+func (s *Service) SubmitBy(ctx context.Context, protocol Protocol, p *rsm.Proposal) error {
+	s.route(&routed{ctx: ctx, protocol: protocol, waits: true, done: p.Done}, p.Data)
 	return nil
 }
 
@@ -130,8 +135,8 @@ func (s *Service) Transfer(ctx context.Context, tenant Tenant, t Transfer) (Resu
 }
 
 // TransferBy is Transfer where money that goes to another partition gets there by
-// a protocol; NoProtocol is the wallet's. The first of several transfers with one id
-// decides.
+// a protocol; NoProtocol is the wallet's. Within a partition it has no effect. The
+// first of several transfers with one id decides.
 func (s *Service) TransferBy(ctx context.Context, tenant Tenant, protocol Protocol, t Transfer) (Result, error) {
 	if err := t.Validate(); err != nil {
 		return 0, err

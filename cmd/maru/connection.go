@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"maru.example/wallet"
 )
 
 // Where a server listens unless it is told otherwise, and a client looks for it.
@@ -130,6 +132,36 @@ func (o *streamOptions) target() (string, *tls.Config, error) {
 		return "", nil, fmt.Errorf("stream: %w", err)
 	}
 	return host, config, nil
+}
+
+// protocolFlag is the value of --protocol: how a transfer gets to an account of
+// another partition.
+type protocolFlag wallet.Protocol
+
+func (p *protocolFlag) register(cmd *cobra.Command) {
+	cmd.Flags().Var(p, "protocol", "make transfers between partitions by `tcc`, saga or 2pc (default: as the cluster does)")
+	completeFlag(cmd, "protocol", wallet.TCC.String(), wallet.Saga.String(), wallet.TwoPhase.String())
+}
+
+// String implements pflag.Value.
+func (p *protocolFlag) String() string {
+	if wallet.Protocol(*p) == wallet.NoProtocol {
+		return ""
+	}
+	return wallet.Protocol(*p).String()
+}
+
+// Type implements pflag.Value.
+func (p *protocolFlag) Type() string { return "protocol" }
+
+// Set implements pflag.Value.
+func (p *protocolFlag) Set(name string) error {
+	by, err := wallet.ParseProtocol(name)
+	if err != nil {
+		return errors.New("it is tcc, saga or 2pc")
+	}
+	*p = protocolFlag(by)
+	return nil
 }
 
 // isTerminal says whether somebody looks at the file as it is written.

@@ -25,6 +25,7 @@ const shownProblems = 20
 // loadOptions are the flags of `maru wallet load`.
 type loadOptions struct {
 	streamOptions
+	protocol protocolFlag
 	format   string
 	refusals string // file name, "" for none
 	progress bool
@@ -63,6 +64,7 @@ refused for, and give it a new transaction_id.`,
 		ValidArgsFunction: completeFiles,
 	}
 	o.register(cmd)
+	o.protocol.register(cmd)
 	cmd.Flags().StringVar(&o.format, "format", "auto", "`format` of the file: csv, ndjson, or auto, by its name or first byte")
 	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`")
 	cmd.Flags().BoolVar(&o.progress, "progress", isTerminal(os.Stderr), "show progress on standard error")
@@ -94,7 +96,7 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 	if err != nil {
 		return err
 	}
-	client, err := o.dial(cmd.Context())
+	client, err := o.dial(cmd.Context(), wallet.Protocol(o.protocol))
 	if err != nil {
 		return err
 	}
@@ -116,13 +118,13 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 	return errors.Join(sum.finish(cmd, o.json, err), list.close())
 }
 
-// dial connects to the stream.
-func (o *streamOptions) dial(ctx context.Context) (*walletgrpc.Client, error) {
+// dial connects to the stream, for transfers by a protocol.
+func (o *streamOptions) dial(ctx context.Context, by wallet.Protocol) (*walletgrpc.Client, error) {
 	host, tls, err := o.target()
 	if err != nil {
 		return nil, err
 	}
-	c, err := walletgrpc.Dial(ctx, host, &walletgrpc.ClientOptions{APIKey: o.key, Tenant: wallet.Tenant(o.tenant), TLS: tls})
+	c, err := walletgrpc.Dial(ctx, host, &walletgrpc.ClientOptions{APIKey: o.key, Tenant: wallet.Tenant(o.tenant), Protocol: by, TLS: tls})
 	if err != nil {
 		return nil, dialError(err)
 	}

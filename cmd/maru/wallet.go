@@ -116,6 +116,7 @@ func formatMin(a money.Amount, c money.Currency) string {
 func newTransferCommand() *cobra.Command {
 	var o httpOptions
 	var id string
+	var by protocolFlag
 	cmd := &cobra.Command{
 		Use:   "transfer FROM TO AMOUNT CURRENCY",
 		Short: "Move money from one account to another, exactly once",
@@ -125,7 +126,10 @@ The transaction id makes it once: the same transfer with the same id moves nothi
 a second time and has the same answer. Without --id a new one is made, and printed
 on standard error before the transfer is sent: should the answer get lost, repeat
 the command with that --id, or ask with transfer-status. The same holds where the
-exit status is 4, pending: the transfer is under way between two partitions.`,
+exit status is 4, pending: the transfer is under way between two partitions.
+
+With --protocol it is made by that, and not as the cluster does, if it goes to an
+account of another partition. The first of several transfers with one id decides.`,
 		Example: `  maru wallet transfer mint alice 100.00 USD
   maru wallet transfer alice bob 12.50 USD --id 01900000-0000-7000-8000-000000000001`,
 		Args: exactArgs("FROM", "TO", "AMOUNT", "CURRENCY"),
@@ -138,13 +142,14 @@ exit status is 4, pending: the transfer is under way between two partitions.`,
 				t.ID = newTransactionID(time.Now())
 				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
 			}
-			if err := o.transfer(cmd, t); err != nil {
+			if err := o.transfer(cmd, wallet.Protocol(by), t); err != nil {
 				return &transferError{t.ID, err}
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "transaction id, a `UUID` (default: a new one)")
+	by.register(cmd)
 	cmd.ValidArgsFunction = completeCurrency(3)
 	o.register(cmd)
 	return cmd
@@ -162,9 +167,9 @@ type transferView struct {
 }
 
 // transfer makes one transfer and prints the answer.
-func (o *httpOptions) transfer(cmd *cobra.Command, t wallet.Transfer) error {
+func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.Transfer) error {
 	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
-		result, err := client.Transfer(ctx, t)
+		result, err := client.TransferBy(ctx, by, t)
 		if err != nil {
 			return err
 		}

@@ -22,11 +22,17 @@ func runAgainst(t *testing.T, status int, answer string, args ...string) (stdout
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer server.Close()
+	return runHere(t, append(args, "--addr", server.URL)...)
+}
+
+// runHere runs a command in this process.
+func runHere(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	var out, errOut bytes.Buffer
 	root := newRootCommand()
 	root.SetOut(&out)
 	root.SetErr(&errOut)
-	root.SetArgs(append(args, "--addr", server.URL))
+	root.SetArgs(args)
 	err = root.ExecuteContext(t.Context())
 	return out.String(), errOut.String(), err
 }

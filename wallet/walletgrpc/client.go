@@ -20,10 +20,13 @@ var ErrClosed = errors.New("walletgrpc: client closed")
 
 // ClientOptions are the settings of a client; nil means all defaults.
 type ClientOptions struct {
-	APIKey   string        // default: none
-	Tenant   wallet.Tenant // default: the key's, or wallet.DefaultTenant
-	TLS      *tls.Config   // default: plain text
-	InFlight int           // batches under way at once, 1 to MaxInFlight; default 8
+	APIKey string        // default: none
+	Tenant wallet.Tenant // default: the key's, or wallet.DefaultTenant
+	// Protocol is how money gets to accounts of other partitions; default: as the
+	// cluster has it.
+	Protocol wallet.Protocol
+	TLS      *tls.Config // default: plain text
+	InFlight int         // batches under way at once, 1 to MaxInFlight; default 8
 }
 
 // Client sends commands in batches over one stream. It is safe for concurrent
@@ -81,6 +84,9 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 	}
 	if opt.Tenant != "" {
 		md.Set("maru-tenant", string(opt.Tenant))
+	}
+	if opt.Protocol != wallet.NoProtocol {
+		md.Set(protocolKey, opt.Protocol.String())
 	}
 	life, end := context.WithCancel(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
 	c := &Client{

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -44,15 +45,25 @@ func newBubble(t *testing.T, o *walletgrpc.ServerOptions) *bubble {
 			t.Fatal(err)
 		}
 	}
-	b := &bubble{Server: walletgrpc.NewServer(service, o), l: bufconn.Listen(1 << 20), node: node}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := serveBubble(t, service, o)
+	b.node = node
+	return b
+}
+
+// serveBubble serves a wallet in a bubble.
+func serveBubble(t *testing.T, service *wallet.Service, o *walletgrpc.ServerOptions) *bubble {
+	t.Helper()
+	b := &bubble{Server: walletgrpc.NewServer(service, o), l: bufconn.Listen(1 << 20)}
 	served := make(chan error, 1)
 	go func() { served <- b.Serve(b.l) }()
 	t.Cleanup(func() {
 		b.shutdown(t)
 		if err := <-served; err != nil {
-			t.Error(err)
-		}
-		if err := node.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -96,10 +107,11 @@ func (b *bubble) client(t *testing.T) *grpc.ClientConn {
 	return c
 }
 
-// openStream opens a stream; the error is that of its refusal.
-func openStream(t *testing.T, c *grpc.ClientConn) (grpc.ClientStream, error) {
+// openStream opens a stream with metadata, given as keys and values; the error is
+// that of its refusal.
+func openStream(t *testing.T, c *grpc.ClientConn, md ...string) (grpc.ClientStream, error) {
 	t.Helper()
-	s, err := c.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+	s, err := c.NewStream(metadata.AppendToOutgoingContext(t.Context(), md...), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
 		"/maru.wallet.v1.Wallet/Batches", grpc.ForceCodecV2(plain{}))
 	if err != nil {
 		return nil, err

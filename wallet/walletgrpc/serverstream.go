@@ -23,6 +23,7 @@ type stream struct {
 	server *Server
 	grpc   grpc.ServerStream
 	tenant uint16
+	by     wallet.Protocol // of its transfers to other partitions
 
 	admitted time.Time // when the key was last looked at; receive's
 
@@ -53,6 +54,10 @@ func (s *Server) serve(g grpc.ServerStream) (err error) {
 	if err != nil {
 		return err
 	}
+	by, err := protocolOf(ctx)
+	if err != nil {
+		return err
+	}
 	c := connOf(ctx)
 	if err := s.places.enter(c); err != nil {
 		return err
@@ -62,7 +67,7 @@ func (s *Server) serve(g grpc.ServerStream) (err error) {
 		return err
 	}
 	st := &stream{
-		server: s, grpc: g, tenant: number, ended: ctx, admitted: time.Now(),
+		server: s, grpc: g, tenant: number, by: by, ended: ctx, admitted: time.Now(),
 		room: make(chan struct{}, MaxInFlight), out: make(chan response, MaxInFlight), stalled: make(chan struct{}),
 	}
 	st.taking.start(s.o.SendTimeout, func() {
@@ -146,6 +151,23 @@ func (s *Server) admit(ctx context.Context) (uint16, error) {
 		return 0, status.Errorf(codes.NotFound, "%v: %q", wallet.UnknownTenant, tenant)
 	}
 	return number, nil
+}
+
+// protocolOf returns the protocol that the client asks for, NoProtocol if it asks
+// for none.
+func protocolOf(ctx context.Context) (wallet.Protocol, error) {
+	named := metadata.ValueFromIncomingContext(ctx, protocolKey)
+	switch len(named) {
+	case 0:
+		return wallet.NoProtocol, nil
+	case 1:
+		by, err := wallet.ParseProtocol(named[0])
+		if err != nil {
+			return by, status.Errorf(codes.InvalidArgument, "%s %q: %v", protocolKey, named[0], err)
+		}
+		return by, nil
+	}
+	return wallet.NoProtocol, status.Errorf(codes.InvalidArgument, "%s is there %d times", protocolKey, len(named))
 }
 
 // stillAdmitted returns why the stream may not go on, if so.
@@ -241,7 +263,7 @@ func (f *frame) submit() error {
 	}
 	wallet.SetTenant(batch, st.tenant)
 	f.proposal.Data = batch
-	if err := st.server.service.Submit(st.ended, &f.proposal); err != nil {
+	if err := st.server.service.SubmitBy(st.ended, st.by, &f.proposal); err != nil {
 		return explain(err)
 	}
 	return nil

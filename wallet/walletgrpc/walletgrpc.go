@@ -27,8 +27,9 @@ const (
 
 	serviceName   = "maru.wallet.v1.Wallet"
 	methodName    = "Batches"
-	requestBytes  = 8      // of a request before the batch: its id
-	responseBytes = 8 + 24 // of a response before the results: id, header, index, time
+	protocolKey   = "maru-protocol" // in the metadata of a call
+	requestBytes  = 8               // of a request before the batch: its id
+	responseBytes = 8 + 24          // of a response before the results: id, header, index, time
 )
 
 // errMessage says that bytes are not a message of the stream.

@@ -102,8 +102,15 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Decision. [wallet.Pending] says that it is under way, and will be done or
 // refused: then the same holds.
 func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result, error) {
+	return c.TransferBy(ctx, wallet.NoProtocol, t)
+}
+
+// TransferBy is Transfer where money that goes to another partition gets there by
+// a protocol: see [wallet.Service.TransferBy].
+func (c *Client) TransferBy(ctx context.Context, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
+	body := appendProtocol(appendTransfer(make([]byte, 0, 256), &t), protocol)
 	var answer transferAnswer
-	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", appendTransfer(make([]byte, 0, 256), &t), &answer)
+	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", append(body, '}'), &answer)
 	code, err := decided(err)
 	if err != nil {
 		return 0, err
@@ -119,15 +126,21 @@ func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result
 // Transfers makes up to MaxTransfers transfers, one after the other, each by
 // itself, and returns one result each.
 func (c *Client) Transfers(ctx context.Context, ts []wallet.Transfer) ([]wallet.Result, error) {
+	return c.TransfersBy(ctx, wallet.NoProtocol, ts)
+}
+
+// TransfersBy is to Transfers as TransferBy to Transfer.
+func (c *Client) TransfersBy(ctx context.Context, protocol wallet.Protocol, ts []wallet.Transfer) ([]wallet.Result, error) {
 	body := append(make([]byte, 0, 16+224*len(ts)), `{"transfers":[`...)
 	for i := range ts {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = appendTransfer(body, &ts[i])
+		body = append(appendTransfer(body, &ts[i]), '}')
 	}
+	body = append(appendProtocol(append(body, ']'), protocol), '}')
 	var answer transfersAnswer
-	if _, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfers", append(body, "]}"...), &answer); err != nil {
+	if _, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfers", body, &answer); err != nil {
 		return nil, err
 	}
 	if len(answer.Results) != len(ts) {
@@ -405,13 +418,21 @@ func newResult(c wallet.Code, replayed bool) wallet.Result {
 	return wallet.Result(c)
 }
 
-// appendTransfer appends a transferRequest.
+// appendTransfer appends a transferItem without its closing brace.
 func appendTransfer(dst []byte, t *wallet.Transfer) []byte {
 	dst = appendString(append(dst, `{"from_account":`...), string(t.From))
 	dst = appendString(append(dst, `,"to_account":`...), string(t.To))
 	dst = t.Amount.AppendFormat(append(dst, `,"amount":"`...), t.Currency)
 	dst = append(append(dst, `","currency":"`...), t.Currency.String()...)
-	return append(t.ID.Append(append(dst, `","transaction_id":"`...)), `"}`...)
+	return append(t.ID.Append(append(dst, `","transaction_id":"`...)), '"')
+}
+
+// appendProtocol appends the member that names a protocol, nothing for the cluster's.
+func appendProtocol(dst []byte, p wallet.Protocol) []byte {
+	if p == wallet.NoProtocol {
+		return dst
+	}
+	return append(append(append(dst, `,"protocol":"`...), p.String()...), '"')
 }
 
 // parse returns the account that an answer describes.
@@ -471,14 +492,14 @@ func (a *inFlightTransfer) parse() (f wallet.InFlight, err error) {
 		return f, fmt.Errorf("began_at: %w", err)
 	}
 	f.From, f.To, f.ToAccount, f.BeganAt = wallet.AccountID(a.From), wallet.Handle(handle), wallet.AccountID(a.To), began.UnixNano()
-	for f.Protocol = wallet.TwoPhase; f.Protocol > wallet.NoProtocol && f.Protocol.String() != a.Protocol; {
-		f.Protocol--
+	if f.Protocol, err = wallet.ParseProtocol(a.Protocol); err != nil {
+		return f, err
 	}
 	for f.Phase = wallet.Canceling; f.Phase > wallet.NoPhase && f.Phase.String() != a.Phase; {
 		f.Phase--
 	}
-	if f.Protocol == wallet.NoProtocol || f.Phase == wallet.NoPhase {
-		return f, fmt.Errorf("unknown protocol %q or phase %q", a.Protocol, a.Phase)
+	if f.Phase == wallet.NoPhase {
+		return f, fmt.Errorf("unknown phase %q", a.Phase)
 	}
 	return f, nil
 }

@@ -96,7 +96,9 @@ func find(members []member, name string) int {
 func (d *decoder) member(m *member) {
 	switch c := d.text[d.pos]; {
 	case m.list == nil && c == '"':
-		*m.value = d.string()
+		if *m.value = d.string(); m.optional && *m.value == "" {
+			d.fail(m.name, "must not be empty: leave it out")
+		}
 	case m.list == nil:
 		d.fail(m.name, "must be a string, not "+d.kind())
 		d.skip()

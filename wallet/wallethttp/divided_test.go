@@ -2,9 +2,11 @@ package wallethttp_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -131,6 +133,52 @@ func TestPending(t *testing.T) {
 	})
 }
 
+// TestProtocolOfARequest checks that a transfer is made by the protocol that was
+// asked for first, and by the wallet's if none was.
+func TestProtocolOfARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, away, stop := openDivided(t)
+		defer stop()
+		by := func(protocol, body string) string {
+			return strings.Replace(body, "{", `{"protocol":"`+protocol+`",`, 1)
+		}
+		transfer := func(n string) string { return transferBody("a", "b", "1", id(n)) }
+		pending := func(n string) string { return `{"status":"pending","transaction_id":"` + id(n) + `"}` }
+		away.Store(true)
+		for _, e := range []exchange{
+			{"the wallet's", "", transferPath, transfer("1"), 202, pending("1")},
+			{"tcc", "", transferPath, by("tcc", transfer("2")), 202, pending("2")},
+			{"saga", "", transferPath, by("saga", transfer("3")), 202, pending("3")},
+			{"again, by another", "", transferPath, by("tcc", transfer("3")), 202, pending("3")},
+			{
+				"batch", "", "/v1/wallet/balance_transfers", by("saga", batch(transfer("4"), transfer("1"))), 200,
+				`{"results":[{"transaction_id":"` + id("4") + `","status":"pending"},{"transaction_id":"` + id("1") + `","status":"pending"}]}`,
+			},
+			{"2pc", "", transferPath, by("2pc", transfer("5")), 202, pending("5")},
+		} {
+			e.run(t, h)
+		}
+		var listed struct {
+			Transfers []struct {
+				ID       string `json:"transaction_id"`
+				Protocol string `json:"protocol"`
+				Phase    string `json:"phase"`
+			} `json:"transfers"`
+		}
+		if err := json.Unmarshal([]byte(ask(t, h, "GET", "/v1/wallet/in-flight", "").body), &listed); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, f := range listed.Transfers {
+			got[f.ID] = f.Protocol + " " + f.Phase
+		}
+		want := map[string]string{id("1"): "tcc trying", id("2"): "tcc trying", id("3"): "saga crediting", id("4"): "saga crediting", id("5"): "2pc preparing"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("in flight (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // What a partition without a leader is paid is given back in the end.
 func TestCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,6 +245,12 @@ func TestClientOfADividedWallet(t *testing.T) {
 	transfer := wallet.Transfer{ID: tid(1), From: "a", To: "b", Amount: 1, Currency: usd}
 	if r, err := c.Transfer(t.Context(), transfer); err != nil || r != wallet.Result(wallet.Pending) {
 		t.Errorf("transfer: got %v, %v", r.Code(), err)
+	}
+	if r, err := c.TransferBy(t.Context(), wallet.Saga, transfer); err != nil || r != wallet.Result(wallet.Pending) {
+		t.Errorf("transfer by a protocol: got %v, %v", r.Code(), err)
+	}
+	if r, err := c.TransfersBy(t.Context(), wallet.TwoPhase, []wallet.Transfer{transfer, transfer}); err != nil || r[1] != wallet.Result(wallet.Pending) {
+		t.Errorf("transfers by a protocol: got %v, %v", r, err)
 	}
 	if r, err := c.Transfers(t.Context(), []wallet.Transfer{transfer}); err != nil || r[0] != wallet.Result(wallet.Pending) {
 		t.Errorf("transfers: got %v, %v", r, err)

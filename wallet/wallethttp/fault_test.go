@@ -97,7 +97,7 @@ func TestFailingSync(t *testing.T) {
 // stuck is a wallet whose transfers never end by themselves.
 type stuck struct{ wallethttp.Wallet }
 
-func (stuck) Transfer(ctx context.Context, _ wallet.Tenant, _ wallet.Transfer) (wallet.Result, error) {
+func (stuck) TransferBy(ctx context.Context, _ wallet.Tenant, _ wallet.Protocol, _ wallet.Transfer) (wallet.Result, error) {
 	<-ctx.Done()
 	return 0, context.Cause(ctx)
 }

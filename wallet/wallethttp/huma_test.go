@@ -21,11 +21,17 @@ import (
 // recorder is a wallet that applies every transfer and keeps the last.
 type recorder struct {
 	Wallet
-	got *wallet.Transfer
+	got *transferBy
 }
 
-func (r *recorder) Transfer(_ context.Context, _ wallet.Tenant, t wallet.Transfer) (wallet.Result, error) {
-	r.got = &t
+type transferBy struct {
+	wallet.Transfer
+
+	Protocol wallet.Protocol
+}
+
+func (r *recorder) TransferBy(_ context.Context, _ wallet.Tenant, by wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
+	r.got = &transferBy{t, by}
 	return wallet.Result(wallet.Applied), nil
 }
 
@@ -43,11 +49,11 @@ func newHuma(w Wallet) http.Handler {
 	huma.Register(humago.New(mux, config), huma.Operation{
 		OperationID: "balance-transfer", Method: http.MethodPost, Path: "/v1/wallet/balance_transfer",
 	}, func(ctx context.Context, in *humaInput) (*humaOutput, error) {
-		t, err := in.Body.parse()
+		t, by, err := in.Body.parse()
 		if err != nil {
 			return nil, huma.Error422UnprocessableEntity(err.Error())
 		}
-		if _, err := w.Transfer(ctx, wallet.DefaultTenant, t); err != nil {
+		if _, err := w.TransferBy(ctx, wallet.DefaultTenant, by, t); err != nil {
 			return nil, err
 		}
 		return &humaOutput{transferAnswer{Status: "success", ID: transactionID(t.ID.String())}}, nil
@@ -56,20 +62,20 @@ func newHuma(w Wallet) http.Handler {
 }
 
 // parse converts a request that satisfies its schema.
-func (b *transferRequest) parse() (wallet.Transfer, error) {
+func (b *transferRequest) parse() (t wallet.Transfer, by wallet.Protocol, err error) {
 	body, err := json.Marshal(b)
 	if err != nil {
-		return wallet.Transfer{}, err
+		return t, by, err
 	}
 	d, err := newDecoder(body)
 	if err != nil {
-		return wallet.Transfer{}, err
+		return t, by, err
 	}
-	t := d.transfer()
+	t, by = d.transfer()
 	if len(d.errs) > 0 {
-		return t, invalid(d.errs)
+		return t, by, invalid(d.errs)
 	}
-	return t, nil
+	return t, by, nil
 }
 
 func post(t testing.TB, h http.Handler, body []byte) *httptest.ResponseRecorder {
@@ -116,13 +122,20 @@ var corpus = []string{
 	strings.Replace(goodTransfer, "{", `{"note":"x",`, 1),
 	strings.Replace(goodTransfer, "{", `{"currency":"EUR",`, 1),
 	strings.Replace(goodTransfer, "currency", "Currency", 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":"saga",`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":"2pc",`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":"",`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":"none",`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":"TCC",`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":null,`, 1),
+	strings.Replace(goodTransfer, "{", `{"protocol":2,`, 1),
 	goodTransfer + goodTransfer, goodTransfer + "x", goodTransfer[:len(goodTransfer)-1], "\ufeff" + goodTransfer,
 	"", " ", "null", "[]", "{}", "7", `"x"`, "[" + goodTransfer + "]", "true", "{", `{"a":`, `{"a":1,}`, "{'a':1}", "nul",
 	strings.Repeat("[", 20000),
 }
 
 // stricter says whether the twin may take a body that we refuse: it takes a name
-// twice, and in either case.
+// twice, and in either case, and null for what can be left out.
 func stricter(body []byte) bool {
 	seen := make(map[string]bool)
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -141,6 +154,10 @@ func stricter(body []byte) bool {
 			}
 			name = depth == 1
 			continue
+		case nil:
+			if depth == 1 {
+				return true
+			}
 		case string:
 			if depth == 1 && name {
 				if folded := strings.ToLower(token); seen[folded] || folded != token {
@@ -221,7 +238,7 @@ func FuzzBodies(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	for _, body := range []string{
-		`{"transfers":[` + goodTransfer + `,` + goodTransfer + `]}`, `{"transfers":[]}`, `{"transfers":[null,[],{}]}`, `{"transfers":{}}`,
+		`{"transfers":[` + goodTransfer + `,` + goodTransfer + `]}`, `{"transfers":[` + goodTransfer + `],"protocol":"tcc"}`, `{"transfers":[]}`, `{"transfers":[null,[],{}]}`, `{"transfers":{}}`,
 		`{"id":"a","currency":"USD","min_balance":"unlimited"}`, `{"min_balance":"-1.00"}`, `{"name":"acme"}`,
 	} {
 		f.Add([]byte(body))

@@ -13,6 +13,7 @@ import (
 
 	"maru.example/internal/httpd"
 	"maru.example/money"
+	"maru.example/wallet"
 )
 
 // The strings of the API have types for their schemas.
@@ -24,6 +25,7 @@ type (
 	amount        string
 	limit         string
 	sum           string
+	protocol      string
 )
 
 func stringSchema(pattern, description, example string) *huma.Schema {
@@ -80,6 +82,14 @@ func (limit) Schema(huma.Registry) *huma.Schema {
 // Schema describes a sum of balances.
 func (sum) Schema(huma.Registry) *huma.Schema {
 	return stringSchema(`^-?[0-9]+(\.[0-9]{1,4})?$`, "A decimal amount in major units, of any size.", "0.00")
+}
+
+// Schema describes how money gets to another partition.
+func (protocol) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Enum: []any{wallet.TCC.String(), wallet.Saga.String(), wallet.TwoPhase.String()},
+		Description: "Try, confirm or cancel; a saga; or two-phase commit.", Examples: []any{wallet.Saga.String()},
+	}
 }
 
 // documents are the forms of the API's description. Each is made when it is

@@ -50,11 +50,11 @@ type scripted struct {
 	err  error
 }
 
-func (s scripted) Transfer(context.Context, wallet.Tenant, wallet.Transfer) (wallet.Result, error) {
+func (s scripted) TransferBy(context.Context, wallet.Tenant, wallet.Protocol, wallet.Transfer) (wallet.Result, error) {
 	return wallet.Result(s.code), s.err
 }
 
-func (s scripted) Transfers(_ context.Context, _ wallet.Tenant, ts []wallet.Transfer) ([]wallet.Result, error) {
+func (s scripted) TransfersBy(_ context.Context, _ wallet.Tenant, _ wallet.Protocol, ts []wallet.Transfer) ([]wallet.Result, error) {
 	return slices.Repeat([]wallet.Result{wallet.Result(s.code)}, len(ts)), s.err
 }
 

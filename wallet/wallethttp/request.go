@@ -88,16 +88,33 @@ func isJSON(contentType string) bool {
 	return err == nil && kind == "application/json" && (!given || strings.EqualFold(charset, "utf-8"))
 }
 
-// transfer reads a transfer.
-func (d *decoder) transfer() (t wallet.Transfer) {
+// transfer reads a transfer, and by what protocol it is to be made.
+func (d *decoder) transfer() (t wallet.Transfer, by wallet.Protocol) {
+	var text string
+	t = d.transferItem(member{name: "protocol", value: &text, optional: true})
+	return t, d.protocol(text)
+}
+
+// protocol converts the name of a protocol, "" if none was given.
+func (d *decoder) protocol(name string) wallet.Protocol {
+	if name == "" {
+		return wallet.NoProtocol
+	}
+	by, err := wallet.ParseProtocol(name)
+	d.check("protocol", err)
+	return by
+}
+
+// transferItem reads a transfer, and members beside.
+func (d *decoder) transferItem(beside ...member) (t wallet.Transfer) {
 	var from, to, amount, code, id string
-	if !d.object([]member{
+	if !d.object(append([]member{
 		{name: "from_account", value: &from},
 		{name: "to_account", value: &to},
 		{name: "amount", value: &amount},
 		{name: "currency", value: &code},
 		{name: "transaction_id", value: &id},
-	}) {
+	}, beside...)) {
 		return t
 	}
 	t.From, t.To = wallet.AccountID(from), wallet.AccountID(to)
@@ -115,20 +132,21 @@ func (d *decoder) transfer() (t wallet.Transfer) {
 	return t
 }
 
-// transfers reads a list of transfers.
-func (d *decoder) transfers() (ts []wallet.Transfer) {
+// transfers reads a list of transfers, and by what protocol they are to be made.
+func (d *decoder) transfers() (ts []wallet.Transfer, by wallet.Protocol) {
+	var text string
 	items := 0
 	ok := d.object([]member{{name: "transfers", list: func(d *decoder) {
 		if items++; items > MaxTransfers {
 			d.skip()
 			return
 		}
-		ts = append(ts, d.transfer())
-	}}})
+		ts = append(ts, d.transferItem())
+	}}, {name: "protocol", value: &text, optional: true}})
 	if items > MaxTransfers || ok && items == 0 {
 		d.fail("transfers", fmt.Sprintf("must have 1 to %d transfers, not %d", MaxTransfers, items))
 	}
-	return ts
+	return ts, d.protocol(text)
 }
 
 // account reads what opens an account.

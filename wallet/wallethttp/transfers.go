@@ -14,10 +14,11 @@ const defaultInFlight = 100
 // balanceTransfer is the operation that matters: one transfer.
 func (s *server) balanceTransfer(q query) (*reply, error) {
 	var t wallet.Transfer
-	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { t = d.transfer() }); err != nil {
+	var by wallet.Protocol
+	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { t, by = d.transfer() }); err != nil {
 		return nil, err
 	}
-	result, err := s.wallet.Transfer(q.Context(), q.tenant, t)
+	result, err := s.wallet.TransferBy(q.Context(), q.tenant, by, t)
 	if err != nil {
 		p := failure(err)
 		p.TransactionID = t.ID.String()
@@ -37,10 +38,11 @@ func (s *server) balanceTransfer(q query) (*reply, error) {
 
 func (s *server) balanceTransfers(q query) (*reply, error) {
 	var ts []wallet.Transfer
-	if err := readBody(q.Request, MaxBatchBytes, func(d *decoder) { ts = d.transfers() }); err != nil {
+	var by wallet.Protocol
+	if err := readBody(q.Request, MaxBatchBytes, func(d *decoder) { ts, by = d.transfers() }); err != nil {
 		return nil, err
 	}
-	results, err := s.wallet.Transfers(q.Context(), q.tenant, ts)
+	results, err := s.wallet.TransfersBy(q.Context(), q.tenant, by, ts)
 	if err != nil {
 		return nil, err
 	}

@@ -100,8 +100,8 @@ type Wallet interface {
 
 // Transfers is the part of a Wallet that moves money.
 type Transfers interface {
-	Transfer(ctx context.Context, tenant wallet.Tenant, t wallet.Transfer) (wallet.Result, error)
-	Transfers(ctx context.Context, tenant wallet.Tenant, ts []wallet.Transfer) ([]wallet.Result, error)
+	TransferBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error)
+	TransfersBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, ts []wallet.Transfer) ([]wallet.Result, error)
 	Decision(ctx context.Context, tenant wallet.Tenant, id wallet.TransactionID) (wallet.Code, error)
 	InFlight(ctx context.Context, tenant wallet.Tenant, limit int) (wallet.InFlightList, error)
 }

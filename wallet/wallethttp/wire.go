@@ -18,10 +18,22 @@ type transferRequest struct {
 	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
 	Currency currency      `json:"currency"`
 	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer: repeated with the same content it gives the first answer again and moves nothing."`
+	Protocol protocol      `json:"protocol,omitempty" doc:"How the money gets to an account of another partition; the cluster's by default. It has no effect within a partition. The first of several transfers with one transaction_id decides."`
+}
+
+// transferItem is one of several transfers: the document's library does not see
+// into a part that the two would share.
+type transferItem struct {
+	From     accountID     `json:"from_account" doc:"The paying account."`
+	To       accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
+	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
+	Currency currency      `json:"currency"`
+	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer."`
 }
 
 type transfersRequest struct {
-	Transfers []transferRequest `json:"transfers" minItems:"1" maxItems:"1000" nullable:"false" doc:"Decided one after the other, each by itself."`
+	Transfers []transferItem `json:"transfers" minItems:"1" maxItems:"1000" nullable:"false" doc:"Decided one after the other, each by itself."`
+	Protocol  protocol       `json:"protocol,omitempty" doc:"Of all of them: how money gets to accounts of other partitions; the cluster's by default."`
 }
 
 type accountRequest struct {
