@@ -85,9 +85,10 @@ type SnapshotOverview struct {
 
 // MemberOverview is what the leader of a group knows of a member.
 type MemberOverview struct {
-	Node   NodeID `json:"node"`
-	Lag    uint64 `json:"lag"` // entries that it is not known to have
-	Health Health `json:"health"`
+	Node     NodeID `json:"node"`
+	Lag      uint64 `json:"lag"` // entries that it is not known to have
+	Health   Health `json:"health"`
+	DiskFull bool   `json:"disk_full,omitempty"` // it takes no entries before there is more room
 }
 
 // NewOverview returns how a cluster stands as a node sees it that has this metadata
@@ -146,7 +147,7 @@ func (v *GroupOverview) see(r *Replica) {
 	}
 	v.Commit, v.Voters, v.Outgoing, v.Learners = r.Commit, r.Voters, r.Outgoing, r.Learners
 	for _, p := range r.Peers {
-		m := MemberOverview{Node: p.Node, Lag: r.Commit - min(r.Commit, p.Match), Health: Silent}
+		m := MemberOverview{Node: p.Node, Lag: r.Commit - min(r.Commit, p.Match), Health: Silent, DiskFull: p.Full}
 		if p.Active {
 			m.Health = Alive
 		}

@@ -11,10 +11,10 @@ func TestOverview(t *testing.T) {
 	replica := func(g GroupID, leader NodeID) Replica { return Replica{Group: g, Term: 7, Leader: leader} }
 	leads := replica(2, 1)
 	leads.Leads, leads.Commit, leads.Voters = true, 100, []NodeID{1, 2, 3}
-	leads.Peers = []Peer{{Node: 1, Match: 100, Active: true}, {Node: 2, Match: 90, Active: true}, {Node: 3}}
+	leads.Peers = []Peer{{Node: 1, Match: 100, Active: true}, {Node: 2, Match: 90, Active: true, Full: true}, {Node: 3}}
 	mine := NewOverview(1, s, []Replica{replica(0, 1), replica(1, 2), leads})
 
-	if diff := cmp.Diff([]MemberOverview{{1, 0, Alive}, {2, 10, Alive}, {3, 100, Silent}}, mine.Groups[2].Members); diff != "" {
+	if diff := cmp.Diff([]MemberOverview{{1, 0, Alive, false}, {2, 10, Alive, true}, {3, 100, Silent, false}}, mine.Groups[2].Members); diff != "" {
 		t.Errorf("members of a group that is led here (-want +got):\n%s", diff)
 	}
 	if g := mine.Groups[1]; g.Leader != 2 || g.Members != nil || !cmp.Equal(g.Voters, []NodeID{1, 2, 3}) {

@@ -28,6 +28,7 @@ type Peer struct {
 	Node   NodeID
 	Match  uint64 // index up to which it is known to have the log
 	Active bool   // it was heard of lately
+	Full   bool   // it takes no entries, as its disk is nearly full
 }
 
 // peer returns what is known of a member.

@@ -168,7 +168,7 @@ func (r *Reconciler) lead(state *State, replica *Replica, t *task) {
 	p := &planner{
 		node: r.node, replica: replica, voters: voters, learners: learners,
 		caughtUp: func(p Peer) bool {
-			return p.Active && p.Match >= t.joined[p.Node] && p.Match+r.options.MaxLag >= replica.Commit
+			return p.Active && !p.Full && p.Match >= t.joined[p.Node] && p.Match+r.options.MaxLag >= replica.Commit
 		},
 		stays: func(n NodeID) bool { s := state.Node(n); return s != nil && s.Status == Active },
 	}

@@ -271,6 +271,14 @@ func (r *Replica) runReads() {
 	r.reads = left
 }
 
+// RefuseReads calls the functions of the reads that wait with an error.
+func (r *Replica) RefuseReads(err error) {
+	for _, read := range r.reads {
+		read.fn(err)
+	}
+	r.reads = nil
+}
+
 // Snapshot writes a snapshot of the present state and calls done, on the loop,
 // when it is durable or has failed. Calls share one. Where nothing was applied
 // since the newest there is nothing to do.
@@ -294,10 +302,7 @@ func (r *Replica) OpenSnapshot(index Index) (vfs.File, error) {
 func (r *Replica) Close() {
 	r.closed = true
 	r.shots.stop()
-	for _, read := range r.reads {
-		read.fn(ErrClosed)
-	}
-	r.reads = nil
+	r.RefuseReads(ErrClosed)
 }
 
 // recover restores the newest good snapshot.

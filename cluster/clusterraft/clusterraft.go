@@ -42,7 +42,7 @@ func (h *Host) Replicas() []cluster.Replica {
 			replicas[i].Receiving = new(snapshotOverview(s.Receiving))
 		}
 		for _, p := range s.Peers {
-			replicas[i].Peers = append(replicas[i].Peers, cluster.Peer{Node: cluster.NodeID(p.Node), Match: uint64(p.Match), Active: p.Active})
+			replicas[i].Peers = append(replicas[i].Peers, cluster.Peer{Node: cluster.NodeID(p.Node), Match: uint64(p.Match), Active: p.Active, Full: p.Full})
 		}
 	}
 	return replicas

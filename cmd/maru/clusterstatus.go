@@ -196,6 +196,8 @@ func behind(g *cluster.GroupOverview) string {
 		switch {
 		case m.Health == cluster.Silent:
 			late = append(late, fmt.Sprintf("%d silent", m.Node))
+		case m.DiskFull:
+			late = append(late, fmt.Sprintf("%d by %d (disk full)", m.Node, m.Lag))
 		case m.Lag > 0:
 			late = append(late, fmt.Sprintf("%d by %d%s", m.Node, m.Lag, snapshotTo(g, m.Node)))
 		}

@@ -42,7 +42,7 @@ func TestPrintOverview(t *testing.T) {
 					{Node: 2, Commit: 10, Applied: 4, Proposals: cluster.ProposalsOverview{Count: 1, P50: 5, P99: 5}},
 				},
 			},
-			{ID: 2, Leader: 2, Term: 1, Commit: 5, Wanted: three, Voters: three[:1], Learners: three[1:], Members: []cluster.MemberOverview{{Node: 2, Health: cluster.Alive}}},
+			{ID: 2, Leader: 2, Term: 1, Commit: 5, Wanted: three, Voters: three[:1], Learners: three[1:], Members: []cluster.MemberOverview{{Node: 2, Health: cluster.Alive}, {Node: 3, Lag: 4, Health: cluster.Alive, DiskFull: true}}},
 		},
 	}
 	var out, errs bytes.Buffer
@@ -62,7 +62,7 @@ NODE  STATUS  HEALTH             REPLICAS  LEADS  HTTP           PEER
 GROUP          LEADER      TERM  COMMIT  UNAPPLIED  P50     P99    IN FLIGHT               VOTERS  LEARNERS  WANTED  BEHIND
 0 metadata     none known  0     0       not known  -       -      -                       1,2,3   -         1,2,3   not known
 1 partition 0  1           2     30      2 by 6     12.3ms  1.23s  1 confirming, 3 trying  1,2,3   -         1,2,3   2 by 20 (snapshot 50 %), 3 silent
-2 partition 1  2           1     5       not known  -       -      -                       1       2,3       1,2,3   -
+2 partition 1  2           1     5       not known  -       -      -                       1       2,3       1,2,3   3 by 4 (disk full)
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

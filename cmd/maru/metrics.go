@@ -102,6 +102,8 @@ func exposeLog(r *telemetry.Registry, n *node) {
 		telemetry.Gauge("queue_bytes", "Proposals that wait or are under way.", func(m m) int64 { return m.QueueBytes }),
 		telemetry.Gauge("size_bytes", "Size of the log on the disk.", func(m m) int64 { return m.Log.Size }),
 		telemetry.Gauge("free_bytes", "Room on the disk.", func(m m) int64 { return m.FreeBytes }),
+		telemetry.Gauge("refuses_proposals", "1 while the disk has less room than the reserve: no writes are taken here.", func(m m) float64 { return truth(m.RefusesProposals) }),
+		telemetry.Gauge("refuses_entries", "1 while it has less than half of that: replicas here fall behind.", func(m m) float64 { return truth(m.RefusesEntries) }),
 		telemetry.Gauge("recovery_seconds", "Time that the last start took to recover.", func(m m) float64 { return m.Recovery.Seconds() }),
 		telemetry.Gauge("recovered_batches", "Batches that the last start replayed.", func(m m) uint64 { return m.RecoveredBatches }),
 	)

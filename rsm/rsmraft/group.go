@@ -41,7 +41,8 @@ type Group struct {
 	writing   atomic.Int64 // Host.awake when a write of its own began, plus one; 0: none is under way; or writeGivenUp
 	elections atomic.Uint64
 	latency   latency
-	savedAt   atomic.Uint64 // bytes that the host had written when the last snapshot became durable
+	cramped   atomic.Pointer[error] // why no majority takes entries, if so
+	savedAt   atomic.Uint64         // bytes that the host had written when the last snapshot became durable
 	recovery  recoveryProgress
 	broken    error // the apply loop's: why the replica does not go on
 
@@ -65,6 +66,9 @@ type Group struct {
 	wanting    bool          // a snapshot, for a follower
 	installing bool          // a snapshot of the leader's
 	held       []*pb.Message // what is to be stored after it
+
+	full    map[NodeID]int // members that say that they have no room, and ticks until that is forgotten
+	lacking int            // ticks since a majority was seen that has
 
 	silence  int // ticks since the leader was heard of
 	elapsed  int // the same, or since this replica asked for votes
@@ -100,7 +104,7 @@ type decidedEntry struct {
 // newGroup returns a group whose log and replica are recovered. It does nothing
 // until start.
 func newGroup(h *Host, id GroupID, l *groupLog, r *replicaParts) (*Group, error) {
-	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, drained: make(chan struct{}), ended: make(chan struct{})}
+	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, full: map[NodeID]int{}, drained: make(chan struct{}), ended: make(chan struct{})}
 	r.group.Store(g)
 	g.queue = rsm.NewQueue(h.options.MaxQueueBytes, h.runtime.Elapsed, func() { g.loop.Post(g.work) })
 	g.reads.init(g)
@@ -202,6 +206,8 @@ func (g *Group) tick() {
 	g.forwards.tick()
 	g.transfer.tick()
 	g.latency.tick(g.host.options.Tick)
+	g.tickRoom()
+	g.refuseReads()
 	g.work()
 	if g.failed == nil {
 		g.publish()
@@ -249,6 +255,9 @@ func (g *Group) receive(m *pb.Message) {
 		if m.GetTerm() >= g.term {
 			g.elapsed, g.silence = 0, 0
 			heard = true
+		}
+		if !g.takes(m) {
+			return
 		}
 	default:
 	}
@@ -611,6 +620,10 @@ func (g *Group) send(m *pb.Message) {
 	to := NodeID(m.GetTo())
 	switch m.GetType() { //nolint:exhaustive // those of interest
 	case pb.MsgSnap:
+		if _, full := g.full[to]; full {
+			g.reportSnapshot(to, raft.SnapshotFailure) // it is tried again
+			return
+		}
 		g.transfer.offer(to, m)
 		return
 	case pb.MsgVoteResp:

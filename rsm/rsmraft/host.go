@@ -59,7 +59,7 @@ type Host struct {
 	awake       atomic.Int64 // how long the host has run, in nanoseconds: a process that is stopped for a while does not take its disk for slow
 	writing     atomic.Int64 // the awake since when something is to be written, plus one; 0: nothing is
 	free        atomic.Int64
-	full        atomic.Bool  // less is free than the reserve
+	shortage    atomic.Int32
 	sending     atomic.Int32 // snapshots to other nodes
 	done        atomic.Bool  // Close has drained the groups
 	ownsRuntime bool
@@ -343,38 +343,6 @@ func (h *Host) checkDisk() {
 	}
 }
 
-func (h *Host) lookAtDisk() error {
-	free, err := h.options.FS.Free(h.dir)
-	if err != nil {
-		return err
-	}
-	h.free.Store(free)
-	full := h.room()
-	for _, g := range h.Groups() {
-		g.queue.SetFull(full)
-		if full != nil {
-			g.loop.Post(g.stepDown)
-		}
-	}
-	switch changed := h.full.Swap(full != nil) != (full != nil); {
-	case changed && full != nil:
-		h.options.Logger.Warn("rsmraft: disk nearly full: no proposals are taken, reads go on", "dir", h.dir,
-			"free_bytes", free, "reserve_bytes", h.options.ReserveBytes,
-			"hint", "make room on this disk, or choose a smaller reserve: proposals are taken again by themselves")
-	case changed:
-		h.options.Logger.Info("rsmraft: room on the disk again: proposals are taken", "dir", h.dir, "free_bytes", free)
-	}
-	return nil
-}
-
-// room says why there is none on the disk, if so.
-func (h *Host) room() error {
-	if free := h.free.Load(); free < h.options.ReserveBytes {
-		return fmt.Errorf("%w: %d bytes free, %d are kept in reserve: make room on the disk of %s", rsm.ErrDiskFull, free, h.options.ReserveBytes, h.dir)
-	}
-	return nil
-}
-
 // Receive takes a message from another node. It owns the bytes from now on.
 func (h *Host) Receive(from NodeID, message []byte) {
 	kind, id, body, err := decodeMessageHeader(message)
@@ -413,6 +381,8 @@ func (h *Host) Receive(from NodeID, message []byte) {
 		g.loop.Post(func() { g.forwards.answered(from, body) })
 	case messageOffer, messageWant, messagePiece, messageGot:
 		g.loop.Post(func() { g.transfer.receive(kind, from, body) })
+	case messageFull:
+		g.loop.Post(func() { g.noteFull(from) })
 	case messageCall, messageReply:
 	}
 }

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
-	"go.etcd.io/raft/v3/tracker"
 
 	"maru.example/rsm"
 )
@@ -192,24 +190,6 @@ func (g *Group) StartTransfer(to NodeID, done func(error)) {
 // HandOver is TransferLeader for those who do not wait: Status says whether it
 // succeeded.
 func (g *Group) HandOver(to NodeID) { g.StartTransfer(to, func(error) {}) }
-
-// stepDown hands the leadership to a voter that has caught up, if there is one:
-// this node's disk is full.
-func (g *Group) stepDown() {
-	if !g.leads || g.failed != nil {
-		return
-	}
-	to, best := uint64(0), uint64(0)
-	g.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		if kind == raft.ProgressTypePeer && id != uint64(g.host.id) && p.RecentActive && p.Match > best {
-			to, best = id, p.Match
-		}
-	})
-	if to != 0 {
-		g.raw.TransferLeader(to)
-		g.work()
-	}
-}
 
 // Snapshot writes a snapshot of the present state and returns when it is durable.
 func (g *Group) Snapshot(ctx context.Context) error {

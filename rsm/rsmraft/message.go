@@ -31,9 +31,10 @@ const (
 	messageOffer   messageKind = 4 // a snapshot is there to be had
 	messageWant    messageKind = 5 // the next piece of it, from an offset on
 	messagePiece   messageKind = 6
-	messageGot     messageKind = 7 // all of it
-	messageCall    messageKind = 8 // a request of the system above
-	messageReply   messageKind = 9 // to messageCall
+	messageGot     messageKind = 7  // all of it
+	messageCall    messageKind = 8  // a request of the system above
+	messageReply   messageKind = 9  // to messageCall
+	messageFull    messageKind = 10 // the sender has no room for entries
 )
 
 var errMessage = errors.New("rsmraft: malformed message")

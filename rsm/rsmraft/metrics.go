@@ -39,10 +39,15 @@ func (g *Group) Metrics() Metrics {
 // HostMetrics describes a node since it was opened.
 type HostMetrics struct {
 	FreeBytes int64 // on the disk, when last looked at
-	Log       wal.Metrics
+	// RefusesProposals says that this is less than the reserve, RefusesEntries that
+	// it is less than half of it: replicas fall behind.
+	RefusesProposals bool
+	RefusesEntries   bool
+	Log              wal.Metrics
 }
 
 // Metrics returns counters and gauges.
 func (h *Host) Metrics() HostMetrics {
-	return HostMetrics{FreeBytes: h.free.Load(), Log: h.log.Metrics()}
+	s := shortage(h.shortage.Load())
+	return HostMetrics{FreeBytes: h.free.Load(), RefusesProposals: s >= noProposals, RefusesEntries: s == noEntries, Log: h.log.Metrics()}
 }

@@ -366,7 +366,7 @@ func (h *Host) newReplica(id GroupID, prepare func(*groupLog)) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.queue.SetFull(h.room())
+	g.noteRoom(h.room())
 	h.options.Opened(g)
 	if !h.addGroup(g) {
 		return nil, rsm.ErrClosed

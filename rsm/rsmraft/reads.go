@@ -229,8 +229,8 @@ func (q *readQueue) confirmed(s raft.ReadState) {
 		q.g.replica.Read(rsm.Index(s.Index), func(err error) {
 			if err == nil {
 				q.fresh.Store(max(q.fresh.Load(), began))
-			} else {
-				err = q.g.queue.Failure()
+			} else if failure := q.g.queue.Failure(); failure != nil {
+				err = failure
 			}
 			for _, r := range batch {
 				r.answer(err)

@@ -121,8 +121,8 @@ type Options struct {
 	// CutLog removes the log before the older of the two snapshots that each
 	// group keeps. The default keeps it all.
 	CutLog bool
-	// ReserveBytes is the free space below which the host takes no proposals,
-	// and which no snapshot touches; default 1 GiB, at least MinReserveBytes;
+	// ReserveBytes is the free space below which the host takes no proposals, and
+	// below half of which it takes no entries of other nodes; no snapshot touches it; default 1 GiB, at least MinReserveBytes;
 	// negative: none, and a full disk fails the log.
 	ReserveBytes int64
 	Logger       *slog.Logger // default: discards

@@ -48,6 +48,7 @@ type Peer struct {
 	Match   rsm.Index // the last entry that it is known to have
 	State   string    // probe, replicate or snapshot
 	Active  bool      // it was heard of lately
+	Full    bool      // it takes no entries, as it has no room for them
 	Learner bool
 }
 
@@ -70,8 +71,9 @@ func (g *Group) publish() {
 		s.Sending, s.Receiving = g.transfer.progress()
 		if g.leads {
 			g.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
+				_, full := g.full[NodeID(id)]
 				s.Peers = append(s.Peers, Peer{
-					Node: NodeID(id), Match: rsm.Index(p.Match), State: stateName(p.State),
+					Node: NodeID(id), Match: rsm.Index(p.Match), State: stateName(p.State), Full: full,
 					Active: p.RecentActive || NodeID(id) == g.host.id, Learner: kind == raft.ProgressTypeLearner,
 				})
 			})

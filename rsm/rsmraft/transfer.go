@@ -161,7 +161,7 @@ func (t *snapshotTransfer) receive(kind messageKind, from NodeID, body []byte) {
 		err = t.piece(from, body)
 	case messageGot:
 		err = t.got(from, body)
-	case messageRaft, messageForward, messageAnswer, messageCall, messageReply:
+	case messageRaft, messageForward, messageAnswer, messageCall, messageReply, messageFull:
 	}
 	if err != nil {
 		t.g.host.options.Logger.Warn("rsmraft: message ignored", "from", from, "group", t.g.id, "error", err)
@@ -181,6 +181,9 @@ func (t *snapshotTransfer) offered(from NodeID, body []byte) error {
 	m, err := decodeRaft(inner, t.g.host.id)
 	if err != nil {
 		return err
+	}
+	if !t.g.host.takesEntries() {
+		return nil
 	}
 	if t.g.installing {
 		return nil // the file of the last one is needed yet; the leader offers again
