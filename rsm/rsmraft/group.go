@@ -67,8 +67,9 @@ type Group struct {
 	installing bool          // a snapshot of the leader's
 	held       []*pb.Message // what is to be stored after it
 
-	full    map[NodeID]int // members that say that they have no room, and ticks until that is forgotten
-	lacking int            // ticks since a majority was seen that has
+	led   int            // ticks since this replica leads
+	heard map[NodeID]int // members that a leader heard of, and ticks until that is forgotten
+	full  map[NodeID]int // those that say that they have no room
 
 	silence  int // ticks since the leader was heard of
 	elapsed  int // the same, or since this replica asked for votes
@@ -104,7 +105,7 @@ type decidedEntry struct {
 // newGroup returns a group whose log and replica are recovered. It does nothing
 // until start.
 func newGroup(h *Host, id GroupID, l *groupLog, r *replicaParts) (*Group, error) {
-	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, full: map[NodeID]int{}, drained: make(chan struct{}), ended: make(chan struct{})}
+	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, heard: map[NodeID]int{}, full: map[NodeID]int{}, drained: make(chan struct{}), ended: make(chan struct{})}
 	r.group.Store(g)
 	g.queue = rsm.NewQueue(h.options.MaxQueueBytes, h.runtime.Elapsed, func() { g.loop.Post(g.work) })
 	g.reads.init(g)
@@ -206,6 +207,7 @@ func (g *Group) tick() {
 	g.forwards.tick()
 	g.transfer.tick()
 	g.latency.tick(g.host.options.Tick)
+	g.tickMembers()
 	g.tickRoom()
 	g.refuseReads()
 	g.work()

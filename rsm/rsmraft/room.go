@@ -112,21 +112,34 @@ func (g *Group) noteFull(from NodeID) {
 	}
 }
 
-// tickRoom forgets members that have not said for a while that they have no room, and
-// looks whether there is a majority that has. Who was heard of is found out anew
-// each election timeout, so that only a longer lack is one.
-func (g *Group) tickRoom() {
-	for id := range g.full {
-		if g.full[id]--; g.full[id] <= 0 || !g.leads {
-			delete(g.full, id)
+// tickMembers forgets what was not said again for an election timeout.
+func (g *Group) tickMembers() {
+	for _, said := range []map[NodeID]int{g.heard, g.full} {
+		for id := range said {
+			if said[id]--; said[id] <= 0 || !g.leads {
+				delete(said, id)
+			}
 		}
 	}
-	if len(g.full) == 0 || g.majorityTakesEntries() {
-		g.lacking = 0
-	} else {
-		g.lacking++
+	g.led++
+	if !g.leads {
+		g.led = 0
+	} else { // the consensus forgets all of them now and then, at once
+		g.raw.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+			if p.RecentActive || NodeID(id) == g.host.id {
+				g.heard[NodeID(id)] = g.host.options.ElectionTicks
+			}
+		})
 	}
-	lacks := g.lacking >= g.host.options.ElectionTicks
+}
+
+// hears says whether a leader heard of a member lately, or is it.
+func (g *Group) hears(id uint64) bool { return g.heard[NodeID(id)] > 0 || NodeID(id) == g.host.id }
+
+// tickRoom looks whether there is a majority that has room, after a time in which all
+// can be heard of.
+func (g *Group) tickRoom() {
+	lacks := len(g.full) > 0 && g.led > g.host.options.ElectionTicks && !g.majorityTakesEntries()
 	if lacks == (g.cramped.Load() != nil) {
 		return
 	}
@@ -143,9 +156,9 @@ func (g *Group) tickRoom() {
 // of these under way, was heard of and has room.
 func (g *Group) majorityTakesEntries() bool {
 	votes := map[uint64]bool{}
-	g.raw.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+	g.raw.WithProgress(func(id uint64, _ raft.ProgressType, _ tracker.Progress) {
 		_, full := g.full[NodeID(id)]
-		votes[id] = NodeID(id) == g.host.id || p.RecentActive && !full
+		votes[id] = g.hears(id) && !full
 	})
 	voters := func(ids []uint64) quorum.MajorityConfig {
 		c := quorum.MajorityConfig{}
@@ -181,7 +194,7 @@ func (g *Group) stepDown() {
 	to, best := uint64(0), uint64(0)
 	g.raw.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
 		_, full := g.full[NodeID(id)]
-		if kind == raft.ProgressTypePeer && id != uint64(g.host.id) && p.RecentActive && !full && p.Match > best {
+		if kind == raft.ProgressTypePeer && id != uint64(g.host.id) && g.hears(id) && !full && p.Match > best {
 			to, best = id, p.Match
 		}
 	})

@@ -47,7 +47,7 @@ type Peer struct {
 	Node    NodeID
 	Match   rsm.Index // the last entry that it is known to have
 	State   string    // probe, replicate or snapshot
-	Active  bool      // it was heard of lately
+	Active  bool      // it was heard of within one or two election timeouts
 	Full    bool      // it takes no entries, as it has no room for them
 	Learner bool
 }
@@ -74,7 +74,7 @@ func (g *Group) publish() {
 				_, full := g.full[NodeID(id)]
 				s.Peers = append(s.Peers, Peer{
 					Node: NodeID(id), Match: rsm.Index(p.Match), State: stateName(p.State), Full: full,
-					Active: p.RecentActive || NodeID(id) == g.host.id, Learner: kind == raft.ProgressTypeLearner,
+					Active: g.hears(id), Learner: kind == raft.ProgressTypeLearner,
 				})
 			})
 			slices.SortFunc(s.Peers, func(a, b Peer) int { return cmp.Compare(a.Node, b.Node) })

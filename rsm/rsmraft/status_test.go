@@ -101,6 +101,35 @@ func TestLags(t *testing.T) {
 	}
 }
 
+// TestActiveMembers looks at what a leader says of members that are there, again and
+// again, and of one that is gone.
+func TestActiveMembers(t *testing.T) {
+	w, leader, others := three(t, 3)
+	w.pass(time.Second)
+	active := func(id rsmraft.NodeID) bool {
+		for _, p := range leader.host.Group(1).Status().Peers {
+			if p.Node == id {
+				return p.Active
+			}
+		}
+		return false
+	}
+	for range 500 {
+		w.pass(10 * time.Millisecond)
+		for i := range 3 {
+			if !active(w.node(i).id) {
+				t.Fatalf("at %v node %d is said to be silent", w.Now(), w.node(i).id)
+			}
+		}
+	}
+	others[0].crash()
+	w.run("it is silent", func() bool { return !active(others[0].id) })
+	w.pass(5 * time.Second)
+	if active(others[0].id) || !active(others[1].id) || !active(leader.id) {
+		t.Errorf("members: %+v", leader.host.Group(1).Status().Peers)
+	}
+}
+
 // TestSnapshotProgress looks at the status of both ends of a transfer.
 func TestSnapshotProgress(t *testing.T) {
 	w, leader, late := behind(t, 7, 120)
