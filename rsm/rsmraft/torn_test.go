@@ -66,3 +66,34 @@ func TestTornReplacement(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckpointDuringAWrite lets a follower die while it replaces an entry that an
+// earlier leader had not committed, and has just written a checkpoint: that does not
+// say of the old entry that it is committed.
+func TestCheckpointDuringAWrite(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w, old, _ := three(t, seed)
+			w.watch(1)
+			old.proposeMany(1, "first", 5)
+			w.same(1, w.node(0), w.node(1), w.node(2))
+			old.isolate(true)
+			old.propose(1, "lost")
+			w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
+			w.leader(1).proposeMany(1, "kept", 10)
+			old.process.Delay = hangs("writes", 800*time.Millisecond)
+			w.net.Mend()
+			w.run("it knows the leader", func() bool { return old.host.Group(1).Status().Leader == w.leader(1).id })
+			w.pass(50 * time.Millisecond)
+			saved := false
+			old.host.Group(1).StartSnapshot(func(err error) { saved = err == nil })
+			w.pass(50 * time.Millisecond)
+			if !saved {
+				t.Fatal("there is no snapshot, and no checkpoint")
+			}
+			old.start()
+			w.must(w.leader(1).propose(1, "last"))
+			w.same(1, w.node(0), w.node(1), w.node(2))
+		})
+	}
+}
