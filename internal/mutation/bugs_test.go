@@ -11,6 +11,16 @@ const lost = `open node .*corrupt|Was the raft log corrupted, truncated, or lost
 // votes is the simulation of voters that die after they have voted.
 func votes(says string) by { return by{pkg: "rsm/rsmraft", run: "^TestVotesAreKept$", says: says} }
 
+// torn are the simulations of a follower that dies while it replaces entries.
+func torn(says string) by {
+	return by{pkg: "rsm/rsmraft", run: "^(TestTornReplacement|TestCheckpointDuringAWrite)$", says: says}
+}
+
+// cluster is the simulation of a whole cluster with its wallet and clients.
+func cluster(says string) by {
+	return by{pkg: "internal/sim/simcluster", run: "^TestSeeds$", says: says}
+}
+
 // partitions compares partitions of the wallet, and messages between them, with a
 // model.
 func partitions(says string) by {
@@ -31,13 +41,13 @@ var bugs = []bug{
 		}
 		l.filled = max(`, `
 		l.filled = max(`}},
-		found: faults(lost),
+		found: []by{faults(lost), cluster(lost)},
 	},
 	{
 		name:  "a torn record is taken for a whole one",
 		file:  "wal/cursor.go",
 		edits: []edit{{"if crc32.Update(0, castagnoli, p) != f.dataCRC {", "if crc32.Update(0, castagnoli, p) != f.dataCRC && f.length < 0 {"}},
-		found: faults("open node .*log record"),
+		found: []by{faults("open node .*log record")},
 	},
 	{
 		name: "messages leave before what they say is durable",
@@ -52,7 +62,7 @@ var bugs = []bug{
 	}
 	if durable {
 		w.addHardState(g.log.hard)`}},
-		found: faults(lost),
+		found: []by{faults(lost)},
 	},
 	{
 		name: "messages overtake the write that they wait for",
@@ -69,7 +79,7 @@ var bugs = []bug{
 	}
 	if durable {
 		w.addHardState(g.log.hard)`}},
-		found: faults(lost),
+		found: []by{faults(lost)},
 	},
 	{
 		name: "entries are applied when the leader has them",
@@ -93,7 +103,7 @@ var bugs = []bug{
 				g.applyEntry(&entries[i])
 			}
 `}},
-		found: faults("as command|is not there|not linearizable"),
+		found: []by{faults("as command|is not there|not linearizable"), cluster("another batch or result")},
 	},
 	{
 		name: "a vote is not written down",
@@ -102,37 +112,49 @@ var bugs = []bug{
 		durable = durable || hard.term != g.log.hard.term || hard.vote != g.log.hard.vote
 `, `
 `}},
-		found: votes("leads term"),
+		found: []by{votes("leads term")},
 	},
 	{
 		name:  "the checkpoint forgets votes",
 		file:  "rsm/rsmraft/checkpoint.go",
 		edits: []edit{{"\t\tl.hard = g.hard\n", ""}},
-		found: votes("leads term"),
+		found: []by{votes("leads term")},
 	},
 	{
 		name:  "the checkpoint passes over an entry",
 		file:  "rsm/rsmraft/checkpoint.go",
 		edits: []edit{{"i := uint64(max(l.snap.Index, l.start.Index)) + 1;", "i := uint64(max(l.snap.Index, l.start.Index)) + 2;"}},
-		found: faults("those between are missing"),
+		found: []by{faults("those between are missing")},
+	},
+	{
+		name:  "how much is committed stands before the entries that it is about",
+		file:  "rsm/rsmraft/host.go",
+		edits: []edit{{"for w.hardAt < len(w.entries) && w.entries[w.hardAt].GetIndex() <= h.commit {", "for false {"}},
+		found: []by{torn("as command")},
+	},
+	{
+		name:  "the checkpoint knows of commits that are not durable yet",
+		file:  "rsm/rsmraft/checkpoint.go",
+		edits: []edit{{"hard: l.written, snapshot", "hard: l.hard, snapshot"}},
+		found: []by{torn("as command")},
 	},
 	{
 		name:  "how much is committed is not written down",
 		file:  "rsm/rsmraft/host.go",
 		edits: []edit{{"index: h.commit, vote: h.vote})", "vote: h.vote})"}},
-		found: faults("as command|not within a minute"),
+		found: []by{faults("as command|not within a minute"), cluster("not within")},
 	},
 	{
 		name:  "a snapshot claims an entry more than it has",
 		file:  "rsm/snapshot.go",
 		edits: []edit{{"s.job = &snapshotJob{at: r.state, source:", "at := r.state\n\tat.Index++\n\ts.job = &snapshotJob{at: at, source:"}},
-		found: faults("as command|non-joint config"),
+		found: []by{faults("as command|non-joint config")},
 	},
 	{
 		name:  "snapshots forget the members",
 		file:  "rsm/replica.go",
 		edits: []edit{{"\tif c.Conf != nil {\n\t\tr.state.Conf = c.Conf\n\t}\n", ""}},
-		found: faults("not within a minute"),
+		found: []by{faults("not within a minute")},
 	},
 	{
 		name: "entries of another leader stay behind those that replace them",
@@ -146,7 +168,7 @@ var bugs = []bug{
 		l.refs = append(l.refs, at)
 	}
 `}},
-		found: faults("out of bound|as command"),
+		found: []by{faults("out of bound|as command")},
 	},
 
 	// What is answered.
@@ -157,7 +179,7 @@ var bugs = []bug{
 			`err := fmt.Errorf("%w: leadership of group %d was lost", rsm.ErrUnknown, g.id)`,
 			`err := fmt.Errorf("%w: leadership of group %d was lost", rsm.ErrNoLeader, g.id)`,
 		}},
-		found: faults("was answered .* and is there"),
+		found: []by{faults("was answered .* and is there")},
 	},
 	{
 		name: "a forwarded proposal is taken each time that it comes",
@@ -165,7 +187,7 @@ var bugs = []bug{
 		edits: []edit{{`
 	if f.again(takenKey{from, number}) {`, `
 	if f.again(takenKey{from, number}) && g.failed != nil {`}},
-		found: faults("is there twice"),
+		found: []by{faults("is there twice")},
 	},
 
 	// What is read.
@@ -173,19 +195,25 @@ var bugs = []bug{
 		name:  "a read is not confirmed by a majority",
 		file:  "rsm/rsmraft/group.go",
 		edits: []edit{{"raft.ReadOnlySafe", "raft.ReadOnlyLeaseBased"}},
-		found: faults("not linearizable"),
+		found: []by{faults("not linearizable")},
 	},
 	{
 		name:  "a read does not wait for its index",
 		file:  "rsm/rsmraft/reads.go",
 		edits: []edit{{"q.g.replica.Read(rsm.Index(s.Index), ", "q.g.replica.Read(0, "}},
-		found: faults("not linearizable"),
+		found: []by{faults("not linearizable"), cluster("which it had not")},
 	},
 	{
 		name:  "an index that the process before this one asked for is taken for ours",
 		file:  "rsm/rsmraft/reads.go",
 		edits: []edit{{"q.g, q.number = g, g.host.runtime.Rand()", "q.g = g"}},
-		found: by{pkg: "rsm/rsmraft", run: "^TestReadAfterARestart$", says: "6 were acknowledged"},
+		found: []by{{pkg: "rsm/rsmraft", run: "^TestReadAfterARestart$", says: "6 were acknowledged"}},
+	},
+	{
+		name:  "a stale read says that it is as new as the answer to it",
+		file:  "rsm/rsmraft/reads.go",
+		edits: []edit{{"batch, began := q.asked, int64(q.began)+1", "batch, began := q.asked, int64(q.g.host.runtime.Elapsed())+1"}},
+		found: []by{cluster("is said to be as at")},
 	},
 
 	// Transfers between partitions.
@@ -198,7 +226,7 @@ var bugs = []bug{
 `, `
 	case stateUnseen:
 `}},
-		found: partitions(`got \[.*\], want`),
+		found: []by{partitions(`got \[.*\], want`), cluster("not within .*: all transfers are answered")},
 	},
 	{
 		name: "a Confirm that comes again credits again",
@@ -207,7 +235,7 @@ var bugs = []bug{
 		p.state = stateCredited
 `, `p.currency, b, p.amount)
 `}},
-		found: partitions("account a"),
+		found: []by{partitions("account a")},
 	},
 	{
 		name: "a payer whose transfer is refused does not get its money back",
@@ -218,7 +246,7 @@ var bugs = []bug{
 		}
 `, `
 `}},
-		found: partitions("account a|are off by"),
+		found: []by{partitions("account a|are off by"), cluster("not within .*: no money is on its way")},
 	},
 	{
 		name: "a transfer is given up that the receiving side has agreed to",
@@ -234,12 +262,51 @@ var bugs = []bug{
 		m.release(f)
 		m.giveBack(peer, f)
 `}, {"case Crediting, Confirming:\n", "case Crediting:\n"}},
-		found: partitions(`got \[.*\], want`),
+		found: []by{partitions(`got \[.*\], want`)},
 	},
 	{
 		name:  "snapshots forget the participants",
 		file:  "wallet/crosssnap.go",
 		edits: []edit{{"p.in.low, p.in.appendTo(make([]participant, 0, p.in.next-p.in.low))", "p.in.next, []participant(nil)"}},
-		found: partitions("differs after a crash"),
+		found: []by{partitions("differs after a crash"), cluster("another batch or result|another state")},
+	},
+	{
+		name: "a new leader does not look into the phase status table",
+		file: "wallet/coordinator.go",
+		edits: []edit{{`
+	for peer := range c.links {
+		c.scan(uint16(peer))
+	}
+`, `
+	_ = c.scan
+`}},
+		found: []by{cluster("not within .*: all transfers are answered")},
+	},
+	{
+		name: "a new leader forgets transfers that are to be confirmed",
+		file: "wallet/coordinator.go",
+		edits: []edit{{`
+		for _, v := range found {
+			c.due(peer, v.seq)
+`, `
+		for _, v := range found {
+			if v.action == actConfirm {
+				continue
+			}
+			c.due(peer, v.seq)
+`}},
+		found: []by{cluster("not within .*: all transfers are answered")},
+	},
+	{
+		name:  "a partition says that it has finished one transfer more than it has",
+		file:  "wallet/cross.go",
+		edits: []edit{{"return m.crossing.peers[peer].out.low }", "return m.crossing.peers[peer].out.low + 1 }"}},
+		found: []by{cluster("not within .*: all transfers are answered")},
+	},
+	{
+		name:  "a payer gets its money back and is told that the transfer was made",
+		file:  "wallet/phase.go",
+		edits: []edit{{"\tif f.phase != Canceling {\n\t\tm.decide(f, a.code, p)\n\t}\n", "\tif f.phase != Canceling {\n\t\tm.decide(f, Applied, p)\n\t}\n"}},
+		found: []by{cluster("was undecided, and is applied|the transfers make")},
 	},
 }

@@ -19,7 +19,7 @@ type bug struct {
 	name  string
 	file  string // from the root of the project
 	edits []edit
-	found by
+	found []by
 }
 
 // edit replaces a piece of code, which the file has once.
@@ -47,14 +47,16 @@ func TestPlantedBugs(t *testing.T) {
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
 			overlay := plant(t, &b)
-			out, failed := runTests(t, overlay, &b.found)
-			switch {
-			case !failed:
-				t.Errorf("%s of %s does not see it", b.found.run, b.found.pkg)
-			case !regexp.MustCompile(b.found.says).MatchString(out):
-				t.Errorf("the tests fail, but say nothing of %q:\n%s", b.found.says, last(out, 4000))
-			default:
-				t.Log(digest(out))
+			for _, f := range b.found {
+				out, failed := runTests(t, overlay, &f)
+				switch {
+				case !failed:
+					t.Errorf("%s of %s does not see it", f.run, f.pkg)
+				case !regexp.MustCompile(f.says).MatchString(out):
+					t.Errorf("%s of %s fails, but says nothing of %q:\n%s", f.run, f.pkg, f.says, last(out, 4000))
+				default:
+					t.Log(f.pkg + ": " + digest(out))
+				}
 			}
 		})
 	}
@@ -72,7 +74,7 @@ func digest(out string) string {
 	return strings.Join(lines, "\n")
 }
 
-var telling = regexp.MustCompile(`--- FAIL: \S+/|^panic: |\[rapid\] failed after|_test.go:\d+: .*` +
+var telling = regexp.MustCompile(`--- FAIL: \S+/|^panic: |seed \d+: at|\[rapid\] failed after|_test.go:\d+: .*` +
 	`(?:leads term|as command|is there|is not there|not linearizable|not within|open node|were acknowledged)`)
 
 // plant returns the name of a file that tells the go command of the bug.
