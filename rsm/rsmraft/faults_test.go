@@ -27,6 +27,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestFaultsWithoutRoom runs clusters whose disks become nearly full, beside all else.
+func TestFaultsWithoutRoom(t *testing.T) {
+	for i := range max(1, *seeds/2) {
+		seed := *first + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { faults(t, seed, 20*time.Second, noRoom) })
+	}
+}
+
+// noRoom is a disk with less room than the reserve, or than half of it.
+var noRoom = harm{"no room", func(tr *trouble, n *node) {
+	n.disk.SetFree(tr.options.ReserveBytes/int64(1+tr.Rand.IntN(2)) - 1)
+	tr.At(tr.Between(0, 6*time.Second), n.feed)
+}}
+
 // TestSameSeedSameCourse runs the same seed twice: every message is the same, at
 // the same time.
 func TestSameSeedSameCourse(t *testing.T) {
@@ -38,9 +52,13 @@ func TestSameSeedSameCourse(t *testing.T) {
 	}
 }
 
-// faults runs a world of faults for some time, and returns its trace.
-func faults(t *testing.T, seed uint64, d time.Duration) uint64 {
+// faults runs a world of faults for some time, and returns its trace. It has those
+// harms in any case, beside others.
+func faults(t *testing.T, seed uint64, d time.Duration, always ...harm) uint64 {
 	w := newWorld(t, seed, 0)
+	if len(always) > 0 {
+		w.options.ReserveBytes = rsmraft.MinReserveBytes(64 << 20)
+	}
 	w.options.SegmentBytes = 4 << (10 + w.Rand.IntN(5))
 	w.options.SnapshotBytes = 1 << (10 + w.Rand.IntN(5))
 	w.options.CacheBytes = 1 << (8 + 4*w.Rand.IntN(4))
@@ -52,7 +70,9 @@ func faults(t *testing.T, seed uint64, d time.Duration) uint64 {
 	w.watch(1)
 	c := &clients{w: w, refused: map[string]error{}}
 	c.start()
-	newTrouble(c, w.Now()+d).stir()
+	tr := newTrouble(c, w.Now()+d)
+	tr.harms = append(tr.harms, always...)
+	tr.stir()
 	w.pass(d)
 
 	w.net.Drop, w.net.Duplicate, w.net.Reorder, w.net.Late = 0, 0, 0, 0
@@ -62,6 +82,7 @@ func faults(t *testing.T, seed uint64, d time.Duration) uint64 {
 		n := w.node(i)
 		n.hang, n.refuses = 0, nil
 		n.fs.SetRule(nil)
+		n.feed()
 		n.process.Resume()
 		if n.process.Dead() || n.host.Err() != nil {
 			n.start()
