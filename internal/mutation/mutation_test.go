@@ -75,7 +75,7 @@ func digest(out string) string {
 }
 
 var telling = regexp.MustCompile(`--- FAIL: \S+/|^panic: |seed \d+: at|\[rapid\] failed after|_test.go:\d+: .*` +
-	`(?:leads term|as command|is there|is not there|not linearizable|not within|open node|were acknowledged)`)
+	`(?:leads term|as command|is there|is not there|not linearizable|not within|open node|were acknowledged|were known)`)
 
 // plant returns the name of a file that tells the go command of the bug.
 func plant(t *testing.T, b *bug) string {

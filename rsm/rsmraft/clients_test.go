@@ -1,6 +1,7 @@
 package rsmraft_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -23,7 +24,14 @@ type clients struct {
 	events  int64
 	all     []*operation
 	refused map[string]error
+	known   []known
 	stopped bool
+}
+
+// known is how far the log was known by a time: a client was told of so many commands.
+type known struct {
+	at       time.Duration
+	commands uint64
 }
 
 // operation is a read or a write of one of a few registers: a write is a command
@@ -72,6 +80,9 @@ func (c *clients) begin() *operation {
 	if n.process.Dead() || n.host.Group(1) == nil {
 		return nil
 	}
+	if c.w.Chance(0.1) {
+		c.readStale(n)
+	}
 	o := c.operation(n, c.w.Rand.IntN(registers))
 	if c.w.Chance(0.3) {
 		o.outcome = n.read(1, func(l *rsmtest.List) { o.value = register(l, o.register) })
@@ -80,6 +91,22 @@ func (c *clients) begin() *operation {
 		c.write(n, o)
 	}
 	return o
+}
+
+// readStale reads a replica as it is, which has to be no older than it says.
+func (c *clients) readStale(n *node) {
+	l := n.lists[1]
+	n.host.Group(1).StartReadStale(func(age time.Duration, err error) {
+		if err != nil {
+			return
+		}
+		since := c.w.Now() - age
+		i, _ := slices.BinarySearchFunc(c.known, since, func(k known, t time.Duration) int { return cmp.Compare(k.at, t) })
+		if i > 0 && c.known[i-1].commands > uint64(len(l.Batches)) {
+			c.w.t.Errorf("%v: node %d said that it was %v old and had %d commands, %d were known at %v",
+				c.w.Now(), n.id, age, len(l.Batches), c.known[i-1].commands, c.known[i-1].at)
+		}
+	})
 }
 
 // burst writes several commands on a node, one after the other, without waiting for
@@ -111,6 +138,13 @@ func (c *clients) await(o *operation) {
 	o.then(func() {
 		c.events++
 		o.done, o.ended = c.events, c.w.Now()
+		if o.err == nil {
+			k := known{c.w.Now(), o.result}
+			if n := len(c.known); n > 0 {
+				k.commands = max(k.commands, c.known[n-1].commands)
+			}
+			c.known = append(c.known, k)
+		}
 		if o.err != nil && !errors.Is(o.err, rsm.ErrUnknown) && !errors.Is(o.err, rsm.ErrFailed) {
 			c.refused[o.command()] = o.err
 		}
