@@ -93,14 +93,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 
 // refuse resets a connection, so that nothing of it remains here.
 func (l *Listener) refuse(c *net.TCPConn) {
-	_ = c.SetLinger(0)
-	_ = c.Close()
 	refused := l.refused.Add(1)
 	if now := time.Now(); now.Sub(l.warned) >= warnEvery {
 		l.warned = now
 		l.logger.Warn("connections are refused: as many are open as there may be; see --max-connections, and who holds them",
 			"address", l.Addr().String(), "open", l.most, "refused", refused)
 	}
+	_ = c.SetLinger(0)
+	_ = c.Close()
 }
 
 // conn is a connection that counts until it is closed.
