@@ -616,10 +616,13 @@ func (g *Group) executed(index rsm.Index, term uint64, responses []*pb.Message) 
 
 // send sends a message of the consensus.
 func (g *Group) send(m *pb.Message) {
+	to := NodeID(m.GetTo())
 	if g.host.stalled() {
+		if m.GetType() == pb.MsgSnap { // or the consensus would wait for its end for ever
+			g.reportSnapshot(to, raft.SnapshotFailure)
+		}
 		return
 	}
-	to := NodeID(m.GetTo())
 	switch m.GetType() { //nolint:exhaustive // those of interest
 	case pb.MsgSnap:
 		if _, full := g.full[to]; full {

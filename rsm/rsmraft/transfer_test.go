@@ -190,3 +190,33 @@ func TestNewNodeGetsASnapshot(t *testing.T) {
 		t.Error("it got no snapshot")
 	}
 }
+
+// TestSnapshotOfALeaderWhoseDiskHangs lets the disk of a leader hang, so that it is
+// silent for a while, when it is about to offer a snapshot to a follower. It goes on
+// leading, and the follower gets it later.
+func TestSnapshotOfALeaderWhoseDiskHangs(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := newWorld(t, seed, 0)
+			w.options.SnapshotBytes = 4 << 10
+			w.options.ElectionTicks = 40
+			for i := range 3 {
+				w.add(rsmraft.NodeID(i + 1))
+			}
+			w.grow(1)
+			leader, behind := w.leader(1), w.node(2)
+			behind.isolate(true)
+			w.fill(300)
+			w.net.Least, w.net.Most = 100*time.Millisecond, 300*time.Millisecond
+			leader.process.Delay = hangs("writes", 1500*time.Millisecond)
+			leader.propose(1, "hangs")
+			w.pass(w.Between(500*time.Millisecond, 1200*time.Millisecond))
+			w.net.Mend()
+			w.pass(2 * time.Second)
+			w.net.Least, w.net.Most = 100*time.Microsecond, 2*time.Millisecond
+			leader.process.Delay = hangs("writes", time.Millisecond)
+			w.must(leader.propose(1, "goes on"))
+			w.same(1, leader, behind)
+		})
+	}
+}
