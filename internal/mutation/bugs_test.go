@@ -173,6 +173,19 @@ var bugs = []bug{
 `}},
 		found: []by{faults("out of bound|as command")},
 	},
+	{
+		name: "the consensus is not told that a snapshot was not sent",
+		file: "rsm/rsmraft/group.go",
+		edits: []edit{{`
+			g.reportSnapshot(to, raft.SnapshotFailure)
+		}
+		return
+`, `
+		}
+		return
+`}},
+		found: []by{{pkg: "rsm/rsmraft", run: "^TestSnapshotOfALeaderWhoseDiskHangs$", says: "not within"}},
+	},
 
 	// What is answered.
 	{
