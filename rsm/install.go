@@ -161,5 +161,6 @@ func (r *Replica) Install(at State) error {
 	r.shots.log = 0
 	r.adopt(state, bytes)
 	r.runReads()
+	r.shots.goOn()
 	return nil
 }

@@ -79,13 +79,14 @@ func TestInstall(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	given := false
+	given, later := false, errors.New("not answered")
 	r.Snapshot(func(err error) { given = err != nil }) // of a state that is about to go
+	r.Snapshot(func(err error) { later = err })        // of the one after that, which is in a file by then
 	if err := r.Install(state); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, l.Batches); diff != "" || reads != 1 || !given || l.Open {
-		t.Errorf("%d reads, snapshot given up %v, open %v, state (-want +got):\n%s", reads, given, l.Open, diff)
+	if diff := cmp.Diff(want, l.Batches); diff != "" || reads != 1 || !given || later != nil || l.Open {
+		t.Errorf("%d reads, snapshot given up %v, the next %v, open %v, state (-want +got):\n%s", reads, given, later, l.Open, diff)
 	}
 	r.settle()
 	if diff := cmp.Diff([]string{"5.snap", "50.snap"}, r.files()); diff != "" {

@@ -166,11 +166,16 @@ func (s *snapshotter) held(start time.Duration) {
 	longest.Store(max(longest.Load(), int64(s.job.took)))
 }
 
-// end finishes the snapshot under way.
+// end finishes the snapshot under way, and begins the next if one is wanted.
 func (s *snapshotter) end(job *snapshotJob, err error) {
-	if s.job != job {
-		return
+	if s.job == job {
+		s.close(job, err)
+		s.goOn()
 	}
+}
+
+// close finishes the snapshot under way.
+func (s *snapshotter) close(job *snapshotJob, err error) {
 	if job.source != nil {
 		job.source.Close()
 	}
@@ -180,6 +185,10 @@ func (s *snapshotter) end(job *snapshotJob, err error) {
 	} else {
 		s.succeeded(job)
 	}
+}
+
+// goOn begins the snapshot that callers wait for, unless there is one already.
+func (s *snapshotter) goOn() {
 	if callers := s.next; len(callers) > 0 && !s.ended {
 		s.next = nil
 		if s.r.state.Index == s.r.files.newest().Index {
@@ -218,11 +227,11 @@ func (s *snapshotter) failed(job *snapshotJob, err error) {
 }
 
 // abort gives up the snapshot under way, as the machine's state is about to be
-// replaced.
+// replaced. Those who wait for the next do so until goOn.
 func (s *snapshotter) abort() {
 	if job := s.job; job != nil {
 		job.file.abort()
-		s.end(job, errSnapshotAborted)
+		s.close(job, errSnapshotAborted)
 	}
 }
 
