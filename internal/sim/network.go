@@ -115,6 +115,6 @@ func (n *Network) deliver(l line, message []byte, twice bool) {
 		if !ok || twice && in.process != process || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
 			return
 		}
-		in.process.Run(func() { in.receive(l.from, message) })
+		in.process.receive(func() { in.receive(l.from, message) })
 	})
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"maru.example/rsm/rsmraft"
@@ -16,6 +17,10 @@ type Node struct {
 	// Hang is the longest that the disk takes for what the process writes, if that
 	// is more than usual.
 	Hang time.Duration
+	// Lag is the longest that what is posted to loops whose names begin with Lags
+	// waits, if that is more than usual.
+	Lag  time.Duration
+	Lags string
 
 	world *World
 }
@@ -32,12 +37,15 @@ func (n *Node) Boot() {
 		n.Process.Kill()
 		n.Disk.Crash(n.world.Rand.Uint64())
 	}
-	n.Hang = 0
+	n.Hang, n.Lag = 0, 0
 	n.FS = vfs.NewFaulty(n.Disk, nil)
 	n.Process = n.world.Start()
 	n.Process.Delay = func(loop string) time.Duration {
-		if loop == "writes" {
+		switch {
+		case loop == "writes":
 			return n.world.Between(50*time.Microsecond, max(n.Hang, 2*time.Millisecond))
+		case n.Lag > 0 && strings.HasPrefix(loop, n.Lags):
+			return n.world.Between(0, n.Lag)
 		}
 		return n.world.Between(0, 50*time.Microsecond)
 	}
@@ -58,10 +66,23 @@ func (n *Node) Tear(after int) {
 	})
 }
 
+// Fail lets a change of the disk fail, the after-th from now on, and all after it: a
+// part of what is written may be there.
+func (n *Node) Fail(after int) {
+	last := n.FS.Edits() + after
+	keep := n.world.Rand.IntN(100)
+	n.FS.SetRule(func(c vfs.Call) vfs.Fault {
+		if c.Edit < last {
+			return vfs.Fault{}
+		}
+		return vfs.Fault{Err: vfs.ErrInjected, Keep: keep}
+	})
+}
+
 // Calm ends what goes wrong with the process and its disk. A process that is dead
 // stays so.
 func (n *Node) Calm() {
-	n.Hang = 0
+	n.Hang, n.Lag = 0, 0
 	n.FS.SetRule(nil)
 	n.Process.Resume()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -24,7 +26,11 @@ func (w *World) Go(f func(r *Routine)) {
 	r := &Routine{world: w}
 	r.next, r.stop = iter.Pull(func(yield func(struct{}) bool) {
 		defer func() {
-			if e := recover(); e != nil && e != any(stopped{}) {
+			switch e := recover().(type) {
+			case nil, stopped:
+			case runtime.Error:
+				panic(fmt.Sprintf("%v\n%s", e, debug.Stack())) // the stack of the one who resumes is another
+			default:
 				panic(e)
 			}
 		}()

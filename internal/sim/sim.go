@@ -122,6 +122,7 @@ type Process struct {
 	dead   bool
 	paused bool
 	held   []func() // what would have run while it was paused
+	come   []func() // messages that came meanwhile
 	wills  []func() // what happens when it dies
 	// Skew is how far its wall clock is off.
 	Skew time.Duration
@@ -141,7 +142,7 @@ func (p *Process) Kill() {
 	for _, f := range p.wills {
 		p.world.At(0, f)
 	}
-	p.wills, p.held = nil, nil
+	p.wills, p.held, p.come = nil, nil, nil
 }
 
 // AtEnd runs f when the process has died, as an event of its own.
@@ -153,11 +154,24 @@ func (p *Process) Pause() { p.paused = true }
 
 // Resume lets a paused process go on with what has waited.
 func (p *Process) Resume() {
-	held := p.held
-	p.paused, p.held = false, nil
+	held, come := p.held, p.come
+	p.paused, p.held, p.come = false, nil, nil
 	for _, f := range held {
 		p.world.At(0, func() { p.Run(f) })
 	}
+	read := p.world.Between(0, 20*time.Millisecond) // by whatever reads from connections
+	for _, f := range come {
+		p.world.At(read, func() { p.receive(f) })
+	}
+}
+
+// receive runs f, which takes a message.
+func (p *Process) receive(f func()) {
+	if p.paused {
+		p.come = append(p.come, f)
+		return
+	}
+	p.Run(f)
 }
 
 // Run runs f as a part of the process: now, or when it goes on, or never.

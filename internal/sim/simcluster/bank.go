@@ -14,8 +14,11 @@ import (
 // usd is the currency of all accounts.
 var usd = money.MustParseCurrency("USD")
 
-// tellers is how many clients there are.
-const tellers = 6
+// How many clients there are.
+const (
+	tellers = 6
+	readers = 3 // that only read
+)
 
 // role says what an account is for: refusals then say by themselves which side
 // refused.
@@ -40,6 +43,7 @@ func (r role) String() string {
 
 // account is one of the bank's.
 type account struct {
+	tenant    wallet.Tenant
 	id        wallet.AccountID
 	role      role
 	partition uint16
@@ -76,51 +80,77 @@ func (t *transfer) crosses() bool { return t.from.partition != t.to.partition }
 // known says that a code is an answer that stays.
 func known(c wallet.Code) bool { return c != wallet.Undecided && c != wallet.Pending }
 
+// accountKey names an account.
+type accountKey struct {
+	tenant wallet.Tenant
+	id     wallet.AccountID
+}
+
 // bank is the accounts, and the clients that work with them.
 type bank struct {
 	w         *world
 	accounts  []*account
-	byID      map[wallet.AccountID]*account
+	tenants   []wallet.Tenant
+	byID      map[accountKey]*account
 	transfers []*transfer
-	working   int // tellers
+	working   int // clients
 	reads     int
 	unproven  int
 }
 
 func newBank(w *world) *bank {
-	b := &bank{w: w, byID: map[wallet.AccountID]*account{}}
-	have := make([][roles]int, w.partitions)
-	want := [roles]int{source: 1, customer: 2, payer: 1, payee: 1}
-	for i := 0; len(b.accounts) < w.partitions*5; i++ {
-		id := wallet.AccountID(fmt.Sprintf("account-%d", i))
-		p := wallet.PartitionOf(wallet.DefaultTenant, id, uint16(w.partitions))
-		for r := range roles {
-			if have[p][r] < want[r] {
-				have[p][r]++
-				b.accounts = append(b.accounts, &account{id: id, role: r, partition: p})
-				break
+	b := &bank{w: w, tenants: []wallet.Tenant{wallet.DefaultTenant, "acme"}[:1+w.Rand.IntN(2)], byID: map[accountKey]*account{}}
+	want := [roles]int{source: 1, customer: 3 - len(b.tenants), payer: 1, payee: 1}
+	for _, tenant := range b.tenants {
+		b.add(tenant, "closed", gone)
+		for p := range uint16(w.partitions) {
+			i := 0
+			for r, count := range want {
+				for range count {
+					for wallet.PartitionOf(tenant, accountID(i), uint16(w.partitions)) != p {
+						i++
+					}
+					b.add(tenant, accountID(i), role(r))
+					i++
+				}
 			}
 		}
-	}
-	id := wallet.AccountID("closed")
-	b.accounts = append(b.accounts, &account{id: id, role: gone, partition: wallet.PartitionOf(wallet.DefaultTenant, id, uint16(w.partitions))})
-	for _, a := range b.accounts {
-		b.byID[a.id] = a
 	}
 	return b
 }
 
+func accountID(i int) wallet.AccountID { return wallet.AccountID(fmt.Sprintf("account-%d", i)) }
+
+func (b *bank) add(tenant wallet.Tenant, id wallet.AccountID, r role) {
+	a := &account{tenant: tenant, id: id, role: r, partition: wallet.PartitionOf(tenant, id, uint16(b.w.partitions))}
+	b.accounts = append(b.accounts, a)
+	b.byID[accountKey{tenant, id}] = a
+}
+
 // held notes what an account has.
-func (b *bank) held(id wallet.AccountID, amount money.Amount) {
-	h := &b.byID[id].history
+func (b *bank) held(tenant wallet.Tenant, id wallet.AccountID, amount money.Amount) {
+	h := &b.byID[accountKey{tenant, id}].history
 	if n := len(h.versions); n == 0 || h.versions[n-1].amount != amount {
 		h.versions = append(h.versions, version{b.w.Now(), amount})
 	}
 }
 
-// open opens the accounts.
+// open makes the tenants and opens the accounts.
 func (b *bank) open() {
-	open := 0
+	made, open := 0, 0
+	b.w.Go(func(r *sim.Routine) {
+		t := &teller{bank: b, r: r}
+		for made < len(b.tenants) {
+			err := t.call(func(ctx context.Context, n *node) error {
+				code, err := n.wallet.CreateTenant(ctx, b.tenants[made])
+				return answered(code, err)
+			})
+			if err == nil {
+				made++
+			}
+		}
+	})
+	b.w.until("tenants", func() bool { return made == len(b.tenants) })
 	for _, a := range b.accounts {
 		b.w.Go(func(r *sim.Routine) {
 			t := &teller{bank: b, r: r}
@@ -140,23 +170,28 @@ func (t *teller) open(a *account) bool {
 	}
 	err := t.call(func(ctx context.Context, n *node) error {
 		if a.handle == 0 {
-			opened, err := n.wallet.OpenAccount(ctx, wallet.DefaultTenant, wallet.NewAccount{ID: a.id, Currency: usd, Min: a.min()})
+			opened, err := n.wallet.OpenAccount(ctx, a.tenant, wallet.NewAccount{ID: a.id, Currency: usd, Min: a.min()})
 			if a.handle = opened.Handle; err != nil || a.role != gone {
 				return answered(opened.Code, err)
 			}
 		}
-		code, err := n.wallet.SetStatus(ctx, wallet.DefaultTenant, a.id, wallet.Closed)
+		code, err := n.wallet.SetStatus(ctx, a.tenant, a.id, wallet.Closed)
 		return answered(code, err)
 	})
 	return err == nil
 }
 
-// start lets the tellers work.
+// start lets the clients work.
 func (b *bank) start() {
-	for range tellers {
+	for i := range tellers + readers {
 		b.working++
 		b.w.Go(func(r *sim.Routine) {
-			(&teller{bank: b, r: r}).work()
+			t := &teller{bank: b, r: r}
+			if i < tellers {
+				t.work()
+			} else {
+				t.watch()
+			}
 			b.working--
 		})
 	}
@@ -180,7 +215,7 @@ func (b *bank) stop() {
 			again := b.w.Chance(0.5)
 			for !known(tr.code) && !tr.never {
 				if again {
-					t.try(tr)
+					t.try([]*transfer{tr})
 				} else if code, err := t.decision(tr); err == nil {
 					tr.never = code == wallet.Undecided
 					if known(code) {

@@ -106,8 +106,10 @@ func (b *books) note(a *audited, batch rsm.Batch, result []byte) {
 	for _, f := range flows {
 		b.compare(uint16(a.partition), f)
 	}
-	for _, account := range a.Accounts(wallet.DefaultTenant) {
-		w.bank.held(account.ID, account.Balances[0].Amount)
+	for _, tenant := range w.bank.tenants {
+		for _, account := range a.Accounts(tenant) {
+			w.bank.held(tenant, account.ID, account.Balances[0].Amount)
+		}
 	}
 }
 

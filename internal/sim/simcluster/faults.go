@@ -3,6 +3,7 @@ package simcluster
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -25,17 +26,20 @@ type faultKind struct {
 }
 
 func newFaults(w *world) *faults {
-	f := &faults{w: w, pause: w.Between(200*time.Millisecond, 3*time.Second)}
+	f := &faults{w: w, pause: []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second}[w.Rand.IntN(3)]}
 	f.kinds = []*faultKind{
 		{name: "crash", hurt: func(n *node) { n.Process.Kill() }},
 		{name: "power cut", hurt: f.powerCut},
 		{name: "torn write", hurt: func(n *node) { n.Tear(1 + w.Rand.IntN(40)) }},
+		{name: "disk error", hurt: func(n *node) { n.Fail(1 + w.Rand.IntN(40)) }},
 		{name: "cut one way", hurt: func(n *node) { w.net.Cut(n.ID, f.other(n), true) }},
 		{name: "cut off", hurt: f.isolate},
 		{name: "split", hurt: f.split},
 		{name: "cut off group", hurt: f.loseGroup},
 		{name: "slow disk", hurt: func(n *node) { f.hang(n, 300*time.Millisecond) }},
 		{name: "hanging disk", hurt: func(n *node) { f.hang(n, 3*time.Second) }},
+		{name: "full disk", hurt: f.fill},
+		{name: "slow loop", hurt: f.lag},
 		{name: "pause", hurt: f.stopProcess},
 		{name: "clock jump", hurt: func(n *node) { n.Process.Skew = w.Between(-time.Hour, time.Hour) }},
 		{name: "leader transfer", hurt: f.transferLeaders},
@@ -46,6 +50,9 @@ func newFaults(w *world) *faults {
 	return f
 }
 
+// latest is how late messages may be.
+const latest = 8 * time.Second
+
 // start lets things go wrong from now on.
 func (f *faults) start() {
 	w := f.w
@@ -53,7 +60,7 @@ func (f *faults) start() {
 		w.net.Drop, w.net.Duplicate, w.net.Reorder = 0.03*w.Rand.Float64(), 0.03*w.Rand.Float64(), 0.1*w.Rand.Float64()
 	}
 	if w.Chance(0.4) {
-		w.net.Late, w.net.Latest = 0.03*w.Rand.Float64(), w.Between(0, 4*time.Second)
+		w.net.Late, w.net.Latest = 0.03*w.Rand.Float64(), w.Between(0, latest)
 	}
 	f.next()
 	f.heal()
@@ -164,6 +171,19 @@ func (f *faults) hang(n *node, most time.Duration) {
 	f.w.At(f.w.Between(0, 3*time.Second), func() { n.Hang = 0 })
 }
 
+// fill leaves a disk less room than the reserve, or nearly none, for a while.
+func (f *faults) fill(n *node) {
+	n.Disk.SetFree([]int64{0, 100, 16 << 10, reserve / 2}[f.w.Rand.IntN(4)])
+	f.w.At(f.w.Between(0, 4*time.Second), func() { n.Disk.SetFree(math.MaxInt64) })
+}
+
+// lag lets some of a process's loops wait for long, as if it had too few processors.
+func (f *faults) lag(n *node) {
+	n.Lags = []string{"", "group", "apply", "ticks", "saves", "apply 1", "node"}[f.w.Rand.IntN(7)]
+	n.Lag = f.w.Between(0, []time.Duration{time.Millisecond, 20 * time.Millisecond, 300 * time.Millisecond}[f.w.Rand.IntN(3)])
+	f.w.At(f.w.Between(0, 3*time.Second), func() { n.Lag = 0 })
+}
+
 // stopProcess pauses a process.
 func (f *faults) stopProcess(n *node) {
 	p := n.Process
@@ -189,6 +209,7 @@ func (f *faults) stop() {
 			continue
 		}
 		n.Calm()
+		n.Disk.SetFree(math.MaxInt64)
 		if n.ended() {
 			n.start()
 		}

@@ -46,20 +46,19 @@ func (w *world) found(nodes int) {
 // start lets nodes come and go, in some of the worlds.
 func (m *members) start() {
 	w := m.w
-	if w.Chance(0.4) {
-		return
+	pause := []time.Duration{time.Second, 5 * time.Second, time.Hour}[w.Rand.IntN(3)]
+	if len(w.nodes) < leastNodes {
+		pause = time.Second
 	}
 	w.Go(func(r *sim.Routine) {
 		for {
-			r.Sleep(w.Between(0, 5*time.Second))
+			r.Sleep(w.Between(0, pause))
 			if w.calm {
 				return
 			}
-			if m.asWanted() { // one thing at a time: a disk more that is lost could be one too many
-				m.busy = true
-				m.change(r)
-				m.busy = false
-			}
+			m.busy = true
+			m.change(r)
+			m.busy = false
 		}
 	})
 }
@@ -74,27 +73,39 @@ func (m *members) newNode() string {
 func (m *members) change(r *sim.Routine) {
 	w := m.w
 	state := w.state()
+	if state == nil {
+		return
+	}
 	active := slices.DeleteFunc(slices.Clone(state.Nodes), func(n cluster.Node) bool { return n.Status != cluster.Active })
 	some := active[w.Rand.IntN(len(active))].ID
-	switch w.Rand.IntN(6) {
-	case 0:
+	what := w.Rand.IntN(8)
+	if len(active) < leastNodes {
+		what = 0
+	}
+	switch what {
+	case 0, 1:
 		if len(active) < mostNodes {
 			m.add(r, 0)
 		}
-	case 1:
+	case 2:
 		if len(active) > leastNodes {
 			m.command(r, fmt.Sprintf(`{"version":1,"remove":{"node":%d}}`, some))
 		}
-	case 2:
-		m.add(r, some)
 	case 3:
-		m.lose(some)
 		m.add(r, some)
 	case 4:
+		if len(active) >= leastNodes && m.asWanted() { // one disk at a time: another could be one too many
+			m.lose(some)
+			m.add(r, some)
+		}
+	case 5:
 		g := state.Groups[w.Rand.IntN(len(state.Groups))]
 		m.command(r, fmt.Sprintf(`{"version":1,"prefer":{"group":%d,"node":%d}}`, g.ID, g.Replicas[w.Rand.IntN(len(g.Replicas))]))
-	case 5:
+	case 6:
 		m.command(r, `{"version":1,"rebalance":{}}`)
+	case 7:
+		m.command(r, fmt.Sprintf(`{"version":1,"configure":{"replicas":%d,"metadata_replicas":%d,"protocol":"%s"}}`,
+			3+2*w.Rand.IntN(2), 3+2*w.Rand.IntN(2), w.config.Protocol))
 	}
 }
 
@@ -144,11 +155,11 @@ func (m *members) command(r *sim.Routine, text string) (answer string) {
 	}
 }
 
-// state returns the metadata of the node that knows most.
+// state returns the metadata of the node that knows most, nil if none knows it.
 func (w *world) state() *cluster.State {
 	var best *cluster.State
 	for _, n := range w.running() {
-		if s := n.metadata.State(); best == nil || s.Revision > best.Revision {
+		if s := n.metadata.State(); s.Cluster != "" && (best == nil || s.Revision > best.Revision) {
 			best = s
 		}
 	}
@@ -163,7 +174,7 @@ func (m *members) settled() bool { return !m.busy && m.asWanted() }
 func (m *members) asWanted() bool {
 	w := m.w
 	s := w.state()
-	if s == nil || s.Cluster == "" {
+	if s == nil {
 		return false
 	}
 	for _, g := range s.Groups {
@@ -183,7 +194,7 @@ func (m *members) asWanted() bool {
 		case cluster.Leaving:
 			return false
 		case cluster.Removed:
-			if gone := w.nodes[n.ID-1]; !gone.lost {
+			if w.calm && !w.nodes[n.ID-1].lost {
 				m.lose(n.ID)
 			}
 		case cluster.Active:

@@ -1,6 +1,7 @@
 package simcluster
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"maru.example/internal/sim"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
+	"maru.example/vfs"
 	"maru.example/wallet"
 	"maru.example/wallet/walletraft"
 )
@@ -32,6 +34,12 @@ type node struct {
 	wallet   *wallet.Service
 }
 
+// Limits of a node.
+const (
+	queue   = 1 << 20
+	reserve = 64 << 20 // more than rsmraft.MinReserveBytes(queue)
+)
+
 // boot makes a node with an empty disk and starts it.
 func (w *world) boot(id cluster.NodeID) *node {
 	if int(id) != len(w.nodes)+1 {
@@ -47,6 +55,9 @@ func (w *world) boot(id cluster.NodeID) *node {
 func (n *node) start() {
 	n.Boot()
 	w := n.w
+	if !w.calm && !n.founding && w.Chance(0.1) {
+		n.Tear(1 + w.Rand.IntN(10))
+	}
 	n.host, n.parts, n.logs = nil, nil, nil
 	n.audits = make([]*audited, w.partitions)
 	n.metadata = cluster.NewMachine()
@@ -60,7 +71,8 @@ func (n *node) start() {
 	remote := walletraft.NewRemote(func() *rsmraft.Host { return n.host }, n.hosts)
 	host, err := rsmraft.Open("data", n.ID, &rsmraft.Options{
 		FS: n.FS, Runtime: n.Process, Network: w.net.Port(n.ID, n.Process),
-		SnapshotBytes: 16 << 10, ReserveBytes: -1, SegmentBytes: 64 << 10, MaxEntryBytes: 4 << 10, CutLog: n.ID%2 == 0,
+		SnapshotBytes: w.sizes.snapshot, SegmentBytes: w.sizes.segment, MaxEntryBytes: w.sizes.entry,
+		MaxQueueBytes: queue, ReserveBytes: reserve, CutLog: n.ID%2 == 0,
 		Machine: n.machineOf,
 		Opened: func(g *rsmraft.Group) {
 			if id := g.ID(); id > 0 {
@@ -72,23 +84,33 @@ func (n *node) start() {
 		},
 		Logger: n.logger(),
 	})
-	if n.Process.Dead() {
-		return // a write was torn while it was opened
-	}
 	if err != nil {
-		w.failf("open node %d: %w", n.ID, err)
+		n.stillborn(err)
+		return
 	}
 	n.host = host
 	w.net.Join(n.ID, n.Process, host.Receive)
-	n.begin()
+	if err := n.begin(); err != nil {
+		n.stillborn(err)
+		return
+	}
 	n.wallet = wallet.NewDividedService(n.parts, &wallet.ServiceOptions{Protocol: w.protocol(), Remote: remote, Await: n.await})
 	cluster.NewReconciler(cluster.NodeID(n.ID), n.metadata, clusterraft.New(host), loop, &cluster.ReconcilerOptions{
 		HandOverPause: 2 * time.Second, RemovePause: 3 * time.Second, Logger: n.logger(),
 	}).Start()
 }
 
+// stillborn ends a process that cannot start, as something is wrong with its disk.
+// It is started again.
+func (n *node) stillborn(err error) {
+	if !n.Process.Dead() && !errors.Is(err, vfs.ErrInjected) && !errors.Is(err, vfs.ErrNoSpace) {
+		n.w.failf("start node %d: %w", n.ID, err)
+	}
+	n.Process.Kill()
+}
+
 // begin makes the groups of the first node, and lets others wait for the metadata.
-func (n *node) begin() {
+func (n *node) begin() error {
 	var err error
 	if !n.founding {
 		_, err = n.host.Replica(0)
@@ -99,9 +121,7 @@ func (n *node) begin() {
 		}
 	}
 	n.founding = false
-	if err != nil {
-		n.w.failf("begin on node %d: %w", n.ID, err)
-	}
+	return err
 }
 
 // machineOf returns the machine of a group, nil if this node is to have none.

@@ -59,16 +59,23 @@ type world struct {
 	partitions int
 	config     cluster.Config
 	patience   time.Duration // after which a transfer whose payee is out of reach is canceled
+	sizes      sizes
 	books      *books
 	bank       *bank
 	faults     *faults
 	members    *members
-	calm       bool // nothing goes wrong any more
+	calm       bool // nothing goes wrong yet, or any more
+}
+
+// sizes are settings of all nodes, small so that much happens at their limits.
+type sizes struct {
+	snapshot, segment int64
+	entry             int
 }
 
 func newWorld(seed uint64, o *Options) *world {
 	s := sim.New(seed)
-	w := &world{World: s, seed: seed, net: sim.NewNetwork(s)}
+	w := &world{World: s, seed: seed, net: sim.NewNetwork(s), calm: true}
 	if o != nil {
 		w.options = *o
 	}
@@ -77,6 +84,7 @@ func newWorld(seed uint64, o *Options) *world {
 	w.config = cluster.DefaultConfig()
 	w.config.Protocol = []cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}[seed%3]
 	w.patience = []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, time.Minute}[w.Rand.IntN(4)]
+	w.sizes = sizes{snapshot: 1 << (11 + w.Rand.IntN(6)), segment: 1 << (13 + w.Rand.IntN(5)), entry: 1 << (8 + w.Rand.IntN(6))}
 	w.books = newBooks(w)
 	w.bank = newBank(w)
 	w.faults = newFaults(w)
@@ -86,8 +94,9 @@ func newWorld(seed uint64, o *Options) *world {
 
 // run is the story of a world.
 func (w *world) run() {
-	w.found(3 + w.Rand.IntN(3))
+	w.found([]int{1, 3, 3, 4, 5}[w.Rand.IntN(5)])
 	w.bank.open()
+	w.calm = false
 	w.bank.start()
 	w.faults.start()
 	w.members.start()

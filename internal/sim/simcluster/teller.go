@@ -1,7 +1,9 @@
 package simcluster
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +18,9 @@ import (
 // pace is how long a teller rests at the most.
 const pace = 40 * time.Millisecond
 
+// largest is the most transfers that a teller makes at once.
+const largest = 12
+
 // Errors of clients.
 var (
 	errRefused = errors.New("simcluster: connection refused")
@@ -25,10 +30,10 @@ var (
 
 // expectable are the errors that a client may meet while things go wrong.
 var expectable = []error{
-	context.DeadlineExceeded, errLost, errReset, rsm.ErrBusy, rsm.ErrClosed, rsm.ErrFailed, rsm.ErrNoLeader, rsm.ErrUnknown,
+	context.DeadlineExceeded, errLost, errReset, rsm.ErrBusy, rsm.ErrClosed, rsm.ErrDiskFull, rsm.ErrFailed, rsm.ErrNoLeader, rsm.ErrUnknown,
 }
 
-// teller is a client: it does one thing after the other, on any node.
+// teller is a client: it does one thing after the other, each on any node.
 type teller struct {
 	*bank
 	r    *sim.Routine
@@ -41,29 +46,45 @@ func (t *teller) work() {
 	for !w.calm {
 		t.r.Sleep(w.Between(0, pace))
 		switch what := w.Rand.IntN(100); {
-		case what < 60:
-			t.transfer()
 		case what < 80:
-			t.read()
-		case what < 86:
-			t.readStale()
-		case what < 92:
+			t.transfer()
+		case what < 90:
 			t.setStatus()
-		case what < 98:
+		case what < 96:
 			if len(t.made) > 0 {
 				t.ask(t.made[w.Rand.IntN(len(t.made))])
 			}
-		default:
+		case what < 98:
 			t.addUp()
+		default:
+			t.list()
 		}
 	}
 }
 
-// transfer makes a transfer, and does not always insist on an answer.
+// watch reads accounts until nothing goes wrong any more, most often those whose
+// balance changes most.
+func (t *teller) watch() {
+	w := t.w
+	for !w.calm {
+		t.r.Sleep(w.Between(0, pace))
+		a := t.accounts[w.Rand.IntN(len(t.accounts))]
+		for a.role != source && w.Chance(0.5) {
+			a = t.accounts[w.Rand.IntN(len(t.accounts))]
+		}
+		if w.Chance(0.3) {
+			t.readStale(a)
+		} else {
+			t.balance(a)
+		}
+	}
+}
+
+// transfer makes transfers, and does not always insist on answers.
 func (t *teller) transfer() {
-	tr := t.draw()
-	t.transfers, t.made = append(t.transfers, tr), append(t.made, tr)
-	for !t.try(tr) {
+	batch := t.draw()
+	t.transfers, t.made = append(t.transfers, batch...), append(t.made, batch...)
+	for !t.try(batch) {
 		if t.w.calm || t.w.Chance(0.1) {
 			return
 		}
@@ -71,49 +92,81 @@ func (t *teller) transfer() {
 	}
 }
 
-// draw returns a new transfer.
-func (t *teller) draw() *transfer {
+// draw returns new transfers of one tenant, which are made in one way.
+func (t *teller) draw() []*transfer {
 	w := t.w
+	batch := make([]*transfer, 1)
+	if w.Chance(0.2) {
+		batch = make([]*transfer, 1+w.Rand.IntN(largest))
+	}
+	byHandle, protocol, tenant := w.Chance(0.5), w.protocol(), t.tenants[w.Rand.IntN(len(t.tenants))]
+	if !byHandle && w.Chance(0.2) {
+		protocol = []wallet.Protocol{wallet.TCC, wallet.Saga, wallet.TwoPhase}[w.Rand.IntN(3)]
+	}
 	pick := func(fits func(*account) bool) *account {
 		for {
-			if a := t.accounts[w.Rand.IntN(len(t.accounts))]; fits(a) {
+			if a := t.accounts[w.Rand.IntN(len(t.accounts))]; a.tenant == tenant && fits(a) {
 				return a
 			}
 		}
 	}
-	tr := &transfer{
-		number: uint64(len(t.transfers) + 1), amount: money.Amount(1 + w.Rand.IntN(100)),
-		byHandle: w.Chance(0.5), protocol: w.protocol(), called: w.Now(),
+	for i := range batch {
+		tr := &transfer{
+			number: uint64(len(t.transfers) + 1 + i), amount: money.Amount(1 + w.Rand.IntN(100)),
+			byHandle: byHandle, protocol: protocol, called: w.Now(),
+		}
+		tr.from = pick(func(a *account) bool { return a.role.pays() })
+		tr.to = pick(func(a *account) bool {
+			return a.role.isPaid() && a != tr.from && (!a.role.freezes() || !tr.from.role.freezes())
+		})
+		batch[i] = tr
 	}
-	if !tr.byHandle && w.Chance(0.2) {
-		tr.protocol = []wallet.Protocol{wallet.TCC, wallet.Saga, wallet.TwoPhase}[w.Rand.IntN(3)]
-	}
-	tr.from = pick(func(a *account) bool { return a.role.pays() })
-	tr.to = pick(func(a *account) bool {
-		return a.role.isPaid() && a != tr.from && (!a.role.freezes() || !tr.from.role.freezes())
-	})
-	return tr
+	return batch
 }
 
-// try makes a transfer once, and says whether it has an answer.
-func (t *teller) try(tr *transfer) bool {
-	var result wallet.Result
-	err := t.call(func(ctx context.Context, n *node) (err error) {
-		if !tr.byHandle {
-			result, err = n.wallet.TransferBy(ctx, wallet.DefaultTenant, tr.protocol, wallet.Transfer{
-				ID: tr.id(), From: tr.from.id, To: tr.to.id, Amount: tr.amount, Currency: usd,
-			})
-			return err
-		}
-		data := wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindTransfers, Count: 1})
-		data = wallet.AppendHandleTransfer(data, &wallet.HandleTransfer{ID: tr.id(), From: tr.from.handle, To: tr.to.handle, Amount: tr.amount, Currency: usd})
-		answer, err := n.submit(ctx, data)
-		if err == nil {
-			result = wallet.Result(answer[0])
-		}
+// try makes transfers once, and says whether all have answers.
+func (t *teller) try(batch []*transfer) bool {
+	var results []wallet.Result
+	if err := t.call(func(ctx context.Context, n *node) (err error) {
+		results, err = n.transfers(ctx, batch)
 		return err
-	})
-	return err == nil && t.answer(tr, result)
+	}); err != nil {
+		return false
+	}
+	all := true
+	for i, tr := range batch {
+		all = t.answer(tr, results[i]) && all
+	}
+	return all
+}
+
+// transfers makes transfers on a node, as HTTP or the stream does.
+func (n *node) transfers(ctx context.Context, batch []*transfer) (results []wallet.Result, err error) {
+	tenant, protocol := batch[0].from.tenant, batch[0].protocol
+	if batch[0].byHandle {
+		number, ok, err := n.wallet.Tenant(ctx, tenant)
+		if err != nil || !ok {
+			return nil, cmp.Or(err, errLost)
+		}
+		data := wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindTransfers, Tenant: number, Count: len(batch)})
+		for _, tr := range batch {
+			data = wallet.AppendHandleTransfer(data, &wallet.HandleTransfer{ID: tr.id(), From: tr.from.handle, To: tr.to.handle, Amount: tr.amount, Currency: usd})
+		}
+		answers, err := n.submit(ctx, data)
+		for _, answer := range answers {
+			results = append(results, wallet.Result(answer))
+		}
+		return results, err
+	}
+	all := make([]wallet.Transfer, len(batch))
+	for i, tr := range batch {
+		all[i] = wallet.Transfer{ID: tr.id(), From: tr.from.id, To: tr.to.id, Amount: tr.amount, Currency: usd}
+	}
+	if len(all) > 1 {
+		return n.wallet.TransfersBy(ctx, tenant, protocol, all)
+	}
+	result, err := n.wallet.TransferBy(ctx, tenant, protocol, all[0])
+	return []wallet.Result{result}, err
 }
 
 // submit commits a batch on a node, as the stream does.
@@ -180,7 +233,7 @@ func (t *teller) expected(tr *transfer) []wallet.Code {
 // ask asks what was decided on a transfer, or makes it again.
 func (t *teller) ask(tr *transfer) bool {
 	if t.w.Chance(0.5) {
-		return t.try(tr)
+		return t.try([]*transfer{tr})
 	}
 	code, err := t.decision(tr)
 	if err == nil && (code != wallet.Undecided || known(tr.code)) && code != wallet.Pending {
@@ -192,7 +245,7 @@ func (t *teller) ask(tr *transfer) bool {
 // decision asks what was decided on a transfer.
 func (t *teller) decision(tr *transfer) (code wallet.Code, err error) {
 	err = t.call(func(ctx context.Context, n *node) (err error) {
-		code, err = n.wallet.Decision(ctx, wallet.DefaultTenant, tr.id())
+		code, err = n.wallet.Decision(ctx, tr.from.tenant, tr.id())
 		return err
 	})
 	return code, err
@@ -207,7 +260,7 @@ func (t *teller) setStatus() {
 	to := []wallet.Status{wallet.Open, wallet.Open, wallet.Frozen}[t.w.Rand.IntN(3)]
 	var code wallet.Code
 	err := t.call(func(ctx context.Context, n *node) (err error) {
-		code, err = n.wallet.SetStatus(ctx, wallet.DefaultTenant, a.id, to)
+		code, err = n.wallet.SetStatus(ctx, a.tenant, a.id, to)
 		return err
 	})
 	if err == nil && code != wallet.Applied {
@@ -215,20 +268,13 @@ func (t *teller) setStatus() {
 	}
 }
 
-// read reads an account: it has a balance that it had since the read began.
-func (t *teller) read() bool {
-	a := t.accounts[t.w.Rand.IntN(len(t.accounts))]
-	_, ok := t.balance(a)
-	return ok
-}
-
-// balance reads the balance of an account.
+// balance reads the balance of an account: it is one that it had since the read began.
 func (t *teller) balance(a *account) (money.Amount, bool) {
 	called := t.w.Now()
 	var got wallet.Account
 	err := t.call(func(ctx context.Context, n *node) (err error) {
 		var code wallet.Code
-		got, code, err = n.wallet.Account(ctx, wallet.DefaultTenant, a.id)
+		got, code, err = n.wallet.Account(ctx, a.tenant, a.id)
 		return answered(code, err)
 	})
 	if err != nil {
@@ -245,12 +291,11 @@ func (t *teller) balance(a *account) (money.Amount, bool) {
 
 // readStale reads an account as a node knows it: it has a balance that it had no
 // longer ago than the answer says.
-func (t *teller) readStale() {
-	a := t.accounts[t.w.Rand.IntN(len(t.accounts))]
+func (t *teller) readStale(a *account) {
 	var got wallet.Account
 	var at time.Duration
 	err := t.call(func(ctx context.Context, n *node) error {
-		account, code, age, err := n.wallet.AccountStale(ctx, wallet.DefaultTenant, a.id)
+		account, code, age, err := n.wallet.AccountStale(ctx, a.tenant, a.id)
 		got, at = account, t.w.Now()-age
 		if code == wallet.UnknownAccount {
 			return errLost // as it was before it was opened
@@ -280,9 +325,10 @@ func answered(code wallet.Code, err error) error {
 
 // addUp adds up all balances and what is in flight.
 func (t *teller) addUp() {
+	tenant := t.tenants[t.w.Rand.IntN(len(t.tenants))]
 	var totals []wallet.Total
 	err := t.call(func(ctx context.Context, n *node) (err error) {
-		totals, _, err = n.wallet.Totals(ctx, wallet.DefaultTenant)
+		totals, _, err = n.wallet.Totals(ctx, tenant)
 		return err
 	})
 	for _, total := range totals {
@@ -290,6 +336,20 @@ func (t *teller) addUp() {
 			t.w.failf("all balances are %v, and %v is in flight", total.Sum, total.InFlight)
 		}
 	}
+}
+
+// list lists what is in flight.
+func (t *teller) list() {
+	tenant := t.tenants[t.w.Rand.IntN(len(t.tenants))]
+	_ = t.call(func(ctx context.Context, n *node) error {
+		list, err := n.wallet.InFlight(ctx, tenant, 10)
+		for _, f := range list.Transfers {
+			if number := binary.BigEndian.Uint64(f.ID[8:]); number == 0 || number > uint64(len(t.transfers)) || t.transfers[number-1].amount != f.Amount {
+				t.w.failf("in flight is %+v, which nobody made", f)
+			}
+		}
+		return err
+	})
 }
 
 // call lets a node do something for a client. What it does not do in time, or does
