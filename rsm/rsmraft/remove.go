@@ -70,24 +70,26 @@ func (g *Group) remove(at Point, done func(error)) {
 		then: func(wal.Index) {
 			g.apply.Post(func() {
 				g.replica.Close()
-				g.host.saves.Post(func() { done(g.host.forget(g)) })
+				g.host.saves.Post(func() { g.host.forget(g, done) })
 			})
 		},
 	})
 }
 
 // forget removes the files of a group that the log says is removed, and then the
-// group. It runs on the saves loop, as what else writes there does.
-func (h *Host) forget(g *Group) error {
+// group. It runs on the saves loop, as what else writes there does. A disk that does
+// not do it has failed; the next start goes on with it.
+func (h *Host) forget(g *Group, done func(error)) {
 	if err := h.removeFiles(g.id); err != nil {
-		return fmt.Errorf("rsmraft: remove group %d, which is tried again at the next start: %w", g.id, err)
+		h.fail(fmt.Errorf("rsmraft: remove group %d: %w", g.id, err))
+		return
 	}
 	h.mu.Lock()
 	delete(h.groups, g.id)
 	h.ordered = slices.DeleteFunc(slices.Clone(h.ordered), func(o *Group) bool { return o == g })
 	h.mu.Unlock()
 	h.options.Logger.Info("rsmraft: replica removed", "group", g.id)
-	return nil
+	done(nil)
 }
 
 // removeFiles removes the snapshots of a group, durably.

@@ -8,6 +8,7 @@ import (
 
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
+	"maru.example/vfs"
 )
 
 // removable returns a world in which node 3 has a replica with snapshots of a
@@ -107,6 +108,26 @@ func TestRemove(t *testing.T) {
 			w.run("node 3 is up again", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
 		})
 	}
+}
+
+// TestRemoveFails lets a disk not remove the files: the host fails, and when it is
+// opened anew it goes on with it.
+func TestRemoveFails(t *testing.T) {
+	w, at := removable(t, 1)
+	n := w.nodes[3]
+	n.fs.SetRule(func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRemove {
+			return vfs.Fault{Err: vfs.ErrInjected}
+		}
+		return vfs.Fault{}
+	})
+	n.host.Remove(1, at, func(err error) { t.Errorf("it is done: %v", err) })
+	w.run("the host fails", func() bool { return errors.Is(n.host.Err(), rsm.ErrFailed) })
+	n.start()
+	if files := n.files(); len(files) > 0 || n.host.Group(1) != nil {
+		t.Errorf("files stay: %v", files)
+	}
+	w.comesBack()
 }
 
 func TestRemoveRefuses(t *testing.T) {
