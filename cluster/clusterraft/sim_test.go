@@ -41,7 +41,7 @@ func TestGrowAndShrink(t *testing.T) {
 				t.Fatalf("node %d is %s", n, s)
 			}
 			w.run("its replicas are gone", func() bool { return len(w.nodes[n].host.Groups()) == 1 })
-			w.nodes[n].process.Kill()
+			w.nodes[n].Process.Kill()
 		}
 		if w.acked[1] == 0 {
 			t.Error("there was no load")
@@ -98,7 +98,7 @@ func TestFaults(t *testing.T) {
 			for range 4 {
 				w.idle(w.Between(0, 4*time.Second))
 				n := w.nodes[cluster.NodeID(1+w.Rand.IntN(len(w.nodes)))]
-				if n.process.Dead() {
+				if n.Process.Dead() {
 					continue
 				}
 				n.crash()

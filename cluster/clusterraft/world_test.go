@@ -15,7 +15,6 @@ import (
 	"maru.example/internal/sim"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
-	"maru.example/vfs"
 )
 
 // sum is the machine of a partition: it adds numbers up, and counts them.
@@ -50,10 +49,9 @@ func (s *sumSnapshot) Close() {}
 
 // node is a simulated node.
 type node struct {
+	*sim.Node
 	w        *world
 	id       cluster.NodeID
-	disk     *vfs.Mem
-	process  *sim.Process
 	host     *rsmraft.Host
 	metadata *cluster.Machine
 	sums     map[rsmraft.GroupID]*sum
@@ -104,7 +102,7 @@ func newNode(n int) string {
 // boot makes a node with an empty disk and starts it.
 func (w *world) boot(id cluster.NodeID) *node {
 	w.t.Helper()
-	n := &node{w: w, id: id, disk: vfs.NewMem()}
+	n := &node{Node: w.NewNode(rsmraft.NodeID(id)), w: w, id: id}
 	w.nodes[id] = n
 	n.start()
 	return n
@@ -113,17 +111,11 @@ func (w *world) boot(id cluster.NodeID) *node {
 // start opens the node's host and its reconciler.
 func (n *node) start() {
 	n.w.t.Helper()
-	n.process = n.w.Start()
-	n.process.Delay = func(loop string) time.Duration {
-		if loop == "writes" {
-			return n.w.Between(50*time.Microsecond, 2*time.Millisecond)
-		}
-		return n.w.Between(0, 50*time.Microsecond)
-	}
+	n.Boot()
 	n.metadata, n.sums = cluster.NewMachine(), map[rsmraft.GroupID]*sum{}
 	opened := false
 	host, err := rsmraft.Open("data", rsmraft.NodeID(n.id), &rsmraft.Options{
-		FS: n.disk, Runtime: n.process, Network: n.w.net.Port(rsmraft.NodeID(n.id), n.process),
+		FS: n.FS, Runtime: n.Process, Network: n.w.net.Port(rsmraft.NodeID(n.id), n.Process),
 		SnapshotBytes: 4 << 10, ReserveBytes: -1, SegmentBytes: 64 << 10, MaxEntryBytes: 4 << 10, CutLog: n.id%2 == 0,
 		Machine: func(id rsmraft.GroupID) rsm.Machine {
 			if cluster.GroupID(id) == cluster.Metadata {
@@ -140,8 +132,8 @@ func (n *node) start() {
 		n.w.t.Fatalf("open node %d: %v", n.id, err)
 	}
 	n.host, opened = host, true
-	n.w.net.Join(rsmraft.NodeID(n.id), n.process, host.Receive)
-	cluster.NewReconciler(n.id, n.metadata, counted{clusterraft.New(host), n}, n.process.NewLoop("reconciler"),
+	n.w.net.Join(rsmraft.NodeID(n.id), n.Process, host.Receive)
+	cluster.NewReconciler(n.id, n.metadata, counted{clusterraft.New(host), n}, n.Process.NewLoop("reconciler"),
 		&cluster.ReconcilerOptions{HandOverPause: 2 * time.Second, RemovePause: 3 * time.Second}).Start()
 }
 
@@ -166,11 +158,8 @@ func (c counted) Remove(id cluster.GroupID, term, index uint64, done func(error)
 	c.Host.Remove(id, term, index, done)
 }
 
-// crash ends the process and loses what was not synced.
-func (n *node) crash() {
-	n.process.Kill()
-	n.disk.Crash(n.w.Rand.Uint64())
-}
+// crash ends the process; what was not synced is lost.
+func (n *node) crash() { n.Process.Kill() }
 
 // each calls f with the nodes that run, in order.
 func (w *world) each(f func(n *node)) {
@@ -180,7 +169,7 @@ func (w *world) each(f func(n *node)) {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		if n := w.nodes[id]; !n.process.Dead() {
+		if n := w.nodes[id]; !n.Process.Dead() {
 			f(n)
 		}
 	}

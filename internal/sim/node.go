@@ -66,16 +66,16 @@ func (n *Node) Tear(after int) {
 	})
 }
 
-// Fail lets a change of the disk fail, the after-th from now on, and all after it: a
-// part of what is written may be there.
+// Fail lets each change of the disk fail, from the after-th from now on. The first may
+// be made nevertheless.
 func (n *Node) Fail(after int) {
 	last := n.FS.Edits() + after
-	keep := n.world.Rand.IntN(100)
+	made := n.world.Chance(0.5)
 	n.FS.SetRule(func(c vfs.Call) vfs.Fault {
 		if c.Edit < last {
 			return vfs.Fault{}
 		}
-		return vfs.Fault{Err: vfs.ErrInjected, Keep: keep}
+		return vfs.Fault{Err: vfs.ErrInjected, After: made && c.Edit == last}
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/fnv"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -86,6 +88,16 @@ func (w *World) Between(least, most time.Duration) time.Duration {
 		return least
 	}
 	return least + time.Duration(w.Rand.Int64N(int64(most-least)))
+}
+
+// Logger returns a logger that writes with the world's time.
+func (w *World) Logger(to io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Duration("at", w.now)
+		}
+		return a
+	}}))
 }
 
 // Chance is true with a probability.

@@ -52,12 +52,12 @@ func TestCall(t *testing.T) {
 	fail := func() {
 		w.net.Duplicate = 0
 		w.At(time.Second, func() {
-			asks.fs.SetRule(failLog(vfs.OpSync, vfs.ErrNoSpace))
+			asks.FS.SetRule(failLog(vfs.OpSync, vfs.ErrNoSpace))
 			asks.propose(5, "fails")
 		})
 	}
 	w.run("everybody knows the leader", func() bool {
-		return others[0].host.Group(1).Status().Leader == leader.id && others[1].host.Group(1).Status().Leader == leader.id
+		return others[0].host.Group(1).Status().Leader == leader.ID && others[1].host.Group(1).Status().Leader == leader.ID
 	})
 
 	dead := others[1]
@@ -68,15 +68,15 @@ func TestCall(t *testing.T) {
 		want          string
 		err           error
 	}{
-		{"answered", "hello", others[0].id, nil, "hello9", nil},
-		{"nothing", "", others[0].id, nil, "9", nil},
-		{"refused", "refuse", others[0].id, nil, "", rsm.ErrBusy},
-		{"a node that serves nothing", "hello", leader.id, nil, "", rsm.ErrNoLeader},
-		{"no answer", "silence", others[0].id, nil, "", rsm.ErrUnknown},
-		{"a dead node", "hello", dead.id, dead.crash, "", rsm.ErrUnknown},
-		{"twice", "hello", others[0].id, func() { w.net.Duplicate = 1 }, "hello9", nil},
-		{"failed", "silence", others[0].id, fail, "", rsm.ErrFailed},
-		{"after it failed", "hello", others[0].id, nil, "", rsm.ErrFailed},
+		{"answered", "hello", others[0].ID, nil, "hello9", nil},
+		{"nothing", "", others[0].ID, nil, "9", nil},
+		{"refused", "refuse", others[0].ID, nil, "", rsm.ErrBusy},
+		{"a node that serves nothing", "hello", leader.ID, nil, "", rsm.ErrNoLeader},
+		{"no answer", "silence", others[0].ID, nil, "", rsm.ErrUnknown},
+		{"a dead node", "hello", dead.ID, dead.crash, "", rsm.ErrUnknown},
+		{"twice", "hello", others[0].ID, func() { w.net.Duplicate = 1 }, "hello9", nil},
+		{"failed", "silence", others[0].ID, fail, "", rsm.ErrFailed},
+		{"after it failed", "hello", others[0].ID, nil, "", rsm.ErrFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.before != nil {
@@ -88,8 +88,8 @@ func TestCall(t *testing.T) {
 			if c.done != 1 || string(c.Answer) != tt.want || !errors.Is(c.err, tt.err) || tt.err == nil && c.err != nil {
 				t.Errorf("done %d times with %q and the error %v, want %q and %v", c.done, c.Answer, c.err, tt.want, tt.err)
 			}
-			if tt.err == nil && (c.Leader != leader.id || c.Took <= 0) {
-				t.Errorf("node %d leads, it took %v; want node %d", c.Leader, c.Took, leader.id)
+			if tt.err == nil && (c.Leader != leader.ID || c.Took <= 0) {
+				t.Errorf("node %d leads, it took %v; want node %d", c.Leader, c.Took, leader.ID)
 			}
 		})
 	}
@@ -108,11 +108,11 @@ func TestCallMalformed(t *testing.T) {
 			if kind == 8 && size >= 8 {
 				continue
 			}
-			leader.host.Receive(others[0].id, append([]byte{1, kind, 0, 0, 1, 0, 0, 0}, make([]byte, size)...))
+			leader.host.Receive(others[0].ID, append([]byte{1, kind, 0, 0, 1, 0, 0, 0}, make([]byte, size)...))
 			w.pass(time.Millisecond)
 		}
 	}
-	leader.host.Receive(others[0].id, append([]byte{1, 9, 0, 0, 1, 0, 0, 0}, make([]byte, 40)...)) // of a request that nobody made
+	leader.host.Receive(others[0].ID, append([]byte{1, 9, 0, 0, 1, 0, 0, 0}, make([]byte, 40)...)) // of a request that nobody made
 	w.pass(time.Millisecond)
 	if err := leader.host.Err(); err != nil {
 		t.Error(err)

@@ -77,7 +77,7 @@ func (c *clients) start() {
 // begin begins an operation on a node at random.
 func (c *clients) begin() *operation {
 	n := c.w.node(c.w.Rand.IntN(len(c.w.nodes)))
-	if n.process.Dead() || n.host.Group(1) == nil {
+	if n.Process.Dead() || n.host.Group(1) == nil {
 		return nil
 	}
 	if c.w.Chance(0.1) {
@@ -104,7 +104,7 @@ func (c *clients) readStale(n *node) {
 		i, _ := slices.BinarySearchFunc(c.known, since, func(k known, t time.Duration) int { return cmp.Compare(k.at, t) })
 		if i > 0 && c.known[i-1].commands > uint64(len(l.Batches)) {
 			c.w.t.Errorf("%v: node %d said that it was %v old and had %d commands, %d were known at %v",
-				c.w.Now(), n.id, age, len(l.Batches), c.known[i-1].commands, c.known[i-1].at)
+				c.w.Now(), n.ID, age, len(l.Batches), c.known[i-1].commands, c.known[i-1].at)
 		}
 	})
 }
@@ -112,7 +112,7 @@ func (c *clients) readStale(n *node) {
 // burst writes several commands on a node, one after the other, without waiting for
 // answers, to a register that nobody reads.
 func (c *clients) burst(n *node, count int) {
-	if count == 0 || c.stopped || n.process.Dead() || n.host.Group(1) == nil {
+	if count == 0 || c.stopped || n.Process.Dead() || n.host.Group(1) == nil {
 		return
 	}
 	c.write(n, c.operation(n, unread))
@@ -122,7 +122,7 @@ func (c *clients) burst(n *node, count int) {
 func (c *clients) operation(n *node, register int) *operation {
 	c.next++
 	c.events++
-	o := &operation{register: register, called: c.events, node: n.id, at: c.w.Now()}
+	o := &operation{register: register, called: c.events, node: n.ID, at: c.w.Now()}
 	c.all = append(c.all, o)
 	return o
 }

@@ -37,7 +37,7 @@ func TestFaultsWithoutRoom(t *testing.T) {
 
 // noRoom is a disk with less room than the reserve, or than half of it.
 var noRoom = harm{"no room", func(tr *trouble, n *node) {
-	n.disk.SetFree(tr.options.ReserveBytes/int64(1+tr.Rand.IntN(2)) - 1)
+	n.Disk.SetFree(tr.options.ReserveBytes/int64(1+tr.Rand.IntN(2)) - 1)
 	tr.At(tr.Between(0, 6*time.Second), n.feed)
 }}
 
@@ -80,11 +80,11 @@ func faults(t *testing.T, seed uint64, d time.Duration, always ...harm) uint64 {
 	c.stopped = true
 	for i := range len(w.nodes) {
 		n := w.node(i)
-		n.hang, n.refuses = 0, nil
-		n.fs.SetRule(nil)
+		n.Hang, n.refuses = 0, nil
+		n.FS.SetRule(nil)
 		n.feed()
-		n.process.Resume()
-		if n.process.Dead() || n.host.Err() != nil {
+		n.Process.Resume()
+		if n.Process.Dead() || n.host.Err() != nil {
 			n.start()
 		}
 	}
@@ -169,15 +169,15 @@ func (tr *trouble) stir() {
 			return
 		}
 		for i := range len(tr.nodes) {
-			if n := tr.node(i); !n.process.Dead() && n.host.Err() != nil {
+			if n := tr.node(i); !n.Process.Dead() && n.host.Err() != nil {
 				tr.kill(n) // as a program does whose log failed
 			}
 		}
 		n := tr.node(tr.Rand.IntN(len(tr.nodes)))
-		if l := tr.leader(1); l != nil && (n.process.Dead() || tr.Chance(0.3)) {
+		if l := tr.leader(1); l != nil && (n.Process.Dead() || tr.Chance(0.3)) {
 			n = l
 		}
-		if !n.process.Dead() {
+		if !n.Process.Dead() {
 			tr.harms[tr.Rand.IntN(len(tr.harms))].do(tr, n)
 		}
 		tr.stir()
@@ -209,7 +209,7 @@ func (tr *trouble) kill(n *node) {
 // restart starts the node again soon, or as soon as its process is dead.
 func (tr *trouble) restart(n *node) {
 	tr.soon(func() {
-		if n.process.Dead() {
+		if n.Process.Dead() {
 			n.start()
 		}
 	})
@@ -225,16 +225,16 @@ var harms = []harm{
 		}
 	}},
 	{"torn write", func(tr *trouble, n *node) {
-		n.tear(1 + tr.Rand.IntN(40))
+		n.Tear(1 + tr.Rand.IntN(40))
 		tr.restart(n)
 	}},
-	{"failing disk", func(tr *trouble, n *node) { n.failDisk(1 + tr.Rand.IntN(20)) }},
+	{"failing disk", func(tr *trouble, n *node) { n.Fail(1 + tr.Rand.IntN(20)) }},
 	{"slow disk", func(tr *trouble, n *node) {
-		n.hang = tr.Between(0, 3*time.Second)
-		tr.soon(func() { n.hang = 0 })
+		n.Hang = tr.Between(0, 3*time.Second)
+		tr.soon(func() { n.Hang = 0 })
 	}},
 	{"way cut", func(tr *trouble, n *node) {
-		from, to := n.id, tr.node(tr.Rand.IntN(len(tr.nodes))).id
+		from, to := n.ID, tr.node(tr.Rand.IntN(len(tr.nodes))).ID
 		if tr.Chance(0.5) {
 			from, to = to, from
 		}
@@ -257,9 +257,9 @@ var harms = []harm{
 		}
 		tr.soon(tr.net.Mend)
 	}},
-	{"clock jump", func(tr *trouble, n *node) { n.process.Skew = tr.Between(-time.Hour, time.Hour) }},
+	{"clock jump", func(tr *trouble, n *node) { n.Process.Skew = tr.Between(-time.Hour, time.Hour) }},
 	{"pause", func(tr *trouble, n *node) {
-		p := n.process
+		p := n.Process
 		p.Pause()
 		tr.soon(p.Resume)
 	}},
@@ -267,7 +267,7 @@ var harms = []harm{
 	{"removal", func(tr *trouble, n *node) { tr.remove(n) }},
 	{"leader transfer", func(tr *trouble, n *node) {
 		if l := tr.leader(1); l != nil {
-			l.host.Group(1).HandOver(n.id)
+			l.host.Group(1).HandOver(n.ID)
 		}
 	}},
 	{"snapshot", func(_ *trouble, n *node) {
@@ -293,7 +293,7 @@ func (tr *trouble) changeMembers() {
 	}
 	var voters, learners []rsmraft.NodeID
 	for _, id := range tr.ids() {
-		stays := slices.Contains(s.Voters, id) && (id != leaves || id == l.id)
+		stays := slices.Contains(s.Voters, id) && (id != leaves || id == l.ID)
 		switch {
 		case stays, id != leaves && tr.Chance(0.3):
 			voters = append(voters, id)
@@ -315,7 +315,7 @@ func (tr *trouble) remove(n *node) {
 		return
 	}
 	s := l.host.Group(1).Status()
-	if slices.Contains(slices.Concat(s.Voters, s.Outgoing, s.Learners), n.id) {
+	if slices.Contains(slices.Concat(s.Voters, s.Outgoing, s.Learners), n.ID) {
 		return
 	}
 	n.refuses = map[rsmraft.GroupID]bool{1: true}

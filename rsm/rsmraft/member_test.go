@@ -85,10 +85,10 @@ func TestReplaceANode(t *testing.T) {
 	dead.crash()
 	var voters []rsmraft.NodeID
 	for _, n := range w.others(dead) {
-		voters = append(voters, n.id)
+		voters = append(voters, n.ID)
 	}
 	w.add(4)
-	w.change(1, append(voters, dead.id), []rsmraft.NodeID{4})
+	w.change(1, append(voters, dead.ID), []rsmraft.NodeID{4})
 	w.run("the new node catches up", w.caughtUp(1, 4))
 	w.change(1, append(voters, 4), nil)
 	w.pass(time.Second)
@@ -97,7 +97,7 @@ func TestReplaceANode(t *testing.T) {
 	w.add(5)
 	w.change(1, append(voters, 4), []rsmraft.NodeID{5})
 	w.run("the new node catches up", w.caughtUp(1, 5))
-	last := slices.DeleteFunc(append(voters, 4, 5), func(id rsmraft.NodeID) bool { return id == old.id })
+	last := slices.DeleteFunc(append(voters, 4, 5), func(id rsmraft.NodeID) bool { return id == old.ID })
 	w.change(1, last, nil)
 	began := w.Now()
 	w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
@@ -125,7 +125,7 @@ func TestRemovedNodeDisturbsNobody(t *testing.T) {
 	w, leader, others := three(t, 12)
 	removed := others[0]
 	removed.isolate(true)
-	w.change(1, []rsmraft.NodeID{leader.id, others[1].id}, nil)
+	w.change(1, []rsmraft.NodeID{leader.ID, others[1].ID}, nil)
 	term := leader.host.Group(1).Status().Term
 	removed.isolate(false)
 	w.pass(20 * time.Second)
@@ -152,7 +152,7 @@ func TestLearnersDoNotVote(t *testing.T) {
 	}
 	w.pass(10 * time.Second)
 	if l := w.leader(1); l != nil {
-		t.Errorf("node %d leads", l.id)
+		t.Errorf("node %d leads", l.ID)
 	}
 	w.node(1).start()
 	w.run("it is back", func() bool { return w.leader(1) != nil })
@@ -166,7 +166,7 @@ func TestFromOneToFiveAndBack(t *testing.T) {
 	w.leader(1).proposeMany(1, "five", 10)
 	w.same(1, w.node(0), w.node(1), w.node(2), w.node(3), w.node(4))
 	l := w.leader(1)
-	w.change(1, []rsmraft.NodeID{l.id}, nil)
+	w.change(1, []rsmraft.NodeID{l.ID}, nil)
 	l.proposeMany(1, "one", 10)
 	l.start()
 	w.run("it leads again", func() bool { return w.leader(1) == l })
@@ -213,7 +213,7 @@ func TestChangesThatAreRefused(t *testing.T) {
 func TestFormerMember(t *testing.T) {
 	w, leader, others := three(t, 7)
 	former := others[0]
-	w.change(1, []rsmraft.NodeID{leader.id, others[1].id}, nil)
+	w.change(1, []rsmraft.NodeID{leader.ID, others[1].ID}, nil)
 	read, proposed := former.read(1, func(*rsmtest.List) {}), former.propose(1, "from outside")
 	w.run("the read is answered", func() bool { return read.done })
 	if read.err != nil && !errors.Is(read.err, rsm.ErrNoLeader) {
@@ -225,6 +225,6 @@ func TestFormerMember(t *testing.T) {
 		t.Errorf("a later read got %v, want ErrNoLeader", err)
 	}
 	w.change(1, []rsmraft.NodeID{1, 2, 3}, nil)
-	w.run("it is a member again", func() bool { return former.host.Group(1).Status().Leader == leader.id })
+	w.run("it is a member again", func() bool { return former.host.Group(1).Status().Leader == leader.ID })
 	w.must(former.propose(1, "from inside"))
 }

@@ -31,7 +31,7 @@ func TestFollowerWhoseDiskFailed(t *testing.T) {
 	w, leader, others := three(t, 1)
 	slow := others[0]
 	leader.proposeMany(1, "before", 10)
-	slow.process.Delay = hangs("writes", 15*time.Second)
+	slow.Process.Delay = hangs("writes", 15*time.Second)
 	for i := 0; slow.host.Err() == nil; i++ {
 		w.must(leader.propose(1, fmt.Sprint("meanwhile", i)))
 		w.pass(10 * time.Millisecond)
@@ -60,7 +60,7 @@ func hangs(loop string, d time.Duration) func(string) time.Duration {
 func TestLeaderWhoseDiskHangs(t *testing.T) {
 	w, old, others := three(t, 2)
 	old.proposeMany(1, "before", 10)
-	old.process.Delay = hangs("writes", 8*time.Second)
+	old.Process.Delay = hangs("writes", 8*time.Second)
 	o := old.propose(1, "hangs") // so that there is something to be written
 	began := w.Now()
 	w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
@@ -69,11 +69,11 @@ func TestLeaderWhoseDiskHangs(t *testing.T) {
 	}
 	leader := w.leader(1)
 	leader.proposeMany(1, "meanwhile", 10)
-	old.process.Delay = hangs("writes", time.Millisecond)
+	old.Process.Delay = hangs("writes", time.Millisecond)
 	if err := w.wait(o); err != nil && !errors.Is(err, rsm.ErrUnknown) {
 		t.Errorf("what hung was answered %v, want ErrUnknown", err)
 	}
-	w.run("the old leader follows", func() bool { return old.host.Group(1).Status().Leader == leader.id })
+	w.run("the old leader follows", func() bool { return old.host.Group(1).Status().Leader == leader.ID })
 	if err := old.host.Err(); err != nil {
 		t.Errorf("the old leader failed: %v", err)
 	}
@@ -100,13 +100,13 @@ func TestPausedLeader(t *testing.T) {
 			ask()
 			w.pass(w.Between(0, 3*time.Millisecond))
 			ask()
-			old.process.Pause()
+			old.Process.Pause()
 			ask()
 			w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
 			acknowledged = w.must(w.leader(1).propose(1, "newer")).result
 			ask()
 			w.pass(w.Between(0, 2*time.Second))
-			old.process.Resume()
+			old.Process.Resume()
 			for range 10 {
 				ask()
 				w.pass(w.Between(0, 2*time.Millisecond))
@@ -158,7 +158,7 @@ func TestFullDisk(t *testing.T) {
 	w.grow(1)
 	full := w.leader(1)
 	full.proposeMany(1, "before", 5)
-	full.disk.SetFree(w.options.ReserveBytes - 1)
+	full.Disk.SetFree(w.options.ReserveBytes - 1)
 	w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != full })
 	w.leader(1).proposeMany(1, "meanwhile", 5)
 	if err := w.wait(full.propose(1, "refused")); !errors.Is(err, rsm.ErrDiskFull) {
@@ -167,7 +167,7 @@ func TestFullDisk(t *testing.T) {
 	if o := w.must(full.read(1, func(*rsmtest.List) {})); o.result != 10 {
 		t.Errorf("a read saw %d commands, want 10", o.result)
 	}
-	full.disk.SetFree(1 << 40)
+	full.Disk.SetFree(1 << 40)
 	w.pass(2 * time.Second)
 	w.must(full.propose(1, "forwarded"))
 }
@@ -180,7 +180,7 @@ func TestClockJumps(t *testing.T) {
 		l := w.leader(1)
 		term := l.host.Group(1).Status().Term
 		l.proposeMany(1, fmt.Sprint("a", i, "/"), 2)
-		l.process.Skew = skew
+		l.Process.Skew = skew
 		l.proposeMany(1, fmt.Sprint("b", i, "/"), 2)
 		w.pass(3 * time.Second)
 		if got := l.host.Group(1).Status().Term; got != term {
@@ -281,11 +281,11 @@ func TestReadAfterARestart(t *testing.T) {
 			var late []byte
 			w.net.Lose = func(from, to rsmraft.NodeID, message []byte) bool {
 				switch kind, _ := raftType(message); {
-				case kind == pb.MsgReadIndexResp && to == follower.id && late == nil:
+				case kind == pb.MsgReadIndexResp && to == follower.ID && late == nil:
 					late = bytes.Clone(message)
 					return true
-				case kind == pb.MsgReadIndex && from == follower.id && late != nil:
-					follower.host.Receive(leader.id, late)
+				case kind == pb.MsgReadIndex && from == follower.ID && late != nil:
+					follower.host.Receive(leader.ID, late)
 				}
 				return false
 			}
@@ -325,7 +325,7 @@ func TestForwardedOnce(t *testing.T) {
 // and said to be so, and the command is done once at the most.
 func TestForwardedAndLost(t *testing.T) {
 	w, leader, others := three(t, 9)
-	w.net.Cut(leader.id, others[0].id, true)
+	w.net.Cut(leader.ID, others[0].ID, true)
 	if err := w.wait(others[0].propose(1, "x")); !errors.Is(err, rsm.ErrUnknown) && !errors.Is(err, rsm.ErrNoLeader) {
 		t.Errorf("got %v, want ErrUnknown or ErrNoLeader", err)
 	}
@@ -354,7 +354,7 @@ func TestLeaderTransfer(t *testing.T) {
 		under := old.propose(1, fmt.Sprint("under way ", i))
 		began := w.Now()
 		moved := false
-		old.host.Group(1).StartTransfer(to.id, func(err error) {
+		old.host.Group(1).StartTransfer(to.ID, func(err error) {
 			if moved = true; err != nil {
 				t.Error(err)
 			}

@@ -50,7 +50,7 @@ func (n *node) remove(at rsmraft.Point) error {
 // files returns the names of what a node has on disk of group 1.
 func (n *node) files() []string {
 	n.w.t.Helper()
-	names, err := n.disk.List("data/groups/00000001")
+	names, err := n.Disk.List("data/groups/00000001")
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestRemove(t *testing.T) {
 func TestRemoveFails(t *testing.T) {
 	w, at := removable(t, 1)
 	n := w.nodes[3]
-	n.fs.SetRule(func(c vfs.Call) vfs.Fault {
+	n.FS.SetRule(func(c vfs.Call) vfs.Fault {
 		if c.Op == vfs.OpRemove {
 			return vfs.Fault{Err: vfs.ErrInjected}
 		}

@@ -33,12 +33,12 @@ func reserved(t testing.TB, seed uint64, change func(*rsmraft.Options)) (w *worl
 
 // starve leaves a node so little room that it takes no entries.
 func (n *node) starve() {
-	n.disk.SetFree(n.w.options.ReserveBytes/2 - 1)
+	n.Disk.SetFree(n.w.options.ReserveBytes/2 - 1)
 	n.w.run("it notices", func() bool { return n.host.Metrics().RefusesEntries })
 }
 
 // feed gives it room.
-func (n *node) feed() { n.disk.SetFree(1 << 40) }
+func (n *node) feed() { n.Disk.SetFree(1 << 40) }
 
 // TestFollowerWithoutRoom takes the room of a follower: it takes no more entries, and the
 // others go on. It confirms reads, and answers those that it can. With room it catches
@@ -64,7 +64,7 @@ func TestFollowerWithoutRoom(t *testing.T) {
 		t.Errorf("the term went from %d to %d", term, s.Term)
 	}
 	for _, p := range s.Peers {
-		if p.Full != (p.Node == full.id) || !p.Active {
+		if p.Full != (p.Node == full.ID) || !p.Active {
 			t.Errorf("the leader says of node %d: %+v", p.Node, p)
 		}
 	}
@@ -93,7 +93,7 @@ func TestEntriesKeepHalfOfTheReserve(t *testing.T) {
 				o.MaxEntryBytes, o.SegmentBytes, o.CutLog, o.SnapshotBytes = 256<<10, 8<<20, cut, 4<<20
 			})
 			full, half := others[0], w.options.ReserveBytes/2
-			full.disk.SetFree(w.options.ReserveBytes)
+			full.Disk.SetFree(w.options.ReserveBytes)
 			data := strings.Repeat("x", 16<<10)
 			for i := 0; !full.host.Metrics().RefusesEntries; i++ {
 				w.must(leader.propose(1, fmt.Sprint(i, data)))
@@ -106,7 +106,7 @@ func TestEntriesKeepHalfOfTheReserve(t *testing.T) {
 			}
 			w.pass(20 * time.Second)
 			// What was on its way when it was noticed, and what is written between two looks.
-			if free, err := full.disk.Free("data"); err != nil || free < half-(20<<20) || free > half {
+			if free, err := full.Disk.Free("data"); err != nil || free < half-(20<<20) || free > half {
 				t.Errorf("%d bytes are free, %v, of a reserve of %d", free, err, w.options.ReserveBytes)
 			}
 			if err := full.host.Err(); err != nil {
@@ -170,7 +170,7 @@ func TestLeaderWithoutRoomChoosesOneWithRoom(t *testing.T) {
 		leader.starve()
 		w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != leader })
 		if w.leader(1) != others[1] {
-			t.Errorf("seed %d: node %d leads, which is full", seed, w.leader(1).id)
+			t.Errorf("seed %d: node %d leads, which is full", seed, w.leader(1).ID)
 		}
 		w.pass(time.Second)
 		if err := w.wait(others[1].propose(1, "refused")); !errors.Is(err, rsm.ErrDiskFull) {
@@ -194,7 +194,7 @@ func TestElectionWithoutRoom(t *testing.T) {
 	if err := w.wait(others[1].propose(1, "refused")); !errors.Is(err, rsm.ErrDiskFull) {
 		t.Errorf("a proposal: %v, want ErrDiskFull", err)
 	}
-	if s := next.Status(); s.Leader != others[1].id || s.Leads {
+	if s := next.Status(); s.Leader != others[1].ID || s.Leads {
 		t.Errorf("the one with room has the status %+v", s)
 	}
 	if err := w.wait(others[1].read(1, func(*rsmtest.List) {})); !errors.Is(err, rsm.ErrDiskFull) {

@@ -15,7 +15,7 @@ func TestLatencyOfProposals(t *testing.T) {
 	follower := others[0]
 	leader.proposeMany(1, "a", 10)
 	for i := range 3 { // a majority is slow then
-		w.node(i).process.Delay = hangs("writes", 100*time.Millisecond)
+		w.node(i).Process.Delay = hangs("writes", 100*time.Millisecond)
 	}
 	follower.proposeMany(1, "b", 5)
 	for _, tt := range []struct {
@@ -53,7 +53,7 @@ func TestLatencyUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.run("it leads", func() bool { return w.leader(1) == n })
-	n.process.Delay = hangs("group 1", 50*time.Millisecond)
+	n.Process.Delay = hangs("group 1", 50*time.Millisecond)
 	var all []*outcome
 	for i := range 3 {
 		all = append(all, n.propose(1, fmt.Sprint("p", i)))
@@ -75,7 +75,7 @@ func TestLags(t *testing.T) {
 	late := others[0]
 	leader.proposeMany(1, "before", 5)
 	w.same(1, leader, others[0], others[1])
-	late.process.Delay = hangs("apply 1", time.Minute)
+	late.Process.Delay = hangs("apply 1", time.Minute)
 	leader.proposeMany(1, "more", 5)
 	w.pass(time.Second)
 	if s := late.host.Group(1).Status(); s.Commit-s.Applied != 5 {
@@ -85,14 +85,14 @@ func TestLags(t *testing.T) {
 		t.Errorf("the leader has applied %d of %d", s.Applied, s.Commit)
 	}
 	others[1].isolate(true)
-	late.process.Delay = nil
+	late.Process.Delay = nil
 	w.pass(time.Minute)
 	leader.proposeMany(1, "and more", 7)
 	w.pass(time.Second)
 	s := leader.host.Group(1).Status()
 	for _, p := range s.Peers {
 		want := s.Commit
-		if p.Node == others[1].id {
+		if p.Node == others[1].ID {
 			want -= 7
 		}
 		if p.Match != want {
@@ -117,15 +117,15 @@ func TestActiveMembers(t *testing.T) {
 	for range 500 {
 		w.pass(10 * time.Millisecond)
 		for i := range 3 {
-			if !active(w.node(i).id) {
-				t.Fatalf("at %v node %d is said to be silent", w.Now(), w.node(i).id)
+			if !active(w.node(i).ID) {
+				t.Fatalf("at %v node %d is said to be silent", w.Now(), w.node(i).ID)
 			}
 		}
 	}
 	others[0].crash()
-	w.run("it is silent", func() bool { return !active(others[0].id) })
+	w.run("it is silent", func() bool { return !active(others[0].ID) })
 	w.pass(5 * time.Second)
-	if active(others[0].id) || !active(others[1].id) || !active(leader.id) {
+	if active(others[0].ID) || !active(others[1].ID) || !active(leader.ID) {
 		t.Errorf("members: %+v", leader.host.Group(1).Status().Peers)
 	}
 }
@@ -143,7 +143,7 @@ func TestSnapshotProgress(t *testing.T) {
 		if len(sent) == 0 || got == nil {
 			continue
 		}
-		if sent[0].Peer != late.id || got.Peer != leader.id || got.Index != sent[0].Index {
+		if sent[0].Peer != late.ID || got.Peer != leader.ID || got.Index != sent[0].Index {
 			t.Fatalf("sends %+v, receives %+v", sent, got)
 		}
 		if sent[0].Bytes < last[leader] || got.Bytes < last[late] || sent[0].Bytes > sent[0].Of || got.Bytes > got.Of {

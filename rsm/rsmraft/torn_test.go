@@ -23,9 +23,9 @@ func TestTornWrites(t *testing.T) {
 			}
 			w.grow(1)
 			torn := w.node(edit % 3)
-			torn.tear(edit)
+			torn.Tear(edit)
 			load := w.load(1)
-			w.run("it dies", torn.process.Dead)
+			w.run("it dies", torn.Process.Dead)
 			w.pass(w.Between(0, time.Second))
 			torn.start()
 			w.pass(2 * time.Second)
@@ -55,10 +55,10 @@ func TestTornReplacement(t *testing.T) {
 			}
 			w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
 			w.leader(1).proposeMany(1, "kept", 10)
-			old.tear(1 + int(seed%3))
+			old.Tear(1 + int(seed%3))
 			w.net.Mend()
 			load := w.load(1)
-			w.run("it dies", old.process.Dead)
+			w.run("it dies", old.Process.Dead)
 			load.stopped = true
 			old.start()
 			w.must(w.leader(1).propose(1, "last"))
@@ -81,9 +81,9 @@ func TestCheckpointDuringAWrite(t *testing.T) {
 			old.propose(1, "lost")
 			w.run("another leads", func() bool { l := w.leader(1); return l != nil && l != old })
 			w.leader(1).proposeMany(1, "kept", 10)
-			old.process.Delay = hangs("writes", 800*time.Millisecond)
+			old.Process.Delay = hangs("writes", 800*time.Millisecond)
 			w.net.Mend()
-			w.run("it knows the leader", func() bool { return old.host.Group(1).Status().Leader == w.leader(1).id })
+			w.run("it knows the leader", func() bool { return old.host.Group(1).Status().Leader == w.leader(1).ID })
 			w.pass(50 * time.Millisecond)
 			saved := false
 			old.host.Group(1).StartSnapshot(func(err error) { saved = err == nil })

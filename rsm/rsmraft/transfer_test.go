@@ -57,7 +57,7 @@ func (n *node) hasSnapshot(of *node) func() bool {
 // parts returns how many files of received snapshots are left.
 func (n *node) parts(t testing.TB) int {
 	t.Helper()
-	names, err := n.disk.List("data/groups/00000001")
+	names, err := n.Disk.List("data/groups/00000001")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestSnapshotOfAnotherLeader(t *testing.T) {
 func TestSnapshotThatIsDamaged(t *testing.T) {
 	w, leader, late := behind(t, 5, 40)
 	index := leader.host.Group(1).Metrics().SnapshotIndex
-	flip(t, leader.disk, fmt.Sprintf("data/groups/00000001/%020d.snap", index), 1<<20)
+	flip(t, leader.Disk, fmt.Sprintf("data/groups/00000001/%020d.snap", index), 1<<20)
 	late.isolate(false)
 	w.pass(10 * time.Second)
 	if late.hasSnapshot(leader)() {
@@ -208,13 +208,13 @@ func TestSnapshotOfALeaderWhoseDiskHangs(t *testing.T) {
 			behind.isolate(true)
 			w.fill(300)
 			w.net.Least, w.net.Most = 100*time.Millisecond, 300*time.Millisecond
-			leader.process.Delay = hangs("writes", 1500*time.Millisecond)
+			leader.Process.Delay = hangs("writes", 1500*time.Millisecond)
 			leader.propose(1, "hangs")
 			w.pass(w.Between(500*time.Millisecond, 1200*time.Millisecond))
 			w.net.Mend()
 			w.pass(2 * time.Second)
 			w.net.Least, w.net.Most = 100*time.Microsecond, 2*time.Millisecond
-			leader.process.Delay = hangs("writes", time.Millisecond)
+			leader.Process.Delay = hangs("writes", time.Millisecond)
 			w.must(leader.propose(1, "goes on"))
 			w.same(1, leader, behind)
 		})

@@ -47,7 +47,7 @@ func (e *election) hold() {
 	w.must(w.leader(1).propose(1, fmt.Sprint("at ", w.Now())))
 	for _, n := range w.others(e.voter) {
 		for _, o := range w.others(e.voter) {
-			w.net.Cut(n.id, o.id, true)
+			w.net.Cut(n.ID, o.ID, true)
 		}
 	}
 	w.net.Lose = e.sent
@@ -56,14 +56,14 @@ func (e *election) hold() {
 	}
 	w.pass(w.Between(time.Second, 3*time.Second))
 	for i := range 3 {
-		if n := w.node(i); !n.process.Dead() {
-			n.propose(1, fmt.Sprintf("on node %d at %v", n.id, w.Now()))
+		if n := w.node(i); !n.Process.Dead() {
+			n.propose(1, fmt.Sprintf("on node %d at %v", n.ID, w.Now()))
 		}
 	}
 	w.pass(w.Between(0, 20*time.Millisecond))
 	w.net.Lose = nil
 	w.net.Mend()
-	w.run("all is well", func() bool { return w.leader(1) != nil && !e.voter.process.Dead() })
+	w.run("all is well", func() bool { return w.leader(1) != nil && !e.voter.Process.Dead() })
 }
 
 // sent is called when a message leaves, and loses none.
@@ -72,9 +72,9 @@ func (e *election) sent(from, to rsmraft.NodeID, message []byte) (lost bool) {
 	kind, rejects := raftType(message)
 	asks := kind == pb.MsgVote || kind == pb.MsgPreVote
 	switch {
-	case asks && e.voted != 0 && to == v.id && from != e.voted && !v.process.Dead():
+	case asks && e.voted != 0 && to == v.ID && from != e.voted && !v.Process.Dead():
 		e.asked++
-	case kind == pb.MsgVoteResp && !rejects && e.voted == 0 && from == v.id:
+	case kind == pb.MsgVoteResp && !rejects && e.voted == 0 && from == v.ID:
 		e.voted = to
 		e.silence(to)
 		e.die()

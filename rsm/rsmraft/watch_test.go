@@ -47,14 +47,14 @@ func (v *watcher) leader(n *node) {
 		return
 	}
 	if l, ok := v.leaders[s.Term]; ok && l != s.Leader {
-		v.w.t.Fatalf("%v: node %d leads term %d, says node %d; so does node %d", v.w.Now(), s.Leader, s.Term, n.id, l)
+		v.w.t.Fatalf("%v: node %d leads term %d, says node %d; so does node %d", v.w.Now(), s.Leader, s.Term, n.ID, l)
 	}
 	v.leaders[s.Term] = s.Leader
 }
 
 // commands compares what a node has applied since it was looked at.
 func (v *watcher) commands(n *node) {
-	s, l := v.seen[n.id], n.lists[v.group]
+	s, l := v.seen[n.ID], n.lists[v.group]
 	if s.list != l || s.n > len(l.Batches) {
 		s = seen{list: l}
 	}
@@ -63,8 +63,8 @@ func (v *watcher) commands(n *node) {
 		case s.n == len(v.log):
 			v.log = append(v.log, r)
 		case v.log[s.n] != r:
-			v.w.t.Fatalf("%v: node %d has %+v as command %d, another node %+v", v.w.Now(), n.id, r, s.n+1, v.log[s.n])
+			v.w.t.Fatalf("%v: node %d has %+v as command %d, another node %+v", v.w.Now(), n.ID, r, s.n+1, v.log[s.n])
 		}
 	}
-	v.seen[n.id] = s
+	v.seen[n.ID] = s
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -14,20 +13,15 @@ import (
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/rsm/rsmtest"
-	"maru.example/vfs"
 )
 
 // node is a simulated node.
 type node struct {
+	*sim.Node
 	w       *world
-	id      rsmraft.NodeID
-	disk    *vfs.Mem
-	fs      *vfs.Faulty // of the process
-	process *sim.Process
 	host    *rsmraft.Host
 	lists   map[rsmraft.GroupID]*rsmtest.List
 	refuses map[rsmraft.GroupID]bool // to have a replica, once it is started
-	hang    time.Duration            // the longest that the disk takes for a write
 }
 
 // world is a simulated cluster.
@@ -52,7 +46,7 @@ func newWorld(t testing.TB, seed uint64, nodes int) *world {
 // add starts another node.
 func (w *world) add(id rsmraft.NodeID) *node {
 	w.t.Helper()
-	n := &node{w: w, id: id, disk: vfs.NewMem()}
+	n := &node{Node: w.NewNode(id), w: w}
 	w.nodes[id] = n
 	n.start()
 	return n
@@ -65,7 +59,7 @@ func (w *world) node(i int) *node { return w.nodes[rsmraft.NodeID(i+1)] }
 func (w *world) ids() []rsmraft.NodeID {
 	var all []rsmraft.NodeID
 	for i := range len(w.nodes) {
-		all = append(all, w.node(i).id)
+		all = append(all, w.node(i).ID)
 	}
 	return all
 }
@@ -85,25 +79,13 @@ func (w *world) others(but *node) []*node {
 // synced.
 func (n *node) start() {
 	n.w.t.Helper()
-	if n.process != nil {
-		n.process.Kill()
-		n.disk.Crash(n.w.Rand.Uint64())
-	}
-	n.hang = 0
-	n.process = n.w.Start()
-	n.process.Delay = func(loop string) time.Duration {
-		if loop == "writes" {
-			return n.w.Between(50*time.Microsecond, max(n.hang, 2*time.Millisecond))
-		}
-		return n.w.Between(0, 50*time.Microsecond)
-	}
+	n.Boot()
 	n.lists = map[rsmraft.GroupID]*rsmtest.List{}
-	n.fs = vfs.NewFaulty(n.disk, nil)
 	o := n.w.options
 	if o.Logger == nil && testing.Verbose() {
-		o.Logger = n.logger()
+		o.Logger = n.w.Logger(n.w.t.Output()).With("node", n.ID)
 	}
-	o.FS, o.Runtime, o.Network = n.fs, n.process, n.w.net.Port(n.id, n.process)
+	o.FS, o.Runtime, o.Network = n.FS, n.Process, n.w.net.Port(n.ID, n.Process)
 	opened := false
 	o.Machine = func(id rsmraft.GroupID) rsm.Machine {
 		if opened && n.refuses[id] {
@@ -112,58 +94,22 @@ func (n *node) start() {
 		n.lists[id] = &rsmtest.List{}
 		return n.lists[id]
 	}
-	host, err := rsmraft.Open("data", n.id, &o)
+	host, err := rsmraft.Open("data", n.ID, &o)
 	if err != nil {
-		n.w.t.Fatalf("open node %d: %v", n.id, err)
+		n.w.t.Fatalf("open node %d: %v", n.ID, err)
 	}
 	n.host, opened = host, true
-	n.w.net.Join(n.id, n.process, host.Receive)
-}
-
-func (n *node) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(n.w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Duration("at", n.w.Now())
-		}
-		return a
-	}})).With("node", n.id)
+	n.w.net.Join(n.ID, n.Process, host.Receive)
 }
 
 // crash ends the process.
-func (n *node) crash() { n.process.Kill() }
-
-// tear lets the process die in the midst of a change of its disk, the n-th from
-// now on.
-func (n *node) tear(after int) {
-	last := n.fs.Edits() + after
-	keep := n.w.Rand.IntN(100)
-	n.fs.SetRule(func(c vfs.Call) vfs.Fault {
-		if c.Edit < last {
-			return vfs.Fault{}
-		}
-		n.process.Kill()
-		return vfs.Fault{Err: vfs.ErrInjected, Keep: keep}
-	})
-}
-
-// failDisk lets each change of the disk fail from the n-th on. The first may be
-// made nevertheless.
-func (n *node) failDisk(after int) {
-	last := n.fs.Edits() + after
-	made := n.w.Chance(0.5)
-	n.fs.SetRule(func(c vfs.Call) vfs.Fault {
-		if c.Edit < last {
-			return vfs.Fault{}
-		}
-		return vfs.Fault{Err: vfs.ErrInjected, After: made && c.Edit == last}
-	})
-}
+func (n *node) crash() { n.Process.Kill() }
 
 // isolate cuts or mends all ways to and from a node.
 func (n *node) isolate(cut bool) {
 	for i := range len(n.w.nodes) {
-		n.w.net.Cut(n.id, rsmraft.NodeID(i+1), cut)
-		n.w.net.Cut(rsmraft.NodeID(i+1), n.id, cut)
+		n.w.net.Cut(n.ID, rsmraft.NodeID(i+1), cut)
+		n.w.net.Cut(rsmraft.NodeID(i+1), n.ID, cut)
 	}
 }
 
@@ -181,7 +127,7 @@ func (w *world) leader(id rsmraft.GroupID) *node {
 	term := uint64(0)
 	for i := range len(w.nodes) {
 		n := w.nodes[rsmraft.NodeID(i+1)]
-		if n.process.Dead() || n.host.Err() != nil || n.host.Group(id) == nil {
+		if n.Process.Dead() || n.host.Err() != nil || n.host.Group(id) == nil {
 			continue
 		}
 		if s := n.host.Group(id).Status(); s.Leads && s.Term > term {
@@ -282,9 +228,9 @@ func (w *world) same(id rsmraft.GroupID, nodes ...*node) {
 		longest = max(longest, len(n.lists[id].Batches))
 	}
 	for _, n := range nodes {
-		w.run(fmt.Sprintf("node %d has %d commands", n.id, longest), func() bool { return len(n.lists[id].Batches) >= longest })
+		w.run(fmt.Sprintf("node %d has %d commands", n.ID, longest), func() bool { return len(n.lists[id].Batches) >= longest })
 		if diff := cmp.Diff(nodes[0].lists[id].Batches, n.lists[id].Batches); diff != "" {
-			w.t.Fatalf("node %d differs from node %d (-want +got):\n%s", n.id, nodes[0].id, diff)
+			w.t.Fatalf("node %d differs from node %d (-want +got):\n%s", n.ID, nodes[0].ID, diff)
 		}
 	}
 }

@@ -153,12 +153,7 @@ func (n *node) logger() *slog.Logger {
 	if n.w.options.Log == nil {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(n.w.options.Log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Duration("at", n.w.Now())
-		}
-		return a
-	}})).With("node", n.ID)
+	return n.w.Logger(n.w.options.Log).With("node", n.ID)
 }
 
 func protocolOf(p cluster.Protocol) wallet.Protocol {
