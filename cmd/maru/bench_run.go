@@ -132,6 +132,8 @@ func (b *bench) connect() (err error) {
 		APIKey: b.config.key,
 		Tenant: wallet.Tenant(b.config.tenant),
 		TLS:    b.server.httpTLS,
+		// The plan says which server gets what.
+		NoFollow: true,
 	})
 	return err
 }

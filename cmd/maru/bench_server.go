@@ -73,8 +73,12 @@ func serveArgs(data string, flags []string) []string {
 // runningServer returns the server that the configuration names.
 func runningServer(c *benchConfig) (s *benchServer, err error) {
 	s = &benchServer{}
-	if s.url, err = (&httpOptions{credentials: c.credentials, addr: c.addr}).url(); err != nil {
+	urls, err := (&httpOptions{credentials: c.credentials, addr: c.addr}).urls()
+	if err != nil {
 		return nil, err
+	}
+	if s.url = urls[0]; len(urls) > 1 {
+		return nil, usageError("give one address", "a benchmark asks one server, and --addr names %d", len(urls))
 	}
 	if strings.HasPrefix(s.url, "https:") {
 		if s.httpTLS, err = c.tlsConfig(); err != nil {

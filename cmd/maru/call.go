@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ import (
 // call runs what a command asks of the server: with a client and a deadline. An
 // error that it returns says what to do.
 func (o *httpOptions) call(cmd *cobra.Command, ask func(context.Context, *wallethttp.Client) error) error {
-	address, err := o.url()
+	urls, err := o.urls()
 	if err != nil {
 		return err
 	}
@@ -27,7 +28,7 @@ func (o *httpOptions) call(cmd *cobra.Command, ask func(context.Context, *wallet
 	if err != nil {
 		return err
 	}
-	client, err := wallethttp.NewClient(address, &wallethttp.ClientOptions{
+	client, err := wallethttp.NewClient(strings.Join(urls, ","), &wallethttp.ClientOptions{
 		APIKey: o.key, Tenant: wallet.Tenant(o.tenant), TLS: config,
 	})
 	if err != nil {

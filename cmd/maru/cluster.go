@@ -245,18 +245,27 @@ func (o *httpOptions) clusterClient(address string) (*clusterhttp.Client, error)
 
 // callCluster runs what a command asks of a cluster.
 func (o *httpOptions) callCluster(cmd *cobra.Command, ask func(context.Context, *clusterhttp.Client) error) error {
-	address, err := o.url()
+	urls, err := o.urls()
 	if err != nil {
 		return err
 	}
-	client, err := o.clusterClient(address)
-	if err != nil {
-		return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+	clients := make([]*clusterhttp.Client, len(urls))
+	for i, address := range urls {
+		if clients[i], err = o.clusterClient(address); err != nil {
+			return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+		}
+		defer clients[i].Close()
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	return o.explain(untilLed(ctx, cmd, func() error { return ask(ctx, client) }))
+	return o.explain(untilLed(ctx, cmd, func() (err error) {
+		for _, client := range clients {
+			if err = ask(ctx, client); !isUnreachable(err) {
+				return err
+			}
+		}
+		return err
+	}))
 }
 
 // A node that has just been started or has just lost its leader knows of no leader for

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
 )
 
 // Where a server listens unless it is told otherwise, and a client looks for it.
@@ -88,19 +90,26 @@ type httpOptions struct {
 }
 
 func (o *httpOptions) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.addr, "addr", "http://"+defaultHTTP, "`URL` of the server")
+	cmd.Flags().StringVar(&o.addr, "addr", "http://"+defaultHTTP, "`URL` of the server; of several nodes, with commas between, the next is asked while one is down")
 	fromEnvironment(cmd, "addr")
 	o.credentials.register(cmd, 15*time.Second)
 	jsonFlag(cmd, &o.json)
 }
 
-// url returns the server's URL.
-func (o *httpOptions) url() (string, error) {
-	u, err := url.Parse(o.addr)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return "", usageError("--addr is a URL such as http://"+defaultHTTP, "%q is not the URL of a server", o.addr)
+// urls returns the URLs of the server's nodes.
+func (o *httpOptions) urls() ([]string, error) {
+	urls := strings.Split(o.addr, ",")
+	if len(urls) > wallethttp.MaxAddresses {
+		return nil, usageError(fmt.Sprintf("give %d at the most", wallethttp.MaxAddresses), "--addr has %d addresses", len(urls))
 	}
-	return u.Scheme + "://" + u.Host, nil
+	for i, address := range urls {
+		u, err := url.Parse(strings.TrimSpace(address))
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return nil, usageError("--addr is a URL such as http://"+defaultHTTP+", or several with commas between them", "%q is not the URL of a server", address)
+		}
+		urls[i] = u.Scheme + "://" + u.Host
+	}
+	return urls, nil
 }
 
 // streamOptions are the flags of commands that use the batch stream.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"maru.example/cluster"
 	"maru.example/cluster/clusterhttp"
 	"maru.example/internal/auth"
 )
@@ -17,6 +18,19 @@ func (s *security) authorizeCluster() clusterhttp.Authorize {
 		_, err := s.keys.Authorize(authorization, "", auth.Scope(need))
 		return err
 	}
+}
+
+// leader returns the addresses of the node that leads a partition, none if that is
+// this one, or not known.
+func (n *node) leader(partition uint16) cluster.Addresses {
+	id := cluster.NodeID(n.remote.Leader(partition))
+	if id == n.identity.Node {
+		return cluster.Addresses{}
+	}
+	if leads := n.machine.State().Node(id); leads != nil {
+		return leads.Addresses
+	}
+	return cluster.Addresses{}
 }
 
 // join makes the cluster, where it begins with this node, and tells it where this

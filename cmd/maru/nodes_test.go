@@ -111,7 +111,7 @@ func (c *testCluster) start(i int) {
 	if clients.stream, err = walletgrpc.Dial(c.t.Context(), p.listens.Stream, nil); err != nil {
 		c.t.Fatal(err)
 	}
-	if clients.http, err = wallethttp.NewClient(clients.url, nil); err != nil {
+	if clients.http, err = wallethttp.NewClient(clients.url, &wallethttp.ClientOptions{NoFollow: true}); err != nil {
 		c.t.Fatal(err)
 	}
 	if old := n.clients.Swap(clients); old != nil {

@@ -108,7 +108,13 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	handler.Handle("/v1/cluster", members)
 	handler.Handle("/v1/cluster/", members)
-	handler.Handle("/", wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger}))
+	handler.Handle("/", wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{
+		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger,
+		Cluster: &wallethttp.Cluster{
+			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),
+			Leader: func(partition uint16) string { return node.leader(partition).HTTP },
+		},
+	}))
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,
 		Ready:          node.err,

@@ -16,6 +16,7 @@ func (s *server) openAccount(q query) (*reply, error) {
 	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { a = d.account() }); err != nil {
 		return nil, err
 	}
+	*q.about = a.ID
 	opened, err := s.wallet.OpenAccount(q.Context(), q.tenant, a)
 	if err != nil {
 		return nil, err
@@ -123,6 +124,7 @@ func (q query) account() (wallet.AccountID, error) {
 	if err := id.Validate(); err != nil {
 		return "", invalidParameter("id", err)
 	}
+	*q.about = id
 	return id, nil
 }
 

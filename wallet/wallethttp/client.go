@@ -1,23 +1,23 @@
 package wallethttp
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/big"
+	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"maru.example/internal/httpd"
+	"maru.example/internal/leaders"
 	"maru.example/money"
 	"maru.example/wallet"
 )
@@ -26,7 +26,10 @@ import (
 // how many callers at once find one open.
 const MaxIdleConns = 1024
 
-const defaultTimeout = 30 * time.Second
+const (
+	defaultTimeout = 30 * time.Second
+	dialTimeout    = 5 * time.Second // of one address
+)
 
 // maxAnswerBytes is the most that a Client reads of an answer.
 const maxAnswerBytes = 4 << 20
@@ -36,6 +39,9 @@ type ClientOptions struct {
 	APIKey string        // default: none
 	Tenant wallet.Tenant // default: the key's, or wallet.DefaultTenant
 	TLS    *tls.Config   // default: the system's certificates
+	// NoFollow keeps the client at the addresses that it was given. By default it
+	// asks the leader of a partition directly once it knows it.
+	NoFollow bool
 	// Timeout is for calls whose context has no deadline; default 30 s.
 	Timeout time.Duration
 	// HTTPClient makes the requests, without TLS then; the default is one with
@@ -47,30 +53,39 @@ type ClientOptions struct {
 // [wallet.Code]; whatever else a server answers is a [*Problem]. Every call ends
 // with its context or by the Timeout. All of them may be repeated when an answer is
 // lost: nothing happens twice. It is safe for concurrent use.
+//
+// Of the nodes of a cluster a client may be given several: while one cannot be
+// reached, or cannot serve, it asks the next. What one account's partition decides
+// it asks of the node that leads that, as soon as a node has said which it is; if no
+// decision comes from there, it asks the nodes that it was given, and leaves that
+// address alone for a while. So a call may make its request more than once, and a
+// transfer that was decided by the first, whose answer was lost, is Repeated.
 type Client struct {
-	base   string
+	bases  []string
+	first  atomic.Int32 // which to ask
 	header http.Header
 	http   *http.Client
 	own    bool // http is our own, and nothing in it changes a request's header
 
+	follows bool
+	leaders leaders.Table
+
 	timeout time.Duration
 }
 
-// NewClient returns a client of the server at a URL such as http://127.0.0.1:7070.
-func NewClient(baseURL string, o *ClientOptions) (*Client, error) {
+// NewClient returns a client of the server at a URL such as http://127.0.0.1:7070,
+// or of nodes of a cluster: up to MaxAddresses, with commas between them.
+func NewClient(addresses string, o *ClientOptions) (*Client, error) {
 	if o == nil {
 		o = &ClientOptions{}
 	}
-	u, err := url.Parse(baseURL)
+	bases, err := parseBases(addresses)
 	if err != nil {
-		return nil, fmt.Errorf("address of the wallet: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("address of the wallet: %q is not like http://127.0.0.1:7070", baseURL)
+		return nil, err
 	}
 	c := &Client{
-		base: strings.TrimSuffix(baseURL, "/"), header: http.Header{"Content-Type": {"application/json"}}, http: o.HTTPClient,
-		timeout: cmp.Or(o.Timeout, defaultTimeout),
+		bases: bases, header: http.Header{"Content-Type": {"application/json"}}, http: o.HTTPClient,
+		follows: !o.NoFollow, timeout: cmp.Or(o.Timeout, defaultTimeout),
 	}
 	if o.APIKey != "" {
 		c.header.Set("Authorization", "Bearer "+o.APIKey)
@@ -83,7 +98,9 @@ func NewClient(baseURL string, o *ClientOptions) (*Client, error) {
 	c.header["Idempotency-Key"] = []string{}
 	if c.http == nil {
 		c.own = true
+		dialer := &net.Dialer{Timeout: dialTimeout}
 		c.http = &http.Client{Transport: &http.Transport{
+			DialContext:         dialer.DialContext,
 			TLSClientConfig:     o.TLS,
 			MaxIdleConnsPerHost: MaxIdleConns,
 			IdleConnTimeout:     time.Minute,
@@ -110,7 +127,7 @@ func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result
 func (c *Client) TransferBy(ctx context.Context, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
 	body := appendProtocol(appendTransfer(make([]byte, 0, 256), &t), protocol)
 	var answer transferAnswer
-	header, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfer", append(body, '}'), &answer)
+	header, err := c.doFor(ctx, t.From, &call{http.MethodPost, "/v1/wallet/balance_transfer", append(body, '}'), &answer})
 	code, err := decided(err)
 	if err != nil {
 		return 0, err
@@ -140,7 +157,7 @@ func (c *Client) TransfersBy(ctx context.Context, protocol wallet.Protocol, ts [
 	}
 	body = append(appendProtocol(append(body, ']'), protocol), '}')
 	var answer transfersAnswer
-	if _, err := c.do(ctx, http.MethodPost, "/v1/wallet/balance_transfers", body, &answer); err != nil {
+	if err := c.do(ctx, &call{http.MethodPost, "/v1/wallet/balance_transfers", body, &answer}); err != nil {
 		return nil, err
 	}
 	if len(answer.Results) != len(ts) {
@@ -161,7 +178,7 @@ func (c *Client) TransfersBy(ctx context.Context, protocol wallet.Protocol, ts [
 // it was never seen.
 func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.Code, error) {
 	var answer decisionAnswer
-	_, err := c.do(ctx, http.MethodGet, "/v1/wallet/transfers/"+id.String(), nil, &answer)
+	err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/transfers/" + id.String(), nil, &answer})
 	if p, ok := errors.AsType[*Problem](err); ok && p.Code == codeTransactionNotFound {
 		return wallet.Undecided, nil
 	}
@@ -191,7 +208,7 @@ func statusCode(status, code string) (wallet.Code, error) {
 // see [wallet.Service.InFlight].
 func (c *Client) InFlight(ctx context.Context, limit int) (wallet.InFlightList, error) {
 	var answer inFlightAnswer
-	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/in-flight?limit="+strconv.Itoa(limit), nil, &answer); err != nil {
+	if err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/in-flight?limit=" + strconv.Itoa(limit), nil, &answer}); err != nil {
 		return wallet.InFlightList{}, err
 	}
 	list := wallet.InFlightList{More: answer.More, Stale: answer.Stale}
@@ -209,7 +226,7 @@ func (c *Client) InFlight(ctx context.Context, limit int) (wallet.InFlightList, 
 // same content again it returns it as it is, which may be frozen.
 func (c *Client) OpenAccount(ctx context.Context, a wallet.NewAccount) (wallet.Account, wallet.Code, error) {
 	smallest := limit(formatLimit(a.Min, a.Currency))
-	return c.account(ctx, http.MethodPost, "/v1/wallet/accounts",
+	return c.account(ctx, a.ID, http.MethodPost, "/v1/wallet/accounts",
 		accountRequest{ID: accountID(a.ID), Currency: currency(a.Currency.String()), Min: &smallest})
 }
 
@@ -225,7 +242,8 @@ func (c *Client) AccountStale(ctx context.Context, id wallet.AccountID) (wallet.
 		return wallet.Account{}, 0, 0, err
 	}
 	var answer accountAnswer
-	a, code, err := c.readAccount(ctx, http.MethodGet, accountPath(id)+"?consistency=stale", nil, &answer)
+	err := c.do(ctx, &call{http.MethodGet, accountPath(id) + "?consistency=stale", nil, &answer})
+	a, code, err := readAccount(&answer, err)
 	if err != nil || code != wallet.Applied {
 		return a, code, 0, err
 	}
@@ -262,7 +280,7 @@ func (c *Client) SetStatus(ctx context.Context, id wallet.AccountID, to wallet.S
 // Totals adds up all accounts of the tenant: see [wallet.Service.Totals].
 func (c *Client) Totals(ctx context.Context) (totals []wallet.Total, settled bool, err error) {
 	var answer totalsAnswer
-	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/totals", nil, &answer); err != nil {
+	if err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/totals", nil, &answer}); err != nil {
 		return nil, false, err
 	}
 	for _, t := range answer.Totals {
@@ -287,14 +305,14 @@ func (c *Client) CreateTenant(ctx context.Context, name wallet.Tenant) (wallet.C
 	if err != nil {
 		return 0, err
 	}
-	_, err = c.do(ctx, http.MethodPost, "/v1/wallet/tenants", body, nil)
+	err = c.do(ctx, &call{http.MethodPost, "/v1/wallet/tenants", body, nil})
 	return decided(err)
 }
 
 // Tenants returns the names of all tenants, in the order in which they were made.
 func (c *Client) Tenants(ctx context.Context) ([]wallet.Tenant, error) {
 	var answer tenantsAnswer
-	if _, err := c.do(ctx, http.MethodGet, "/v1/wallet/tenants", nil, &answer); err != nil {
+	if err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/tenants", nil, &answer}); err != nil {
 		return nil, err
 	}
 	names := make([]wallet.Tenant, len(answer.Tenants))
@@ -310,11 +328,11 @@ func (c *Client) accountOf(ctx context.Context, method string, id wallet.Account
 	if err := id.Validate(); err != nil {
 		return wallet.Account{}, 0, err
 	}
-	return c.account(ctx, method, accountPath(id)+below, request)
+	return c.account(ctx, id, method, accountPath(id)+below, request)
 }
 
-// account makes a request that is answered with an account.
-func (c *Client) account(ctx context.Context, method, path string, request any) (wallet.Account, wallet.Code, error) {
+// account makes a request of an account that is answered with it.
+func (c *Client) account(ctx context.Context, id wallet.AccountID, method, path string, request any) (wallet.Account, wallet.Code, error) {
 	var body []byte
 	if request != nil {
 		var err error
@@ -322,12 +340,13 @@ func (c *Client) account(ctx context.Context, method, path string, request any) 
 			return wallet.Account{}, 0, err
 		}
 	}
-	return c.readAccount(ctx, method, path, body, &accountAnswer{})
+	var answer accountAnswer
+	_, err := c.doFor(ctx, id, &call{method, path, body, &answer})
+	return readAccount(&answer, err)
 }
 
-// readAccount makes a request whose answer it reads into one.
-func (c *Client) readAccount(ctx context.Context, method, path string, body []byte, answer *accountAnswer) (wallet.Account, wallet.Code, error) {
-	_, err := c.do(ctx, method, path, body, answer)
+// readAccount returns the account that a request was answered with.
+func readAccount(answer *accountAnswer, err error) (wallet.Account, wallet.Code, error) {
 	if code, err := decided(err); err != nil || code != wallet.Applied {
 		return wallet.Account{}, code, err
 	}
@@ -336,40 +355,6 @@ func (c *Client) readAccount(ctx context.Context, method, path string, body []by
 		return wallet.Account{}, 0, fmt.Errorf("the server's answer: %w", err)
 	}
 	return a, wallet.Applied, nil
-}
-
-// do makes a request, decodes the answer into a value unless it is nil, and
-// returns the answer's header. A refusal is a *Problem.
-func (c *Client) do(ctx context.Context, method, path string, body []byte, answer any) (http.Header, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if r.Header = c.header; !c.own {
-		r.Header = c.header.Clone()
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
-	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return resp.Header, problem(resp, content)
-	}
-	if answer != nil {
-		if err := json.Unmarshal(content, answer); err != nil {
-			return nil, fmt.Errorf("%s %s: decode the answer: %w", method, path, err)
-		}
-	}
-	return resp.Header, nil
 }
 
 // problem returns what a server refused with, which between a client and its

@@ -151,6 +151,10 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Name: TenantHeader, In: "header", Schema: tenantName("").Schema(schemas),
 		Description: "The tenant to act for: by default the key's, or the one named default. Another needs the scope " + string(AdminScope) + ".",
 	})
+	o.Parameters = append(o.Parameters, &huma.Param{
+		Name: ClusterHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "The id of the cluster that the request is for, if it goes to an address that " + LeaderHeader + " named: another refuses it.",
+	})
 	for _, p := range op.parameters {
 		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.description, Schema: p.schema})
 	}
@@ -166,13 +170,23 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 	if op.pending {
 		o.Responses["202"] = &huma.Response{Description: "Under way: Location tells what was decided.", Content: answer.Content, Headers: location}
 	}
+	if op.account {
+		answer.Headers = map[string]*huma.Param{LeaderHeader: {
+			Description: "Another node leads the account's partition (the paying one's), and can be asked directly: partition/partitions, the cluster's id, the tenant, " +
+				"and its URL, between spaces. It is on refusals too.",
+			Schema: &huma.Schema{Type: huma.TypeString},
+		}}
+	}
 	if op.replays {
 		replayed := &huma.Param{
 			Description: "The transfer had been decided before; nothing moved this time.",
 			Schema:      &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
 		}
 		for _, status := range []string{"200", "404", "409", "422"} { // those of decisions
-			o.Responses[status].Headers = map[string]*huma.Param{ReplayedHeader: replayed}
+			if o.Responses[status].Headers == nil {
+				o.Responses[status].Headers = map[string]*huma.Param{}
+			}
+			o.Responses[status].Headers[ReplayedHeader] = replayed
 		}
 	}
 	return o
@@ -187,7 +201,7 @@ func (op *operation) problemCodes() map[int][]string {
 	codes := map[int][]string{
 		http.StatusUnauthorized:        {codeUnauthenticated},
 		http.StatusForbidden:           {codeForbidden},
-		http.StatusMisdirectedRequest:  {"wrong_host"},
+		http.StatusMisdirectedRequest:  {"wrong_host", codeWrongCluster},
 		http.StatusUnprocessableEntity: {codeInvalidRequest},
 		http.StatusTooManyRequests:     {codeBusy},
 		http.StatusInternalServerError: {codeInternal},

@@ -146,6 +146,7 @@ func causes() map[string]cause {
 		"unauthenticated":        {options: refuseKey(wallethttp.ErrUnauthenticated)},
 		"forbidden":              {options: refuseKey(fmt.Errorf("%w: it is a test", wallethttp.ErrForbidden))},
 		"cross_origin":           {local: true, request: header("Sec-Fetch-Site", "cross-site")},
+		"wrong_cluster":          {request: header(wallethttp.ClusterHeader, "another")},
 		"wrong_host":             {local: true, request: func(r *http.Request) { r.Host = "evil.example" }},
 		"transaction_not_found":  {wallet: &scripted{code: wallet.Undecided}},
 		"busy":                   {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrBusy)}},

@@ -22,6 +22,7 @@ type operation struct {
 	codes            []wallet.Code // with which the machine may refuse
 	absent           bool          // it may be transaction_not_found
 	replays          bool          // it may have ReplayedHeader
+	account          bool          // one account's partition decides it: it may have LeaderHeader
 	do               func(*server, query) (*reply, error)
 }
 
@@ -43,7 +44,7 @@ func transferOperations() []operation {
 		description: "The answer is sent when the transfer is durable. The same transfer again has the same answer, with the header " +
 			ReplayedHeader + ", and moves nothing. 202 says that it is under way between two partitions and will be done or refused without " +
 			"anybody's help: ask what was decided, or repeat it.",
-		request: transferRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, do: (*server).balanceTransfer,
+		request: transferRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true, do: (*server).balanceTransfer,
 		codes: []wallet.Code{
 			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
 			wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.IDReused, wallet.LimitReached,
@@ -110,7 +111,7 @@ func accountOperations() []operation {
 		do: setStatus(wallet.Closed), codes: append(account, wallet.BalanceNotZero),
 	}}
 	for i := range ops {
-		ops[i].answer, ops[i].status = accountAnswer{}, 200
+		ops[i].answer, ops[i].status, ops[i].account = accountAnswer{}, 200, true
 		if ops[i].scope == "" {
 			ops[i].scope = WriteScope
 		}

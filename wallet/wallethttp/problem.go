@@ -31,6 +31,7 @@ const (
 	codeDiskFull            = "disk_full"
 	codeNoLeader            = "no_leader"
 	codeOutcomeUnknown      = "outcome_unknown"
+	codeWrongCluster        = "wrong_cluster"
 )
 
 // Problem is the answer to a request that was refused or failed: problem details
@@ -40,8 +41,8 @@ const (
 // Code is the name of a [wallet.Code], or one of: malformed_json,
 // body_incomplete, body_timeout, body_too_large, unsupported_media_type,
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
-// method_not_allowed, transaction_not_found, busy, closing, disk_full and
-// no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed
+// method_not_allowed, transaction_not_found, wrong_cluster, busy, closing, disk_full
+// and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed
 // and internal (whether anything was done is unknown: repeat the request, a
 // transfer with the same transaction_id, or ask what was decided).
 type Problem struct {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"maru.example/internal/httpd"
+	"maru.example/internal/leaders"
 	"maru.example/wallet"
 )
 
@@ -22,6 +23,7 @@ type server struct {
 type query struct {
 	*http.Request
 	tenant wallet.Tenant
+	about  *wallet.AccountID // whose partition decides it: the operation says so
 }
 
 // A reply is the answer to a request that was not refused.
@@ -37,7 +39,7 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, op := range operations() {
 		mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := s.serve(&op, r)
+			answer, err := s.serve(&op, r, w.Header())
 			if err != nil {
 				s.refuse(w, r, &op, err)
 				return
@@ -66,7 +68,10 @@ func static(contentType string, content func() []byte) http.Handler {
 }
 
 // serve finds out who asks and carries out the operation.
-func (s *server) serve(op *operation, r *http.Request) (*reply, error) {
+func (s *server) serve(op *operation, r *http.Request, header http.Header) (*reply, error) {
+	if err := s.isMeant(r.Header); err != nil {
+		return nil, err
+	}
 	named, err := tenantHeader(r.Header)
 	if err != nil {
 		return nil, err
@@ -81,7 +86,33 @@ func (s *server) serve(op *operation, r *http.Request) (*reply, error) {
 	if op.request == nil && hasBody(r) {
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}
-	return op.do(s, query{r, tenant})
+	var about wallet.AccountID
+	answer, err := op.do(s, query{r, tenant, &about})
+	s.tellLeader(header, tenant, about)
+	return answer, err
+}
+
+// isMeant refuses a request that was sent to the leader of another cluster.
+func (s *server) isMeant(h http.Header) error {
+	named := h.Get(ClusterHeader)
+	if named == "" || s.o.Cluster != nil && named == s.o.Cluster.ID {
+		return nil
+	}
+	return newProblem(http.StatusMisdirectedRequest, codeWrongCluster, "this node is not part of the cluster that the request is for; nothing was done")
+}
+
+// tellLeader says in the answer which node leads an account's partition, if that is
+// another one.
+func (s *server) tellLeader(answer http.Header, tenant wallet.Tenant, id wallet.AccountID) {
+	c := s.o.Cluster
+	if c == nil || id == "" {
+		return
+	}
+	partition := wallet.PartitionOf(tenant, id, c.Partitions)
+	if address := c.Leader(partition); address != "" {
+		n := leaders.Notice{Partitions: []uint16{partition}, Of: c.Partitions, Cluster: c.ID, Tenant: string(tenant), Address: address}
+		answer.Set(LeaderHeader, n.String())
+	}
 }
 
 // tenantHeader returns the tenant that a request names, "" for none.

@@ -18,6 +18,7 @@ func (s *server) balanceTransfer(q query) (*reply, error) {
 	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { t, by = d.transfer() }); err != nil {
 		return nil, err
 	}
+	*q.about = t.From
 	result, err := s.wallet.TransferBy(q.Context(), q.tenant, by, t)
 	if err != nil {
 		p := failure(err)

@@ -58,6 +58,14 @@ const (
 	// ReplayedHeader is "true" on the answer to a transfer that had been decided
 	// before: nothing moved this time.
 	ReplayedHeader = "Idempotent-Replayed"
+	// LeaderHeader is on the answer to a request about one account, if another
+	// node leads its partition: that can be asked directly. It has the partition's
+	// number and how many there are, the cluster's id, the tenant for which the
+	// request acts, and the node's URL: "2/4 0f6c… default http://10.0.0.7:7480".
+	LeaderHeader = "Maru-Leader"
+	// ClusterHeader of a request that goes to an address of LeaderHeader is the
+	// cluster's id: a node of another cluster refuses it.
+	ClusterHeader = "Maru-Cluster"
 )
 
 // Scope is what a request needs to be allowed to do.
@@ -86,8 +94,18 @@ type Options struct {
 	// Authorize checks every request of the API. The default lets everybody act
 	// for any tenant: serve that on loopback only.
 	Authorize Authorize
+	Cluster   *Cluster     // that this node is part of; default: none that clients need to know of
 	Version   string       // of the program, shown in the document; default "0"
 	Logger    *slog.Logger // told of failures; default: discards
+}
+
+// Cluster is what clients are told of the cluster that a node is part of.
+type Cluster struct {
+	ID         string // without spaces
+	Partitions uint16
+	// Leader returns the URL of the node that leads a partition, "" if that is this
+	// one, or not known. It must not wait.
+	Leader func(partition uint16) string
 }
 
 // Wallet is what the handler needs of a wallet: [wallet.Service] is one, and

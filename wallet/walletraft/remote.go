@@ -40,6 +40,23 @@ func (r *Remote) Here(partition uint16) bool {
 	return len(members) == 0 || slices.Contains(members, h.ID())
 }
 
+// Leader returns the node that leads a partition, as far as this one knows: 0 if it
+// does not.
+func (r *Remote) Leader(partition uint16) rsmraft.NodeID {
+	h := r.host()
+	if h == nil {
+		return 0
+	}
+	if r.Here(partition) {
+		if g := h.Group(Group(partition)); g != nil {
+			return g.Status().Leader
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first[partition]
+}
+
 // Ask implements wallet.Remote: it asks the nodes that have a replica, one after
 // the other, until one has served the request.
 func (r *Remote) Ask(partition uint16, request []byte, done func(answer []byte, took time.Duration, err error)) {
