@@ -55,7 +55,7 @@ func (n *Node) Boot() {
 // now on.
 func (n *Node) Tear(after int) {
 	last := n.FS.Edits() + after
-	keep := n.world.Rand.IntN(100)
+	keep := n.world.Rand.IntN(100 << n.world.Rand.IntN(6)) // more than a few bytes now and then
 	p := n.Process
 	n.FS.SetRule(func(c vfs.Call) vfs.Fault {
 		if c.Edit < last {

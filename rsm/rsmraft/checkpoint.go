@@ -183,7 +183,11 @@ func (h *Host) writeCheckpoint() {
 		return
 	}
 	if h.options.CutLog {
-		if err := h.log.TruncateBefore(cut); err != nil {
+		switch err := h.log.TruncateBefore(cut); {
+		case errors.Is(err, wal.ErrFailed):
+			h.fail(err) // it takes no entry any more
+			return
+		case err != nil:
 			h.options.Logger.Warn("rsmraft: log is not cut", "dir", h.dir, "error", err)
 		}
 	}

@@ -88,7 +88,7 @@ func (c *clients) begin() *operation {
 		o.outcome = n.read(1, func(l *rsmtest.List) { o.value = register(l, o.register) })
 		c.await(o)
 	} else {
-		c.write(n, o)
+		c.write(n, o, 0)
 	}
 	return o
 }
@@ -109,13 +109,13 @@ func (c *clients) readStale(n *node) {
 	})
 }
 
-// burst writes several commands on a node, one after the other, without waiting for
-// answers, to a register that nobody reads.
+// burst writes several commands on a node, long and short ones, one after the other,
+// without waiting for answers, to a register that nobody reads.
 func (c *clients) burst(n *node, count int) {
 	if count == 0 || c.stopped || n.Process.Dead() || n.host.Group(1) == nil {
 		return
 	}
-	c.write(n, c.operation(n, unread))
+	c.write(n, c.operation(n, unread), c.w.Rand.IntN(2<<10))
 	c.w.At(time.Millisecond, func() { c.burst(n, count-1) })
 }
 
@@ -127,8 +127,9 @@ func (c *clients) operation(n *node, register int) *operation {
 	return o
 }
 
-func (c *clients) write(n *node, o *operation) {
-	o.write = fmt.Sprint(c.next)
+// write writes a value that is so many bytes longer than it need be.
+func (c *clients) write(n *node, o *operation, longer int) {
+	o.write = fmt.Sprint(c.next) + strings.Repeat(" ", longer)
 	o.outcome = n.propose(1, o.command())
 	c.await(o)
 }

@@ -322,3 +322,23 @@ func TestUnknownEntryVersion(t *testing.T) {
 		t.Errorf("got %v, want ErrFailed and the version", err)
 	}
 }
+
+// TestLogThatCannotBeCut lets the disk fail while the log is cut: the log takes
+// nothing any more, and the host says so at once.
+func TestLogThatCannotBeCut(t *testing.T) {
+	fs := vfs.NewFaulty(vfs.NewMem(), func(c vfs.Call) vfs.Fault {
+		if c.Op == vfs.OpRemove && strings.HasSuffix(c.Name, ".wal") {
+			return vfs.Fault{Err: vfs.ErrInjected}
+		}
+		return vfs.Fault{}
+	})
+	g := open(t, &rsmtest.List{}, &rsmraft.Options{FS: fs, SegmentBytes: 500, CutLog: true, SnapshotBytes: -1})
+	for range 2 {
+		proposeMany(t, g, "p", 100)
+		snapshot(t, g)
+	}
+	<-g.Host().Failed()
+	if err := g.Err(); !errors.Is(err, rsm.ErrFailed) || !errors.Is(err, vfs.ErrInjected) {
+		t.Errorf("got %v, want ErrFailed of ErrInjected", err)
+	}
+}

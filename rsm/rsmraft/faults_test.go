@@ -109,8 +109,13 @@ func faults(t *testing.T, seed uint64, d time.Duration, always ...harm) uint64 {
 }
 
 // gather makes all nodes voters again, and again if a change that was under way makes
-// them something else.
+// them something else. A node whose log failed, maybe of a fault of before, is started.
 func (w *world) gather(id rsmraft.GroupID) {
+	for i := range len(w.nodes) {
+		if n := w.node(i); n.host.Err() != nil {
+			n.start()
+		}
+	}
 	if l := w.leader(id); l != nil {
 		g := l.host.Group(id)
 		if s := g.Status(); !slices.Equal(s.Voters, w.ids()) && len(s.Outgoing) == 0 {
