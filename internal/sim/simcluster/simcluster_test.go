@@ -15,6 +15,9 @@ var (
 	verbose = flag.Bool("logs", false, "print what the nodes log")
 )
 
+// failFast says that go test is to stop after the first failure.
+func failFast() bool { return flag.Lookup("test.failfast").Value.String() == "true" }
+
 // TestSeeds runs the worlds of many seeds, some at a time.
 func TestSeeds(t *testing.T) {
 	var mu sync.Mutex
@@ -25,8 +28,9 @@ func TestSeeds(t *testing.T) {
 			mu.Lock()
 			i := next
 			next++
+			enough := i >= *seeds || failed > 0 && failFast()
 			mu.Unlock()
-			if i >= *seeds {
+			if enough {
 				return
 			}
 			seed := *first + uint64(i)
