@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"path"
 
 	"maru.example/rsm"
@@ -31,6 +32,10 @@ type checkpoint struct {
 	from   wal.Index
 	groups []checkpointGroup
 }
+
+// removedSnapshot in place of a snapshot says that the replica was removed: the hard
+// state has the term in which it acted last.
+const removedSnapshot = rsm.Index(math.MaxUint64)
 
 type checkpointGroup struct {
 	id       GroupID
@@ -104,6 +109,10 @@ func (r *recovery) readCheckpoint() (from, reach wal.Index, err error) {
 	}
 	from = c.from
 	for _, g := range c.groups {
+		if g.snapshot == removedSnapshot {
+			r.h.former[g.id] = g.hard.term
+			continue
+		}
 		l, err := r.group(g.id)
 		if err != nil {
 			return 0, 0, err
@@ -178,6 +187,13 @@ func (h *Host) writeCheckpoint() {
 		c.from, cut = min(c.from, n.from), min(cut, n.cut)
 		c.groups = append(c.groups, checkpointGroup{g.id, n.hard, n.snapshot})
 	}
+	h.mu.Lock()
+	for _, id := range sortedKeys(h.former) {
+		if term := h.former[id]; term > 0 {
+			c.groups = append(c.groups, checkpointGroup{id, hardState{term: term}, removedSnapshot})
+		}
+	}
+	h.mu.Unlock()
 	if err := writeFile(h.options.FS, h.dir, checkpointName, c.encode()); err != nil {
 		h.options.Logger.Warn("rsmraft: checkpoint not written", "dir", h.dir, "error", err)
 		return

@@ -53,7 +53,8 @@ type Host struct {
 	ordered []*Group // by number; never changed in place
 	closed  bool
 	waiting []*appendWork
-	err     error // wraps ErrFailed
+	err     error              // wraps ErrFailed
+	former  map[GroupID]uint64 // the terms in which replicas that were removed acted last
 	failed  chan struct{}
 
 	awake       atomic.Int64 // how long the host has run, in nanoseconds: a process that is stopped for a while does not take its disk for slow

@@ -29,7 +29,7 @@ func Open(dir string, id NodeID, o *Options) (_ *Host, err error) {
 	}
 	h := &Host{
 		id: id, dir: dir, options: options, runtime: options.Runtime,
-		groups: map[GroupID]*Group{}, failed: make(chan struct{}), ownsRuntime: o == nil || o.Runtime == nil,
+		groups: map[GroupID]*Group{}, former: map[GroupID]uint64{}, failed: make(chan struct{}), ownsRuntime: o == nil || o.Runtime == nil,
 	}
 	fsys := options.FS
 	if err := fsys.MkdirAll(path.Join(dir, groupsName)); err != nil {
@@ -129,6 +129,9 @@ func (h *Host) recover() error {
 	}
 	for _, id := range sortedKeys(r.logs) {
 		l := r.logs[id]
+		if l != nil {
+			h.former[id] = max(h.former[id], l.former)
+		}
 		switch {
 		case l == nil:
 			continue
@@ -265,6 +268,7 @@ func (l *groupLog) recover(r *record, at wal.Index) error {
 		// before that, the files of this one were removed.
 		l.restart(l.snap)
 		l.hard, l.void, l.whole, l.begin, l.damage = hardState{}, false, true, 0, nil
+		l.former = r.term
 	}
 	return nil
 }
@@ -360,6 +364,7 @@ func (h *Host) newReplica(id GroupID, prepare func(*groupLog)) (*Group, error) {
 		return nil, err
 	}
 	l := newGroupLog(h, id, p.replica.State())
+	l.hard.term = h.afterFormer(id)
 	prepare(l)
 	p.replica.Begin(l.start)
 	g, err := newGroup(h, id, l, p)

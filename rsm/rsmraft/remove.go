@@ -64,13 +64,14 @@ func (g *Group) remove(at Point, done func(error)) {
 	if err := g.log.closeReader(); err != nil {
 		g.host.options.Logger.Warn("rsmraft: log not closed", "group", g.id, "error", err)
 	}
+	term = g.raw.BasicStatus().GetTerm()
 	g.host.append(&appendWork{
 		group: g,
-		heads: []record{{kind: recordRemoved, group: g.id}},
+		heads: []record{{kind: recordRemoved, group: g.id, term: term}},
 		then: func(wal.Index) {
 			g.apply.Post(func() {
 				g.replica.Close()
-				g.host.saves.Post(func() { g.host.forget(g, done) })
+				g.host.saves.Post(func() { g.host.forget(g, term, done) })
 			})
 		},
 	})
@@ -78,18 +79,34 @@ func (g *Group) remove(at Point, done func(error)) {
 
 // forget removes the files of a group that the log says is removed, and then the
 // group. It runs on the saves loop, as what else writes there does. A disk that does
-// not do it has failed; the next start goes on with it.
-func (h *Host) forget(g *Group, done func(error)) {
+// not do it has failed; the next start goes on with it. The term is the one in which
+// the replica acted last.
+func (h *Host) forget(g *Group, term uint64, done func(error)) {
 	if err := h.removeFiles(g.id); err != nil {
 		h.fail(fmt.Errorf("rsmraft: remove group %d: %w", g.id, err))
 		return
 	}
 	h.mu.Lock()
 	delete(h.groups, g.id)
+	h.former[g.id] = term
 	h.ordered = slices.DeleteFunc(slices.Clone(h.ordered), func(o *Group) bool { return o == g })
 	h.mu.Unlock()
 	h.options.Logger.Info("rsmraft: replica removed", "group", g.id)
 	done(nil)
+}
+
+// afterFormer returns the term with which a replica that is made begins: a later one
+// than any that a replica of the group which was removed from here acted in, or 0 if
+// there was none. What that one voted for, and acknowledged, counts in its terms;
+// the new one has forgotten it. A leader that took it for the old one gives up when
+// it hears of the later term.
+func (h *Host) afterFormer(id GroupID) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if term := h.former[id]; term > 0 {
+		return term + 1
+	}
+	return 0
 }
 
 // removeFiles removes the snapshots of a group, durably.

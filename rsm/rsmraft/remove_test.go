@@ -1,8 +1,10 @@
 package rsmraft_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,16 +59,27 @@ func (n *node) files() []string {
 	return names
 }
 
-// comesBack makes node 3 a voter again.
+// comesBack makes node 3 a voter again. The leader that made it a member gives up: it
+// took it for what it was before.
 func (w *world) comesBack() {
 	w.t.Helper()
 	n := w.nodes[3]
 	n.refuses = nil
 	w.change(1, []rsmraft.NodeID{1, 2}, []rsmraft.NodeID{3})
+	w.catchesUp(n)
 	w.change(1, []rsmraft.NodeID{1, 2, 3}, nil)
 	w.fill(100)
 	want := len(w.leader(1).lists[1].Batches)
 	w.run("node 3 catches up", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
+}
+
+// catchesUp runs until a node has what the leader has.
+func (w *world) catchesUp(n *node) {
+	w.t.Helper()
+	w.run("it catches up", func() bool {
+		l := w.leader(1)
+		return l != nil && n.host.Group(1) != nil && len(n.lists[1].Batches) == len(l.lists[1].Batches)
+	})
 }
 
 func TestRemove(t *testing.T) {
@@ -128,6 +141,55 @@ func TestRemoveFails(t *testing.T) {
 		t.Errorf("files stay: %v", files)
 	}
 	w.comesBack()
+}
+
+// TestAcknowledgedBefore lets a leader hear late what a replica acknowledged that was
+// removed since: it does not count for the one that the node has now.
+func TestAcknowledgedBefore(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			w := newWorld(t, 5, 3)
+			w.options.CutLog = true
+			w.grow(1)
+			w.grow(2)
+			n, first := w.nodes[3], w.nodes[1]
+			var late [][]byte
+			w.net.Lose = func(from, to rsmraft.NodeID, message []byte) bool {
+				if from == 3 && to == 1 {
+					late = append(late, bytes.Clone(message))
+				}
+				return false
+			}
+			w.fill(200)
+			w.net.Lose = nil
+			w.change(1, []rsmraft.NodeID{1, 2}, nil)
+			w.pass(time.Second)
+			term := first.host.Group(1).Status().Term
+			n.refuses = map[rsmraft.GroupID]bool{1: true}
+			if err := n.remove(rsmraft.Point{Term: term, Index: first.host.Group(1).Status().Commit}); err != nil {
+				t.Fatal(err)
+			}
+			if restart { // from a checkpoint, as the log before it is gone
+				w.leader(2).proposeMany(2, strings.Repeat("x", 100), 1000)
+				n.crash()
+				n.start()
+			}
+			n.refuses = nil
+			w.net.Lose = func(from, to rsmraft.NodeID, _ []byte) bool { return from == 3 || to == 3 }
+			w.change(1, []rsmraft.NodeID{1, 2}, []rsmraft.NodeID{3})
+			for _, message := range late {
+				first.host.Receive(3, message)
+			}
+			w.pass(10 * time.Millisecond)
+			if s := first.host.Group(1).Status(); s.Term != term || !s.Leads {
+				t.Fatal("the leader is another by now: the test shows nothing")
+			}
+			w.net.Lose = nil
+			w.run("another term", func() bool { l := w.leader(1); return l != nil && l.host.Group(1).Status().Term > term })
+			w.fill(10)
+			w.same(1, first, w.nodes[2], n)
+		})
+	}
 }
 
 func TestRemoveRefuses(t *testing.T) {
@@ -209,6 +271,7 @@ func TestRemoveWhereItBegan(t *testing.T) {
 	}
 	n.refuses = nil
 	w.change(1, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{1})
+	w.run("the next term", func() bool { l := w.leader(1); return l != nil && l.host.Group(1).Status().Term > s.Term })
 	w.fill(10)
 	want := len(w.leader(1).lists[1].Batches)
 	w.run("node 1 catches up", func() bool { return n.host.Group(1) != nil && len(n.lists[1].Batches) == want })
