@@ -38,6 +38,7 @@ type groupLog struct {
 	members func() *pb.ConfState // at present
 	removed bool                 // in recovery: the last record says that the replica was removed
 	damage  error                // in recovery: the first that was found since
+	gap     bool                 // in recovery: that is that entries are missing
 	former  uint64               // in recovery: the term in which a replica that was removed acted last
 
 	cache      []*pb.Entry // the newest entries, without gaps

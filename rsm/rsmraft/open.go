@@ -244,7 +244,7 @@ func (r *recovery) scan(from wal.Index) (err error) {
 // removed, what is missing of its past does not matter.
 func (l *groupLog) recover(r *record, at wal.Index) error {
 	l.removed = r.kind == recordRemoved
-	if l.damage != nil && !l.removed {
+	if l.damage != nil && !l.removed && !l.passes(r) {
 		return nil
 	}
 	switch r.kind {
@@ -267,10 +267,27 @@ func (l *groupLog) recover(r *record, at wal.Index) error {
 		// A snapshot that is there and newer is of a replica that was made later:
 		// before that, the files of this one were removed.
 		l.restart(l.snap)
-		l.hard, l.void, l.whole, l.begin, l.damage = hardState{}, false, true, 0, nil
+		l.hard, l.void, l.whole, l.begin, l.damage, l.gap = hardState{}, false, true, 0, nil, false
 		l.former = r.term
 	}
 	return nil
+}
+
+// passes says that a record is taken up although damage was found before it. Where
+// the log is read from before what this group needs of it, for the sake of another,
+// entries may be missing before some that later ones make void: then nothing is.
+func (l *groupLog) passes(r *record) bool {
+	switch {
+	case !l.gap:
+		return false
+	case r.kind == recordHardState:
+		return true
+	case r.kind == recordSnapshot && r.index <= uint64(l.start.Index),
+		(r.kind == recordEntry || r.kind == recordConfEntry) && r.index <= l.lastIndex()+1:
+		l.damage, l.gap = nil, false
+		return true
+	}
+	return false
 }
 
 // recoverEntry takes up an entry. Those that the snapshot holds are skipped.
@@ -287,6 +304,7 @@ func (l *groupLog) recoverEntry(r *record, at wal.Index) error {
 	case l.void:
 		return nil
 	case r.index > l.lastIndex()+1:
+		l.gap = true
 		return fmt.Errorf("entry %d follows %d, those between are missing: %w", r.index, l.lastIndex(), wal.ErrCorrupt)
 	}
 	l.add(r.index, r.term, at)
