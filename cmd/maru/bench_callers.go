@@ -87,6 +87,8 @@ func (b *bench) dial(ctx context.Context, s *benchServer, inFlight int) (*wallet
 		Tenant:   wallet.Tenant(b.config.tenant),
 		TLS:      s.streamTLS,
 		InFlight: inFlight,
+		// The plan says which server gets what.
+		NoFollow: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", s.streamAddr, err)

@@ -57,7 +57,9 @@ func TestClusterCrash(t *testing.T) {
 				plan:        benchPlan{seed: seed, accounts: crashAccounts, currency: money.MustParseCurrency("EUR")},
 			}
 			b.populate()
+			b.following(true)
 			b.run()
+			b.following(false)
 			b.settle()
 			b.check()
 			t.Logf("faults: %v; %d transfers, %d answered at once, %d refused", b.faults, len(b.made), b.answered, b.refused)
@@ -109,6 +111,15 @@ func (b *bank) populate() {
 		if r != applied {
 			b.t.Fatalf("funding: %v", r.Code())
 		}
+	}
+}
+
+// following lets the clients ask leaders directly, or not.
+func (b *bank) following(follow bool) {
+	b.t.Helper()
+	b.follow = follow
+	for i := range b.nodes {
+		b.connect(i)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"maru.example/wallet"
+	"maru.example/wallet/walletgrpc"
 	"maru.example/wallet/wallethttp"
 )
 
@@ -119,28 +120,36 @@ type streamOptions struct {
 }
 
 func (o *streamOptions) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.stream, "stream", defaultStream, "`address` of the server's stream: host:port, or https://host:port with TLS")
+	cmd.Flags().StringVar(&o.stream, "stream", defaultStream, "`address` of the server's stream: host:port, or https://host:port with TLS; of several nodes, with commas between, the next is asked while one is down")
 	fromEnvironment(cmd, "stream")
 	o.credentials.register(cmd, 30*time.Second)
 }
 
-// target returns the stream's host:port and how to encrypt it: nil for not at all.
+// target returns the stream's host:port, or several with commas between them, and
+// how to encrypt it: nil for not at all. One that is to be encrypted makes that of all.
 func (o *streamOptions) target() (string, *tls.Config, error) {
-	host, encrypted := o.stream, o.ca != ""
-	if u, err := url.Parse(o.stream); err == nil && u.Host != "" {
-		host, encrypted = u.Host, encrypted || u.Scheme == "https"
+	hosts, encrypted := strings.Split(o.stream, ","), o.ca != ""
+	if len(hosts) > walletgrpc.MaxAddresses {
+		return "", nil, usageError(fmt.Sprintf("give %d at the most", walletgrpc.MaxAddresses), "--stream has %d addresses", len(hosts))
 	}
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		return "", nil, usageError("--stream is host:port, such as "+defaultStream, "%q is not an address", o.stream)
+	for i, address := range hosts {
+		hosts[i] = strings.TrimSpace(address)
+		if u, err := url.Parse(hosts[i]); err == nil && u.Host != "" {
+			hosts[i], encrypted = u.Host, encrypted || u.Scheme == "https"
+		}
+		if _, _, err := net.SplitHostPort(hosts[i]); err != nil {
+			return "", nil, usageError("--stream is host:port, such as "+defaultStream+", or several with commas between them", "%q is not an address", address)
+		}
 	}
+	target := strings.Join(hosts, ",")
 	if !encrypted {
-		return host, nil, nil
+		return target, nil, nil
 	}
 	config, err := o.tlsConfig()
 	if err != nil {
 		return "", nil, fmt.Errorf("stream: %w", err)
 	}
-	return host, config, nil
+	return target, config, nil
 }
 
 // protocolFlag is the value of --protocol: how a transfer gets to an account of

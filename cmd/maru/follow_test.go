@@ -13,6 +13,7 @@ import (
 
 	"maru.example/money"
 	"maru.example/wallet"
+	"maru.example/wallet/walletgrpc"
 	"maru.example/wallet/wallethttp"
 )
 
@@ -51,30 +52,25 @@ func (f *followed) leader() (number int) {
 	return number
 }
 
-// others returns the numbers of the nodes but one.
-func (f *followed) others(but int) (numbers []int) {
-	for i := range f.nodes {
-		if i != but {
-			numbers = append(numbers, i)
-		}
-	}
-	return numbers
-}
-
 // transfer returns a transfer that was not made yet.
 func (f *followed) transfer() wallet.Transfer {
 	f.ids++
 	return wallet.Transfer{ID: wallet.TransactionID{1, f.ids}, From: "a", To: "b", Amount: 1, Currency: f.eur}
 }
 
+// get asks a node.
+func (f *followed) get(ctx context.Context, node int, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.nodes[node].clients.Load().url+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(r)
+}
+
 // count returns the sum of a metric of a node, over the labels that are not named.
 func (f *followed) count(node int, name string, labels ...string) (sum float64) {
 	f.t.Helper()
-	r, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, f.nodes[node].clients.Load().url+"/metrics", http.NoBody)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := f.get(f.t.Context(), node, "/metrics")
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -94,12 +90,36 @@ func (f *followed) count(node int, name string, labels ...string) (sum float64) 
 	return sum
 }
 
+// given returns the numbers of the nodes but the leader, which know who that is.
+func (f *followed) given() (leader int, others []int) {
+	f.t.Helper()
+	leader = f.leader()
+	for i := range f.nodes {
+		if i != leader {
+			others = append(others, i)
+		}
+	}
+	f.wait("every node says who leads", func(ctx context.Context) error {
+		for _, i := range others {
+			resp, err := f.get(ctx, i, "/v1/wallet/accounts/a")
+			if err != nil {
+				return err
+			}
+			_ = resp.Body.Close() // only the header is of interest
+			if !strings.HasSuffix(resp.Header.Get(wallethttp.LeaderHeader), " "+f.nodes[leader].clients.Load().url) {
+				return fmt.Errorf("node %d says %q", i+1, resp.Header)
+			}
+		}
+		return nil
+	})
+	return leader, others
+}
+
 // TestFollowOverHTTP checks that a client that was given another node asks the leader
 // from its second request on, and goes on when the leader has gone.
 func TestFollowOverHTTP(t *testing.T) {
 	f := newFollowed(t)
-	leader := f.leader()
-	others := f.others(leader)
+	leader, others := f.given()
 	urls := f.nodes[others[0]].clients.Load().url + "," + f.nodes[others[1]].clients.Load().url
 	client, err := wallethttp.NewClient(urls, nil)
 	if err != nil {
@@ -131,4 +151,53 @@ func TestFollowOverHTTP(t *testing.T) {
 	if p, ok := errors.AsType[*wallethttp.Problem](err); !ok || p.Status != http.StatusServiceUnavailable {
 		t.Errorf("got %v, want the refusal of the node that is left", err)
 	}
+}
+
+// TestFollowByStream is the same of the batch stream.
+func TestFollowByStream(t *testing.T) {
+	f := newFollowed(t)
+	leader, others := f.given()
+	streams := f.nodes[others[0]].process.listens.Stream + "," + f.nodes[others[1]].process.listens.Stream
+	client, err := walletgrpc.Dial(t.Context(), streams, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	handles, err := client.Lookup(t.Context(), []wallet.AccountID{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Sequence(t.Context()); err != nil { // which waits for the stream to the leader
+		t.Fatal(err)
+	}
+	pay := func() error {
+		v := f.transfer()
+		r, err := client.TransferByHandle(t.Context(), wallet.HandleTransfer{ID: v.ID, From: handles[0], To: handles[1], Amount: v.Amount, Currency: v.Currency})
+		if err == nil && r.Code() != wallet.Applied {
+			err = errors.New(r.Code().String())
+		}
+		return err
+	}
+	proposals := func(node int) float64 {
+		return f.count(node, "maru_group_proposal_duration_seconds_count", `group="1"`)
+	}
+	given, direct := proposals(others[0]), proposals(leader)
+	for range 10 {
+		if err := pay(); err != nil {
+			t.Error(err)
+		}
+	}
+	if given, direct = proposals(others[0])-given, proposals(leader)-direct; given != 0 || direct != 10 {
+		t.Errorf("the node that was given got %v proposals, and the leader %v; want 0 and 10", given, direct)
+	}
+	f.kill(leader)
+	for range 3 {
+		if err := pay(); err != nil {
+			t.Errorf("without the leader: %v", err)
+		}
+	}
+	f.start(leader)
+	f.wait("every group is as it should be", f.asWanted)
+	f.kill(others[0])
+	f.wait("the other node is asked", func(context.Context) error { return pay() })
 }

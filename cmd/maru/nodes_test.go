@@ -36,6 +36,7 @@ type testCluster struct {
 	t      testing.TB
 	dir    string
 	flags  []string // of all servers
+	follow bool     // clients ask leaders directly; else each asks its node for everything
 	relays relays
 	nodes  []*testNode // number n has the id n+1
 }
@@ -107,15 +108,24 @@ func (c *testCluster) start(i int) {
 	n.process = p
 	n.pid.Store(int64(p.cmd.Process.Pid))
 	n.relay.target.Store(&p.listens.Peer)
+	c.connect(i)
+}
+
+// connect makes new clients of a node.
+func (c *testCluster) connect(i int) {
+	c.t.Helper()
+	n := c.nodes[i]
+	p := n.process
 	clients := &testClients{url: "http://" + p.listens.HTTP}
-	if clients.stream, err = walletgrpc.Dial(c.t.Context(), p.listens.Stream, nil); err != nil {
+	var err error
+	if clients.stream, err = walletgrpc.Dial(c.t.Context(), p.listens.Stream, &walletgrpc.ClientOptions{NoFollow: !c.follow}); err != nil {
 		c.t.Fatal(err)
 	}
-	if clients.http, err = wallethttp.NewClient(clients.url, &wallethttp.ClientOptions{NoFollow: true}); err != nil {
+	if clients.http, err = wallethttp.NewClient(clients.url, &wallethttp.ClientOptions{NoFollow: !c.follow}); err != nil {
 		c.t.Fatal(err)
 	}
 	if old := n.clients.Swap(clients); old != nil {
-		_ = old.stream.Close() // its server is gone
+		_ = old.stream.Close() // its server may be gone
 		old.http.Close()
 	}
 }

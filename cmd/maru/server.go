@@ -125,6 +125,10 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	})
 	s.stream = walletgrpc.NewServer(node.wallet.Load(), &walletgrpc.ServerOptions{
 		Authorize: sec.authorizeStream(), TLS: sec.TLS.Clone(), MaxStreams: o.maxStreams,
+		Cluster: &walletgrpc.Cluster{
+			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),
+			Leader: func(partition uint16) string { return node.leader(partition).Stream },
+		},
 	})
 	return s
 }

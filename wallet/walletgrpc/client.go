@@ -5,12 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"maru.example/wallet"
 )
@@ -27,6 +33,9 @@ type ClientOptions struct {
 	Protocol wallet.Protocol
 	TLS      *tls.Config // default: plain text
 	InFlight int         // batches under way at once, 1 to MaxInFlight; default 8
+	// NoFollow keeps the client at the addresses that it was given. By default it
+	// sends transfers to the leaders of the partitions that pay once it knows them.
+	NoFollow bool
 }
 
 // Client sends commands in batches over one stream. It is safe for concurrent
@@ -37,10 +46,19 @@ type ClientOptions struct {
 // Calls from several goroutines may overtake each other. Whose batches must be
 // decided in order waits for each, or uses a [Sequence].
 //
+// Of the nodes of a cluster a client may be given several: when a stream cannot be
+// opened at one, it tries the next. The node tells it which nodes lead the
+// partitions. The client opens streams to these too, and sends each transfer that
+// names its accounts by handles to the leader of the partition that pays; a batch is
+// divided, and its results are put together. What a leader does not answer, for
+// whatever reason or for some seconds, is sent again to the node that the client was
+// given. Nothing is done twice by that, but the result may be marked as repeated.
+//
 // What a server said when it refused or ended a stream is the text of the error;
 // [status.Code] tells which of the statuses of docs/format/stream.md it is.
 type Client struct {
-	grpc  *grpc.ClientConn
+	given []*grpc.ClientConn
+	first atomic.Int32    // of those, which to open a stream at
 	life  context.Context // of the streams; it ends with Close
 	end   context.CancelFunc
 	room  chan struct{} // a token for each batch under way
@@ -48,13 +66,22 @@ type Client struct {
 	opens chan struct{} // has a token while a call opens a stream
 	close func() error  // does it once
 
+	follower *follower // nil: it does not follow
+
 	mu      sync.Mutex
 	current *clientStream
 	closed  bool
 }
 
-// Dial connects to a server's stream at host:port.
-func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
+// MaxAddresses is how many nodes a Client can be given.
+const MaxAddresses = 16
+
+// connectPatience is the time for a connection to one address.
+const connectPatience = 5 * time.Second
+
+// Dial connects to a server's stream at host:port, or to one of several nodes of a
+// cluster: up to MaxAddresses, with commas between them.
+func Dial(ctx context.Context, addresses string, o *ClientOptions) (*Client, error) {
 	var opt ClientOptions
 	if o != nil {
 		opt = *o
@@ -62,21 +89,19 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 	if opt.InFlight <= 0 {
 		opt.InFlight = 8
 	}
-	creds := insecure.NewCredentials()
-	if opt.TLS != nil {
-		creds = credentials.NewTLS(opt.TLS)
+	list := strings.Split(addresses, ",")
+	if len(list) > MaxAddresses {
+		return nil, fmt.Errorf("dial: %d addresses, and %d at the most", len(list), MaxAddresses)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(creds),
-		grpc.WithDisableRetry(),
-		grpc.WithReadBufferSize(64<<10),
-		grpc.WithWriteBufferSize(256<<10),
-		grpc.WithInitialWindowSize(1<<20),
-		grpc.WithInitialConnWindowSize(4<<20),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(MaxMessageBytes)),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	connect := connector(opt.TLS)
+	var given []*grpc.ClientConn
+	for i, addr := range list {
+		list[i] = strings.TrimSpace(addr)
+		conn, err := connect(list[i])
+		if err != nil {
+			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		}
+		given = append(given, conn)
 	}
 	md := metadata.MD{}
 	if opt.APIKey != "" {
@@ -90,15 +115,39 @@ func Dial(ctx context.Context, addr string, o *ClientOptions) (*Client, error) {
 	}
 	life, end := context.WithCancel(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
 	c := &Client{
-		grpc: conn, life: life, end: end,
+		given: given, life: life, end: end,
 		room: make(chan struct{}, min(opt.InFlight, MaxInFlight)), opens: make(chan struct{}, 1),
 	}
 	c.batch.client = c
 	c.close = sync.OnceValue(c.shutdown)
+	if !opt.NoFollow {
+		c.follower = newFollower(c, connect, list)
+	}
 	if _, err := c.stream(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("dial %s: %w", addr, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("dial %s: %w", addresses, err), c.Close())
 	}
 	return c, nil
+}
+
+// connector returns the function that makes connections. They connect when they are used.
+func connector(config *tls.Config) func(addr string) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if config != nil {
+		creds = credentials.NewTLS(config)
+	}
+	pauses := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+	return func(addr string) (*grpc.ClientConn, error) {
+		return grpc.NewClient("passthrough:///"+addr,
+			grpc.WithTransportCredentials(creds),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: connectPatience}),
+			grpc.WithDisableRetry(),
+			grpc.WithReadBufferSize(64<<10),
+			grpc.WithWriteBufferSize(256<<10),
+			grpc.WithInitialWindowSize(1<<20),
+			grpc.WithInitialConnWindowSize(4<<20),
+			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(MaxMessageBytes)),
+		)
+	}
 }
 
 // Close closes the connection. Calls under way end with [ErrClosed], their
@@ -120,7 +169,12 @@ func (c *Client) shutdown() error {
 	if st != nil {
 		<-st.done
 	}
-	return c.grpc.Close()
+	c.follower.wait()
+	var err error
+	for _, conn := range c.given {
+		err = errors.Join(err, conn.Close())
+	}
+	return err
 }
 
 // stream returns the present stream, or opens one.
@@ -153,27 +207,47 @@ func (c *Client) present() (*clientStream, error) {
 	return nil, nil
 }
 
-// open opens a stream, which outlasts ctx; its opening does not.
-func (c *Client) open(ctx context.Context) (*clientStream, error) {
-	life, end := context.WithCancel(c.life)
+// open opens a stream, which outlasts ctx; its opening does not. It tries the nodes
+// one after the other.
+func (c *Client) open(ctx context.Context) (st *clientStream, err error) {
+	first := int(c.first.Load())
+	for i := range c.given {
+		at := (first + i) % len(c.given)
+		var header metadata.MD
+		if st, header, err = c.openAt(ctx, c.given[at], nil); err == nil {
+			c.first.Store(int32(at))
+			c.mu.Lock()
+			c.current = st
+			c.mu.Unlock()
+			c.follower.heard(header)
+			go st.run()
+			return st, nil
+		}
+		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, spoken(err)
+}
+
+// openAt opens a stream, which is to be run then, with more metadata, given as keys
+// and values. It returns what the server said of it. With a watch it is a leader's.
+func (c *Client) openAt(ctx context.Context, conn *grpc.ClientConn, w *watch, md ...string) (*clientStream, metadata.MD, error) {
+	life, end := context.WithCancel(metadata.AppendToOutgoingContext(c.life, md...))
 	stop := context.AfterFunc(ctx, end)
-	g, err := c.grpc.NewStream(life, &streamDesc, "/"+serviceName+"/"+methodName)
+	g, err := conn.NewStream(life, &streamDesc, "/"+serviceName+"/"+methodName)
+	var header metadata.MD
 	if err == nil {
-		err = admitted(g)
+		header, err = admitted(g)
 	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		end()
-		return nil, spoken(err)
+		return nil, nil, err
 	}
-	st := newClientStream(c, g, end)
-	c.mu.Lock()
-	c.current = st
-	c.mu.Unlock()
-	go st.run()
-	return st, nil
+	return newClientStream(c, g, end, w), header, nil
 }
 
 // take takes a token, and give gives it back.
@@ -208,7 +282,7 @@ func (c *Client) call(ctx context.Context, message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := c.ask(st, message, func() {})
+	p := c.ask(st, message)
 	if err := p.wait(ctx); err != nil {
 		return nil, err
 	}
@@ -262,7 +336,7 @@ func (st *clientStream) lookup(ctx context.Context, ids []wallet.AccountID) ([]w
 	if err := st.client.take(ctx); err != nil {
 		return nil, err
 	}
-	p := st.client.ask(st, message, func() {})
+	p := st.client.ask(st, message)
 	if err := p.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"maru.example/wallet"
@@ -23,17 +26,19 @@ type clientStream struct {
 	out    chan []byte   // requests to be sent; there is room for every token
 	done   chan struct{} // closed when run ended
 	names  handleCache
+	watch  *watch // nil: none; it is not a leader's
 
 	mu    sync.Mutex
 	last  uint64
 	calls map[uint64]func(results []byte, err error)
-	err   error // why the stream ended
+	err   error // why the stream ends; what is in calls then is yet to be told so
 }
 
-func newClientStream(c *Client, g grpc.ClientStream, end context.CancelFunc) *clientStream {
+func newClientStream(c *Client, g grpc.ClientStream, end context.CancelFunc, w *watch) *clientStream {
+	w.begin(end)
 	return &clientStream{
-		client: c, grpc: g, end: end,
-		out:   make(chan []byte, cap(c.room)),
+		client: c, grpc: g, end: end, watch: w,
+		out:   make(chan []byte, cap(c.room)*(1+maxFollowed)), // a request, and what leaders did not answer of it
 		done:  make(chan struct{}),
 		calls: make(map[uint64]func([]byte, error)),
 	}
@@ -41,12 +46,12 @@ func newClientStream(c *Client, g grpc.ClientStream, end context.CancelFunc) *cl
 
 // admitted waits for the header, which the server sends when it has let the
 // client in. A stream that ended before has none, and its reason with the message.
-func admitted(g grpc.ClientStream) error {
+func admitted(g grpc.ClientStream) (metadata.MD, error) {
 	md, err := g.Header()
 	if err == nil && md == nil {
 		err = g.RecvMsg(new([]byte))
 	}
-	return err
+	return md, err
 }
 
 func (st *clientStream) failed() error {
@@ -66,15 +71,18 @@ func request(dst []byte, kind wallet.Kind, count int) []byte {
 // may be used again. The token is the caller's to give back, in answer.
 func (st *clientStream) start(message []byte, answer func(results []byte, err error)) {
 	st.mu.Lock()
-	if st.err != nil {
+	if st.calls == nil {
 		st.mu.Unlock()
 		answer(nil, st.err)
 		return
 	}
 	st.last++
 	st.calls[st.last] = answer
-	binary.LittleEndian.PutUint64(message, st.last)
-	st.out <- message // does not wait: whoever calls start holds a token
+	if st.err == nil { // else it gets that in its turn
+		binary.LittleEndian.PutUint64(message, st.last)
+		st.out <- message // does not wait: whoever calls start holds a token
+		st.watch.waits(len(st.calls) == 1)
+	}
 	st.mu.Unlock()
 }
 
@@ -87,6 +95,7 @@ func (st *clientStream) run() {
 	st.receive()
 	st.end()
 	sender.Wait()
+	st.watch.end()
 }
 
 // send sends the requests. It can wait for long, as the server reads no further
@@ -120,6 +129,7 @@ func (st *clientStream) receive() {
 		st.mu.Lock()
 		answer := st.calls[id]
 		delete(st.calls, id)
+		st.watch.answered(len(st.calls))
 		st.mu.Unlock()
 		if answer != nil {
 			answer(results, nil)
@@ -132,13 +142,18 @@ func (st *clientStream) fail(err error) {
 		err = ErrClosed
 	}
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.err = fmt.Errorf("wallet stream: %w", spoken(err))
-	calls := st.calls
-	st.calls = nil
-	st.mu.Unlock()
-	for _, answer := range calls {
-		answer(nil, st.err)
+	for len(st.calls) > 0 { // in their order: each may be sent again, elsewhere
+		calls := st.calls
+		st.calls = make(map[uint64]func([]byte, error))
+		st.mu.Unlock()
+		for _, id := range slices.Sorted(maps.Keys(calls)) {
+			calls[id](nil, st.err)
+		}
+		st.mu.Lock()
 	}
+	st.calls = nil
 }
 
 // statusError is an error of gRPC whose text is what the server said.

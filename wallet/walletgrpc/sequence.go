@@ -18,29 +18,34 @@ func (c *Client) Transfers(ctx context.Context, dst []wallet.Result, ts []wallet
 	if err != nil {
 		return dst, err
 	}
-	return c.start(st, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }).Wait(ctx, dst)
+	return c.start(st, c.follower.route(), len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }).Wait(ctx, dst)
 }
 
 // Sequence sends batches of transfers that are decided in the order in which
-// they were started, many of them under way at once. It is safe for concurrent
-// use, and there may be several, and other calls beside them.
+// they were started, many of them under way at once; in a wallet of several
+// partitions those that one of them pays are. It is safe for concurrent use, and
+// there may be several, and other calls beside them.
 //
-// It is bound to one stream. When that breaks, every batch without an answer
-// fails, and every later one: a batch is decided only if all batches before it
-// were. To go on, send everything from the first batch without an answer on, in
-// order, by another Sequence: what had been applied is not applied again.
+// It is bound to one stream, beside those to leaders. When that breaks, every batch
+// that it had no answer to fails, and every later one: a batch is decided only if
+// all batches before it were. To go on, send everything from the first batch without
+// an answer on, in order, by another Sequence: what had been applied is not applied
+// again.
 type Sequence struct {
-	client *Client
-	stream *clientStream
+	client  *Client
+	stream  *clientStream
+	leaders []*clientStream // by partition
 }
 
-// Sequence returns a sequence on the present stream, or on one that it opens.
+// Sequence returns a sequence on the present stream, or on one that it opens. It
+// waits a little for the streams to leaders.
 func (c *Client) Sequence(ctx context.Context) (*Sequence, error) {
 	st, err := c.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Sequence{client: c, stream: st}, nil
+	c.follower.settle(ctx)
+	return &Sequence{client: c, stream: st, leaders: c.follower.route()}, nil
 }
 
 // Start sends up to wallet.MaxBatch transfers behind those that were started
@@ -53,43 +58,21 @@ func (s *Sequence) Start(ctx context.Context, ts []wallet.HandleTransfer) (*Pend
 	if err := s.client.take(ctx); err != nil {
 		return nil, err
 	}
-	return s.client.start(s.stream, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }), nil
-}
-
-// start sends a batch of n transfers. The caller has taken a token, which the
-// answer gives back.
-func (c *Client) start(st *clientStream, n int, transfer func(i int) *wallet.HandleTransfer) *Pending {
-	buf, _ := messages.Get().(*[]byte)
-	message := request(*buf, wallet.KindTransfers, n)
-	for i := range n {
-		message = wallet.AppendHandleTransfer(message, transfer(i))
+	leads := s.leaders
+	if s.stream.failed() != nil { // so does this batch then
+		leads = nil
 	}
-	return c.ask(st, message, func() {
-		*buf = message
-		messages.Put(buf)
-	})
-}
-
-// ask sends a request. The caller has taken a token, which the answer gives
-// back. free is called when the message is not in use any more: after an error
-// it may be.
-func (c *Client) ask(st *clientStream, message []byte, free func()) *Pending {
-	p := &Pending{done: make(chan struct{})}
-	st.start(message, func(results []byte, err error) {
-		if err == nil {
-			free()
-		}
-		p.results, p.err = append(p.results, results...), err
-		c.give()
-		close(p.done)
-	})
-	return p
+	return s.client.start(s.stream, leads, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }), nil
 }
 
 // Pending is a batch of a [Sequence] that was started.
 type Pending struct {
-	done    chan struct{} // closed with the answer
-	results []byte        // one each
+	client *Client
+	done   chan struct{} // closed with the answer
+
+	mu      sync.Mutex
+	left    int    // requests that are not answered
+	results []byte // one each
 	err     error
 }
 
@@ -113,6 +96,34 @@ func (p *Pending) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("outcome unknown: %w", ctx.Err())
 	}
+}
+
+// answered takes the answer to one of the requests: take puts the results where they
+// belong. The last one gives the token back.
+func (p *Pending) answered(err error, take func()) {
+	p.mu.Lock()
+	if err != nil {
+		p.err = err
+	} else {
+		take()
+	}
+	p.left--
+	last := p.left == 0
+	p.mu.Unlock()
+	if last {
+		p.client.give()
+		close(p.done)
+	}
+}
+
+// ask sends a request on a stream. The caller has taken a token, which the answer
+// gives back.
+func (c *Client) ask(st *clientStream, message []byte) *Pending {
+	p := &Pending{client: c, done: make(chan struct{}), left: 1}
+	st.start(message, func(results []byte, err error) {
+		p.answered(err, func() { p.results = append(p.results, results...) })
+	})
+	return p
 }
 
 // messages recycles the messages of full batches.

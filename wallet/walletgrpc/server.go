@@ -5,14 +5,19 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"maru.example/internal/auth"
+	"maru.example/internal/leaders"
 	"maru.example/wallet"
 )
 
@@ -48,10 +53,55 @@ const (
 	streamWindow = 512 << 10
 )
 
+// Cluster is what clients are told of the cluster that a node is part of.
+type Cluster struct {
+	ID         string // without spaces
+	Partitions uint16
+	// Leader returns where the stream of the node is that leads a partition, "" if
+	// that is this one, or not known. It must not wait.
+	Leader func(partition uint16) string
+}
+
+// header is what a client is told for which a tenant's stream begins.
+func (c *Cluster) header(tenant wallet.Tenant) metadata.MD {
+	if c == nil {
+		return nil
+	}
+	md := metadata.MD{clusterKey: {c.ID}}
+	var notices []*leaders.Notice
+	for p := range c.Partitions {
+		address := c.Leader(p)
+		if address == "" {
+			continue
+		}
+		i := slices.IndexFunc(notices, func(n *leaders.Notice) bool { return n.Address == address })
+		if i < 0 {
+			i = len(notices)
+			notices = append(notices, &leaders.Notice{Of: c.Partitions, Cluster: c.ID, Tenant: string(tenant), Address: address})
+		}
+		notices[i].Partitions = append(notices[i].Partitions, p)
+	}
+	for _, n := range notices {
+		md.Append(leaderKey, n.String())
+	}
+	return md
+}
+
+// isMeant refuses a stream that a client sent to the leader of another cluster.
+func (c *Cluster) isMeant(ctx context.Context) error {
+	for _, id := range metadata.ValueFromIncomingContext(ctx, clusterKey) {
+		if c == nil || id != c.ID {
+			return status.Error(codes.FailedPrecondition, "this node is not part of the cluster that the stream is for")
+		}
+	}
+	return nil
+}
+
 // ServerOptions are the settings of a server; nil means all defaults.
 type ServerOptions struct {
 	Authorize Authorize   // default: everybody, for the tenant named or wallet.DefaultTenant
 	TLS       *tls.Config // default: plain text
+	Cluster   *Cluster    // that this node is part of; default: none that clients need to know of
 	// MaxStreams is how many streams there may be at once. It bounds the memory:
 	// a stream whose client sends and takes no answers holds streamWindow, a
 	// request and MaxInFlight answers, which is 5 MiB at the most.

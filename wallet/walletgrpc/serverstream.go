@@ -50,7 +50,10 @@ type frame struct {
 
 func (s *Server) serve(g grpc.ServerStream) (err error) {
 	ctx := g.Context()
-	number, err := s.admit(ctx)
+	if err := s.o.Cluster.isMeant(ctx); err != nil {
+		return err
+	}
+	tenant, number, err := s.admit(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +66,7 @@ func (s *Server) serve(g grpc.ServerStream) (err error) {
 		return err
 	}
 	defer func() { s.places.leave(c, err != nil && ctx.Err() == nil) }()
-	if err := g.SendHeader(nil); err != nil { // so that the client knows that it was let in
+	if err := g.SendHeader(s.o.Cluster.header(tenant)); err != nil { // so that the client knows that it was let in
 		return err
 	}
 	st := &stream{
@@ -125,8 +128,8 @@ func (st *stream) drain(sent <-chan error) error {
 // errClosing ends the streams of a server that stops.
 var errClosing = status.Error(codes.Unavailable, "the server is closing: what was not answered was not done")
 
-// admit returns the number of the tenant that the stream acts for.
-func (s *Server) admit(ctx context.Context) (uint16, error) {
+// admit returns the tenant that the stream acts for, and its number.
+func (s *Server) admit(ctx context.Context) (wallet.Tenant, uint16, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	first := func(key string) string {
 		if v := md.Get(key); len(v) > 0 {
@@ -137,20 +140,20 @@ func (s *Server) admit(ctx context.Context) (uint16, error) {
 	tenant, err := s.o.Authorize(ctx, first("authorization"), first("maru-tenant"))
 	switch {
 	case errors.Is(err, ErrForbidden):
-		return 0, status.Error(codes.PermissionDenied, err.Error())
+		return "", 0, status.Error(codes.PermissionDenied, err.Error())
 	case err != nil:
-		return 0, status.Error(codes.Unauthenticated, err.Error())
+		return "", 0, status.Error(codes.Unauthenticated, err.Error())
 	}
 	number, ok, err := s.service.Tenant(ctx, tenant)
 	switch {
 	case errors.Is(err, wallet.ErrTenant):
-		return 0, status.Error(codes.InvalidArgument, err.Error())
+		return "", 0, status.Error(codes.InvalidArgument, err.Error())
 	case err != nil:
-		return 0, explain(err)
+		return "", 0, explain(err)
 	case !ok:
-		return 0, status.Errorf(codes.NotFound, "%v: %q", wallet.UnknownTenant, tenant)
+		return "", 0, status.Errorf(codes.NotFound, "%v: %q", wallet.UnknownTenant, tenant)
 	}
-	return number, nil
+	return tenant, number, nil
 }
 
 // protocolOf returns the protocol that the client asks for, NoProtocol if it asks
@@ -176,7 +179,7 @@ func (st *stream) stillAdmitted() error {
 	if now.Sub(st.admitted) < st.server.o.AuthorizeEvery {
 		return nil
 	}
-	number, err := st.server.admit(st.ended)
+	_, number, err := st.server.admit(st.ended)
 	if err == nil && number != st.tenant {
 		err = status.Error(codes.PermissionDenied, "the key is another tenant's now")
 	}

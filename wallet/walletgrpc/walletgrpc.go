@@ -25,9 +25,12 @@ const (
 	// once; it reads no further until it has answered one.
 	MaxInFlight = 32
 
-	serviceName   = "maru.wallet.v1.Wallet"
-	methodName    = "Batches"
-	protocolKey   = "maru-protocol" // in the metadata of a call
+	serviceName = "maru.wallet.v1.Wallet"
+	methodName  = "Batches"
+	// Keys in the metadata of a call.
+	protocolKey   = "maru-protocol" // of transfers to other partitions
+	clusterKey    = "maru-cluster"  // the one that the server belongs to; from a client: that it must belong to
+	leaderKey     = "maru-leader"   // leaders of partitions, from the server
 	requestBytes  = 8               // of a request before the batch: its id
 	responseBytes = 8 + 24          // of a response before the results: id, header, index, time
 )

@@ -41,7 +41,7 @@ func (r *Remote) Here(partition uint16) bool {
 }
 
 // Leader returns the node that leads a partition, as far as this one knows: 0 if it
-// does not.
+// does not. Of a partition that it has not, that may be another that has it.
 func (r *Remote) Leader(partition uint16) rsmraft.NodeID {
 	h := r.host()
 	if h == nil {
@@ -52,9 +52,16 @@ func (r *Remote) Leader(partition uint16) rsmraft.NodeID {
 			return g.Status().Leader
 		}
 	}
+	members := r.members(partition)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.first[partition]
+	switch first := r.first[partition]; {
+	case first != 0:
+		return first
+	case len(members) > 0:
+		return members[0]
+	}
+	return 0
 }
 
 // Ask implements wallet.Remote: it asks the nodes that have a replica, one after
