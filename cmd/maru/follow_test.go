@@ -90,6 +90,22 @@ func (f *followed) count(node int, name string, labels ...string) (sum float64) 
 	return sum
 }
 
+// wantCounts checks what the node that a client was given, and the leader, were asked.
+// That is counted after the answer.
+func (f *followed) wantCounts(what string, count func() (given, direct float64), wantGiven, wantDirect float64) {
+	f.t.Helper()
+	var given, direct float64
+	f.wait("all "+what+" are counted", func(context.Context) error {
+		if given, direct = count(); given+direct < wantGiven+wantDirect {
+			return fmt.Errorf("%v and %v", given, direct)
+		}
+		return nil
+	})
+	if given != wantGiven || direct != wantDirect {
+		f.t.Errorf("%s: the node that was given got %v, and the leader %v; want %v and %v", what, given, direct, wantGiven, wantDirect)
+	}
+}
+
 // given returns the numbers of the nodes but the leader, which know who that is.
 func (f *followed) given() (leader int, others []int) {
 	f.t.Helper()
@@ -139,9 +155,7 @@ func TestFollowOverHTTP(t *testing.T) {
 	for range 10 {
 		pay()
 	}
-	if given, direct := asked(others[0]), asked(leader); given != 1 || direct != 9 {
-		t.Errorf("the node that was given got %v requests, and the leader %v; want 1 and 9", given, direct)
-	}
+	f.wantCounts("requests", func() (float64, float64) { return asked(others[0]), asked(leader) }, 1, 9)
 	f.kill(leader)
 	for range 3 {
 		pay()
@@ -187,9 +201,7 @@ func TestFollowByStream(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if given, direct = proposals(others[0])-given, proposals(leader)-direct; given != 0 || direct != 10 {
-		t.Errorf("the node that was given got %v proposals, and the leader %v; want 0 and 10", given, direct)
-	}
+	f.wantCounts("proposals", func() (float64, float64) { return proposals(others[0]) - given, proposals(leader) - direct }, 0, 10)
 	f.kill(leader)
 	for range 3 {
 		if err := pay(); err != nil {
