@@ -224,7 +224,11 @@ func (c *coordinator) giveUp(peer uint16) {
 // coordinator's loop.
 func (c *coordinator) propose(to *Partition, data []byte, done func(codes []byte, err error)) {
 	loop := c.p.Log.ApplyLoop()
-	to.propose(data, func(result []byte, _ rsm.Position, err error) {
+	propose := to.propose
+	if to == c.p {
+		propose = to.proposeHere
+	}
+	propose(data, func(result []byte, _ rsm.Position, err error) {
 		codes := slices.Clone(result)
 		loop.Post(func() { done(codes, err) })
 	})

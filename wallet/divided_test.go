@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"maru.example/money"
@@ -96,4 +97,19 @@ func TestDivided(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPendingThenNoLeader begins a transfer whose end is not seen; when it is asked
+// for again, the paying partition has no leader. The payer has paid: it is pending.
+func TestPendingThenNoLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, from, to, ways, stop := openCutBoth(t)
+		defer stop()
+		ways[1].Store(true)
+		time.AfterFunc(3*time.Second, func() { ways[0].Store(true) })
+		r, err := s.Transfer(t.Context(), wallet.DefaultTenant, wallet.Transfer{ID: wallet.TransactionID{1}, From: from, To: to, Amount: 5, Currency: usd})
+		if err != nil || r.Code() != wallet.Pending {
+			t.Errorf("got %v, %v, want pending", r.Code(), err)
+		}
+	})
 }

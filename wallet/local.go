@@ -39,17 +39,18 @@ type Remote interface {
 	// Here says whether this node has a replica.
 	Here(partition uint16) bool
 	// Ask lets the [Service] of such a node Serve a request, and calls done once,
-	// on any loop, with the answer and how long it took. The request may be served
-	// more than once. With rsm.ErrUnknown it may have been served, with any other
-	// error it was not.
-	Ask(partition uint16, request []byte, done func(answer []byte, took time.Duration, err error))
+	// on any loop, with the answer and how long it took. With rsm.ErrUnknown it may
+	// have been served, or may be yet; with any other error it was not, and will not
+	// be. Another node is asked where one may have served a request only if that may
+	// be repeated.
+	Ask(partition uint16, request []byte, repeat bool, done func(answer []byte, took time.Duration, err error))
 }
 
 // everything is the Remote of a node that has all partitions.
 type everything struct{}
 
 func (everything) Here(uint16) bool { return true }
-func (everything) Ask(_ uint16, _ []byte, done func([]byte, time.Duration, error)) {
+func (everything) Ask(_ uint16, _ []byte, _ bool, done func([]byte, time.Duration, error)) {
 	done(nil, 0, rsm.ErrNoLeader)
 }
 
@@ -98,6 +99,11 @@ func (p *Partition) propose(data []byte, done func(result []byte, at rsm.Positio
 		p.ask(requestPropose, NoProtocol, data, done)
 		return
 	}
+	p.proposeHere(data, done)
+}
+
+// proposeHere is propose where this node has a replica.
+func (p *Partition) proposeHere(data []byte, done func(result []byte, at rsm.Position, err error)) {
 	if err := p.Log.TrySubmit(context.Background(), &rsm.Proposal{Data: data, Done: done}); err != nil {
 		p.Log.ApplyLoop().Post(func() { done(nil, rsm.Position{}, err) })
 	}

@@ -23,7 +23,7 @@ type Machine struct {
 	arena    arena
 	names    nameIndex
 	open     *snapshot
-	changes  uint64 // batches applied, so that a reader can tell whether the state changed
+	changes  uint64 // batches applied, from a random number on: so that a reader can tell whether the state changed, or is another replica's
 	decided  [len(codeNames)]uint64
 	repeated uint64
 	window   [window]prefetched
@@ -74,6 +74,7 @@ func NewMachine(o *MachineOptions) *Machine {
 	m := &Machine{options: o.withDefaults()}
 	m.base = Handle(m.options.Partition) << partitionShift
 	m.crossing = newCrossing(m.options.Partitions)
+	m.changes = m.options.Random()
 	m.names.seed = maphash.MakeSeed()
 	m.addTenant(string(DefaultTenant))
 	return m

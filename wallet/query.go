@@ -67,6 +67,15 @@ type finding struct {
 	More      bool           `json:"more,omitzero"`
 }
 
+// known says whether this program answers such a query: a newer one may have others.
+func (q *query) known() bool {
+	switch q.Subject {
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight:
+		return q.Consistency <= asItIs
+	}
+	return false
+}
+
 // query answers a query from the state as it is.
 func (m *Machine) query(q *query) *finding {
 	f := &finding{}
@@ -120,7 +129,7 @@ func (m *Machine) findAccount(f *finding, q *query) {
 }
 
 // inFlightSlice is how many transfers are looked at before others go on.
-const inFlightSlice = 4096
+const inFlightSlice = 1024
 
 func (m *Machine) findInFlight(f *finding, q *query) {
 	f.Transfers, f.Cursor, f.More = m.inFlight(nil, q.Cursor, inFlightSlice)
@@ -199,7 +208,7 @@ func (p *Partition) queryAway(q *query, done func(*finding, error)) {
 		done(nil, fmt.Errorf("wallet: encode a query: %w", err))
 		return
 	}
-	p.remote.Ask(p.number, appendRequest(request{requestQuery, NoProtocol, p.number, body}), func(answer []byte, took time.Duration, err error) {
+	p.remote.Ask(p.number, appendRequest(request{requestQuery, NoProtocol, p.number, body}), true, func(answer []byte, took time.Duration, err error) {
 		if err != nil {
 			done(nil, fmt.Errorf("%w: partition %d: %v", rsm.ErrNoLeader, p.number, err)) //nolint:errorlint // nothing was to be done: no outcome is unknown
 			return

@@ -58,6 +58,13 @@ func (l cutLog) StartRead(fn func(error)) {
 // service must not be used after stop.
 func openCut(t *testing.T) (s *wallet.Service, p, q wallet.AccountID, away *atomic.Bool, stop func()) {
 	t.Helper()
+	s, p, q, both, stop := openCutBoth(t)
+	return s, p, q, both[1], stop
+}
+
+// openCutBoth is openCut where either partition can be without a leader.
+func openCutBoth(t *testing.T) (s *wallet.Service, p, q wallet.AccountID, away [2]*atomic.Bool, stop func()) {
+	t.Helper()
 	parts := make([]*wallet.Partition, 2)
 	for i := range parts {
 		parts[i] = wallet.NewPartition(uint16(i), uint16(len(parts)), rand.Uint64)
@@ -69,7 +76,6 @@ func openCut(t *testing.T) (s *wallet.Service, p, q wallet.AccountID, away *atom
 	if err != nil {
 		t.Fatal(err)
 	}
-	away = new(atomic.Bool)
 	for i, part := range parts {
 		g, err := host.Begin(rsmraft.GroupID(i + 1))
 		if err == nil {
@@ -78,9 +84,9 @@ func openCut(t *testing.T) (s *wallet.Service, p, q wallet.AccountID, away *atom
 		if err != nil {
 			t.Fatal(err)
 		}
-		part.Log = g
+		away[i] = new(atomic.Bool)
+		part.Log = cutLog{g, away[i]}
 	}
-	parts[1].Log = cutLog{parts[1].Log, away}
 	s = wallet.NewDividedService(parts, nil)
 	for n := 0; p == "" || q == ""; n++ {
 		id := wallet.AccountID(fmt.Sprint("a", n))
@@ -174,4 +180,25 @@ func TestAccountStale(t *testing.T) {
 	if _, _, _, err := s.AccountStale(t.Context(), wallet.DefaultTenant, "a b"); !errors.Is(err, wallet.ErrAccountID) {
 		t.Errorf("malformed: got %v", err)
 	}
+}
+
+// TestTenantInPart makes a tenant while a partition has no leader: it is there, and
+// the answer does not say that nothing was done. Later the partition knows it too.
+func TestTenantInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _, away, stop := openCut(t)
+		defer stop()
+		away.Store(true)
+		if code, err := s.CreateTenant(t.Context(), "x"); !errors.Is(err, rsm.ErrUnknown) {
+			t.Errorf("got %v, %v, want ErrUnknown", code, err)
+		}
+		away.Store(false)
+		id := wallet.AccountID("a")
+		for n := 0; wallet.PartitionOf("x", id, 2) != 1; n++ {
+			id = wallet.AccountID(fmt.Sprint("a", n))
+		}
+		if code, err := s.SetStatus(t.Context(), "x", id, wallet.Frozen); err != nil || code != wallet.UnknownAccount {
+			t.Errorf("an account of it: %v, %v, want unknown_account", code, err)
+		}
+	})
 }

@@ -59,8 +59,8 @@ func parseRequest(b []byte) (request, error) {
 
 // ask lets a node that has a replica do something with a batch.
 func (p *Partition) ask(kind requestKind, protocol Protocol, batch []byte, done func(result []byte, at rsm.Position, err error)) {
-	p.remote.Ask(p.number, appendRequest(request{kind, protocol, p.number, batch}), func(answer []byte, _ time.Duration, err error) {
-		if err == nil && len(answer) < positionBytes {
+	p.remote.Ask(p.number, appendRequest(request{kind, protocol, p.number, batch}), Kind(batch[1]).repeatable(), func(answer []byte, _ time.Duration, err error) {
+		if err == nil && len(answer) <= positionBytes {
 			err = fmt.Errorf("%w: malformed answer to a batch", rsm.ErrUnknown)
 		}
 		if err != nil {
@@ -71,6 +71,10 @@ func (p *Partition) ask(kind requestKind, protocol Protocol, batch []byte, done 
 		done(answer[positionBytes:], at, nil)
 	})
 }
+
+// repeatable says that a command of the kind that is done twice, the second time
+// late, does not undo what was done in between.
+func (k Kind) repeatable() bool { return k != KindSetStatus && k != KindSetLimit }
 
 // Serve does what the Service of another node asks for through its Remote, and
 // calls reply once, on any loop. The request must not be changed any more.
@@ -102,6 +106,10 @@ func (s *Service) Serve(requested []byte, reply func(answer []byte, err error)) 
 	case requestPropose:
 		s.parts[r.partition].propose(r.body, done)
 	case requestRoute:
+		if h.Kind > KindCreateTenants { // those are of a partition's log
+			reply(nil, fmt.Errorf("%w: %v", errRequest, h.Kind))
+			return
+		}
 		s.knowTenant(h.Tenant, func(err error) {
 			if err != nil {
 				reply(nil, err)
@@ -144,6 +152,10 @@ func (s *Service) serveQuery(r *request, reply func([]byte, error)) {
 	var q query
 	if err := json.Unmarshal(r.body, &q); err != nil {
 		reply(nil, fmt.Errorf("%w: %w", errRequest, err))
+		return
+	}
+	if !q.known() {
+		reply(nil, fmt.Errorf("%w: about %q, consistency %d", errRequest, q.Subject, q.Consistency))
 		return
 	}
 	s.parts[r.partition].query(&q, func(f *finding, err error) {

@@ -35,7 +35,7 @@ type elsewhere struct {
 
 func (*elsewhere) Here(uint16) bool { return false }
 
-func (e *elsewhere) Ask(_ uint16, request []byte, done func([]byte, time.Duration, error)) {
+func (e *elsewhere) Ask(_ uint16, request []byte, _ bool, done func([]byte, time.Duration, error)) {
 	e.asked++
 	var fault error
 	if e.fault != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"maru.example/rsm"
@@ -26,6 +27,9 @@ const (
 	lockedTries  = 200 // of a transfer that meets locked accounts
 	lockedPause  = time.Millisecond
 	lockedLonger = 10 * time.Millisecond // at the most
+	// maxForwarded bounds the bytes of batches on their way to nodes that have the
+	// partitions, unless a single one has more.
+	maxForwarded = 64 << 20
 )
 
 // routed is a batch that was divided over partitions. Its pieces end on the loops
@@ -35,6 +39,7 @@ type routed struct {
 	protocol  Protocol        // of transfers between partitions; NoProtocol: the wallet's
 	waits     bool            // the caller does, while a queue is full
 	forwarded bool            // another node's Service asked for it
+	unknown   bool            // it was tried before, with an unknown outcome
 	done      func(result []byte, at rsm.Position, err error)
 
 	s      *Service
@@ -42,8 +47,9 @@ type routed struct {
 
 	mu     sync.Mutex
 	result []byte
-	size   int // of one command's result
-	left   int // pieces
+	size   int  // of one command's result
+	left   int  // pieces
+	some   bool // results are there
 	err    error
 	at     rsm.Position
 }
@@ -55,11 +61,16 @@ type piece struct {
 	kind     Kind     // in the partition's log
 	whole    []byte   // the batch, if all of it goes to one partition
 	commands [][]byte // as they came
+	owned    bool     // they are no part of the batch
 	complete [][]byte // transfers to other partitions: with what those know of the payees
 	places   []int    // of the commands in the batch
 	tries    int
-	pendings int  // tries of transfers that took too long
-	unknown  bool // some try had an unknown outcome
+	pendings int         // tries of transfers that took too long
+	unknown  bool        // some try had an unknown outcome
+	answered bool        // the commands have results, which stand if they are not tried again
+	spread   bool        // the tenants were made known to the partition
+	timed    bool        // it has failed, and late will be set
+	late     atomic.Bool // retryFor has passed since
 	pause    time.Duration
 }
 
@@ -76,7 +87,7 @@ func resultSize(k Kind) int {
 
 // route commits a batch that Validate accepted: each command in the partition that
 // has to decide it. It calls done once, with the results in the order of the
-// commands, on one of the partitions' loops. Commands for one partition keep
+// commands, on any loop. Commands for one partition keep
 // their order.
 // If the caller waits, it does not return before there was room for them in the
 // queues of this node.
@@ -186,7 +197,15 @@ func (p *piece) forward() {
 		p.to.Log.ApplyLoop().Post(func() { p.failed(fmt.Errorf("%w: no replica of partition %d here", rsm.ErrNoLeader, p.to.number)) })
 		return
 	}
-	p.to.ask(requestRoute, p.b.protocol, p.encoded(p.b.header.Kind, p.commands), func(result []byte, at rsm.Position, err error) {
+	data := p.encoded(p.b.header.Kind, p.commands)
+	size, under := int64(len(data)), &p.b.s.forwarded
+	if n := under.Add(size); n > maxForwarded && n > size {
+		under.Add(-size)
+		p.to.Log.ApplyLoop().Post(func() { p.failed(fmt.Errorf("%w: too much is on its way to other nodes", rsm.ErrBusy)) })
+		return
+	}
+	p.to.ask(requestRoute, p.b.protocol, data, func(result []byte, at rsm.Position, err error) {
+		under.Add(-size)
 		p.decided(result, at, err, nil)
 	})
 }
@@ -205,6 +224,7 @@ func (p *piece) payee(i int) (h Handle, name []byte) {
 // with what those partitions know of the receiving accounts, which never changes.
 // Then it submits the piece.
 func (p *piece) lookUp() {
+	p.own()
 	byPeer := make([][]int, len(p.b.s.parts))
 	l := &lookUp{p: p, complete: make([][]byte, len(p.commands))}
 	for i := range p.commands {
@@ -222,6 +242,25 @@ func (p *piece) lookUp() {
 		if len(places) > 0 {
 			l.in(p.b.s.parts[peer], places)
 		}
+	}
+}
+
+// own lets the commands outlive the batch: a partition that was asked may answer when
+// another try has ended it.
+func (p *piece) own() {
+	if p.owned {
+		return
+	}
+	p.owned = true
+	size := 0
+	for _, c := range p.commands {
+		size += len(c)
+	}
+	all := make([]byte, 0, size)
+	for i, c := range p.commands {
+		n := len(all)
+		all = append(all, c...)
+		p.commands[i] = all[n:len(all):len(all)]
 	}
 }
 
@@ -392,7 +431,7 @@ func (p *piece) decided(result []byte, at rsm.Position, err error, waits *gather
 	case err != nil:
 		waits.leave()
 		p.failed(err)
-	case len(result) != p.count()*p.b.size:
+	case len(result) != p.count()*p.b.size, !p.spread && len(result) == 1 && Code(result[0]) == UnknownTenant:
 		waits.leave()
 		p.refused(Code(result[0]))
 	default:
@@ -406,40 +445,43 @@ func (p *piece) decided(result []byte, at rsm.Position, err error, waits *gather
 	}
 }
 
-// failed tries again what may be tried again: every command of a batch can be
-// repeated without being done twice.
+// failed tries again what may be tried again: nearly every command can be repeated
+// without being done twice.
 func (p *piece) failed(err error) {
 	again := errors.Is(err, rsm.ErrNoLeader) || errors.Is(err, rsm.ErrUnknown) || errors.Is(err, rsm.ErrBusy)
 	p.unknown = p.unknown || errors.Is(err, rsm.ErrUnknown)
+	again = again && (!p.unknown || p.kind.repeatable())
 	p.pause = min(max(2*p.pause, leastRetry), mostRetry)
 	p.tries++
-	patient := p.b.waits && errors.Is(err, rsm.ErrBusy) || p.waited() <= retryFor
-	if !again || p.b.ctx.Err() != nil || !patient {
+	patient := p.b.waits && errors.Is(err, rsm.ErrBusy) || !p.late.Load()
+	switch {
+	case again && p.b.ctx.Err() == nil && patient:
+	case p.answered && !p.unknown:
+		p.b.settle(nil, nil, rsm.Position{})
+		return
+	default:
 		p.b.failed(p, err)
 		return
 	}
 	loop := p.to.Log.ApplyLoop()
-	loop.Post(func() { loop.After(p.pause, func() { p.begin(false) }) })
-}
-
-// waited is about how long the piece has been tried.
-func (p *piece) waited() (d time.Duration) {
-	pause := leastRetry
-	for range p.tries {
-		d += pause
-		pause = min(2*pause, mostRetry)
-	}
-	return d
+	first := !p.timed
+	p.timed = true
+	loop.Post(func() {
+		if first {
+			loop.After(retryFor, func() { p.late.Store(true) })
+		}
+		loop.After(p.pause, func() { p.begin(false) })
+	})
 }
 
 // refused takes the refusal of a whole piece. A tenant that was made in the first
 // partition may not be known in another one yet.
 func (p *piece) refused(code Code) {
-	if code != UnknownTenant || p.tries > 0 {
+	if code != UnknownTenant || p.spread {
 		p.b.failed(p, fmt.Errorf("wallet: a batch of %v was refused: %v", p.kind, code))
 		return
 	}
-	p.tries++
+	p.spread = true
 	p.b.s.spreadTenants(p.to, func(err error) {
 		if err != nil {
 			p.b.failed(p, err)
@@ -463,8 +505,17 @@ func (p *piece) settle(first, result []byte, at rsm.Position) {
 		}
 		loop := p.to.Log.ApplyLoop()
 		loop.Post(func() { loop.After(pause, func() { again.begin(false) }) })
+	} else if p.unknown && p.b.size == 1 && slices.ContainsFunc(result, forgets) {
+		p.b.failed(p, fmt.Errorf("%w: an earlier try may be decided yet", rsm.ErrUnknown))
+		return
 	}
 	p.b.settle(p.places, result, at)
+}
+
+// forgets says that a result is a refusal that leaves no trace: the same command may
+// be applied later.
+func forgets(result byte) bool {
+	return Code(result) == AccountLocked || Code(result) == TooManyInFlight
 }
 
 // again returns a piece of the transfers to be tried again, nil if there are none:
@@ -475,10 +526,10 @@ func (p *piece) again(first, result []byte) *piece {
 		return nil
 	}
 	patient := !p.b.forwarded && p.pendings+1 < pendingTries
-	l := &piece{b: p.b, to: p.to, kind: p.kind, tries: p.tries, pendings: p.pendings}
+	l := &piece{b: p.b, to: p.to, kind: p.kind, owned: p.owned, tries: p.tries, pendings: p.pendings, unknown: p.unknown, answered: true}
 	for i := range p.places {
 		switch {
-		case Code(first[i]) == AccountLocked:
+		case !p.b.forwarded && Code(first[i]) == AccountLocked:
 			l.tries = p.tries + 1
 		case patient && Result(result[i]).Code() == Pending:
 			l.pendings = p.pendings + 1
@@ -496,6 +547,7 @@ func (p *piece) again(first, result []byte) *piece {
 // settle takes the results of a piece.
 func (b *routed) settle(places []int, result []byte, at rsm.Position) {
 	b.mu.Lock()
+	b.some = true
 	if b.result == nil { // one piece is all of it
 		b.result = result
 	}
@@ -511,7 +563,7 @@ func (b *routed) settle(places []int, result []byte, at rsm.Position) {
 // failed takes the failure of a piece. Where one outcome is unknown, that of the
 // batch is.
 func (b *routed) failed(p *piece, err error) {
-	if p.unknown && !errors.Is(err, rsm.ErrUnknown) {
+	if (p.unknown || b.unknown) && !errors.Is(err, rsm.ErrUnknown) {
 		err = fmt.Errorf("%w: %w", rsm.ErrUnknown, err)
 	}
 	b.mu.Lock()
@@ -529,7 +581,7 @@ func (b *routed) end() {
 	if !last {
 		return
 	}
-	if err != nil && b.header.Count > 1 && !errors.Is(err, rsm.ErrFailed) && !errors.Is(err, rsm.ErrUnknown) {
+	if err != nil && b.some && !errors.Is(err, rsm.ErrFailed) && !errors.Is(err, rsm.ErrUnknown) {
 		err = fmt.Errorf("%w: not all of a batch was decided: %w", rsm.ErrUnknown, err)
 	}
 	if err != nil {

@@ -19,9 +19,10 @@ import (
 // or that the outcome is unknown, as rsm's errors say, or that ctx ended: then
 // ask for the Decision, or repeat the command. It is safe for concurrent use.
 type Service struct {
-	parts    []*Partition
-	await    func(ctx context.Context, start func(done func())) error
-	protocol atomic.Uint32 // of transfers between them
+	parts     []*Partition
+	await     func(ctx context.Context, start func(done func())) error
+	forwarded atomic.Int64  // bytes of batches on their way to other nodes
+	protocol  atomic.Uint32 // of transfers between them
 
 	mu      sync.RWMutex
 	tenants map[Tenant]uint16 // those seen so far: their numbers never change
@@ -87,9 +88,12 @@ func (s *Service) SubmitBy(ctx context.Context, protocol Protocol, p *rsm.Propos
 
 // commit commits a batch and returns its results.
 func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([]byte, error) {
+	unknown := false
 	if len(s.parts) == 1 && s.parts[0].here() {
 		// The usual case is worth a way without a goroutine's detour.
-		if result, _, err := s.parts[0].Log.Propose(ctx, data); !errors.Is(err, rsm.ErrNoLeader) && !errors.Is(err, rsm.ErrUnknown) {
+		result, _, err := s.parts[0].Log.Propose(ctx, data)
+		unknown = errors.Is(err, rsm.ErrUnknown)
+		if unknown && !Kind(data[1]).repeatable() || !unknown && !errors.Is(err, rsm.ErrNoLeader) {
 			return result, err
 		}
 	}
@@ -98,7 +102,7 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 		err    error
 	}
 	err := s.await(ctx, func(done func()) {
-		s.route(&routed{ctx: ctx, protocol: protocol, done: func(result []byte, _ rsm.Position, err error) {
+		s.route(&routed{ctx: ctx, protocol: protocol, unknown: unknown, done: func(result []byte, _ rsm.Position, err error) {
 			outcome.result, outcome.err = slices.Clone(result), err
 			done()
 		}}, data)
@@ -327,7 +331,7 @@ func (s *Service) CreateTenant(ctx context.Context, name Tenant) (Code, error) {
 			err = failed.err
 		}
 		if err != nil {
-			return Undecided, err
+			return Undecided, fmt.Errorf("%w: the tenant was made, and not all partitions know it: %w", rsm.ErrUnknown, err)
 		}
 	}
 	return code, nil

@@ -2,6 +2,7 @@ package rsmraft
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ type Reply struct {
 type Serve func(from NodeID, group GroupID, request []byte, reply func(answer []byte, err error))
 
 // Call sends a request about a group to another node, whose Options.Serve answers
-// it, and calls done once, on a loop of the host. With rsm.ErrUnknown the request
+// it, and calls done once, on any loop. With rsm.ErrUnknown the request
 // may have been served, with any other error it was not, or had no effect, as the
 // one who serves says. The request must not be changed any more.
 func (h *Host) Call(to NodeID, group GroupID, request []byte, done func(Reply, error)) {
@@ -133,6 +134,9 @@ func (c *caller) replied(from NodeID, body []byte) {
 // fail gives up all requests, and those to come.
 func (c *caller) fail(err error) {
 	c.err = err
+	if !errors.Is(err, rsm.ErrFailed) {
+		err = fmt.Errorf("%w: %v", rsm.ErrUnknown, err) //nolint:errorlint // what was sent may be served; of what was not, err says that nothing was done
+	}
 	for _, number := range sortedKeys(c.sent) {
 		r := c.sent[number]
 		delete(c.sent, number)

@@ -33,6 +33,8 @@ func answerOf(err error) answerCode {
 	switch {
 	case err == nil:
 		return answerDone
+	case errors.Is(err, rsm.ErrUnknown), errors.Is(err, rsm.ErrFailed): // also where it holds an error that alone says that nothing was done
+		return answerUnknown
 	case errors.Is(err, rsm.ErrBusy):
 		return answerBusy
 	case errors.Is(err, rsm.ErrDiskFull):
@@ -196,11 +198,17 @@ func (f *forwarder) take(from NodeID, body []byte) {
 		p := &rsm.Proposal{Data: data[i]}
 		p.Done = func(result []byte, at rsm.Position, err error) {
 			a.results = append(a.results, append([]byte(nil), result...))
-			if err != nil && (a.err == nil || answerOf(err) == answerUnknown) {
+			switch {
+			case err == nil:
+				a.done = true
+			case a.err == nil || answerOf(err) == answerUnknown:
 				a.err = err
 			}
 			a.at = at
 			if len(a.results) == len(data) {
+				if a.err != nil && a.done {
+					a.err = fmt.Errorf("%w: not all was done: %w", rsm.ErrUnknown, a.err)
+				}
 				f.answer(from, number, a.results, a.at, a.err)
 			}
 		}
@@ -220,6 +228,7 @@ func (f *forwarder) take(from NodeID, body []byte) {
 type gathered struct {
 	results [][]byte
 	at      rsm.Position
+	done    bool // one of them is
 	err     error
 }
 

@@ -66,13 +66,13 @@ func (r *Remote) Leader(partition uint16) rsmraft.NodeID {
 
 // Ask implements wallet.Remote: it asks the nodes that have a replica, one after
 // the other, until one has served the request.
-func (r *Remote) Ask(partition uint16, request []byte, done func(answer []byte, took time.Duration, err error)) {
+func (r *Remote) Ask(partition uint16, request []byte, repeat bool, done func(answer []byte, took time.Duration, err error)) {
 	h := r.host()
 	if h == nil {
 		done(nil, 0, rsm.ErrNoLeader)
 		return
 	}
-	a := &asking{r: r, host: h, partition: partition, request: request, done: done}
+	a := &asking{r: r, host: h, partition: partition, request: request, repeat: repeat, done: done}
 	a.nodes = slices.DeleteFunc(slices.Clone(r.members(partition)), func(id rsmraft.NodeID) bool { return id == h.ID() })
 	r.mu.Lock()
 	if i := slices.Index(a.nodes, r.first[partition]); i > 0 {
@@ -95,6 +95,7 @@ type asking struct {
 	host      *rsmraft.Host
 	partition uint16
 	request   []byte
+	repeat    bool             // it may be served twice
 	nodes     []rsmraft.NodeID // to be asked yet
 	unknown   error            // of one that may have served it
 	last      error
@@ -119,11 +120,15 @@ func (a *asking) next() {
 			}
 			a.r.prefer(a.partition, reply.Leader)
 			a.end(reply.Answer, nil)
+		case errors.Is(err, rsm.ErrUnknown) && !a.repeat:
+			a.end(nil, err)
 		case errors.Is(err, rsm.ErrUnknown):
 			a.unknown = err
 			a.next()
-		case errors.Is(err, rsm.ErrNoLeader):
-			a.last = err
+		case errors.Is(err, rsm.ErrNoLeader), errors.Is(err, rsm.ErrBusy), errors.Is(err, rsm.ErrDiskFull):
+			if a.last == nil || errors.Is(a.last, rsm.ErrNoLeader) { // what another says tells more
+				a.last = err
+			}
 			a.next()
 		default:
 			a.last = err

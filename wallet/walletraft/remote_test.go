@@ -27,15 +27,18 @@ func TestAsk(t *testing.T) {
 		first []rsmraft.NodeID
 		again []rsmraft.NodeID // a second request goes to
 		err   error
+		once  bool // the request may not be repeated
 	}{
-		{"the first", []behaviour{serves, serves}, []rsmraft.NodeID{2}, []rsmraft.NodeID{2}, nil},
-		{"the next", []behaviour{without, serves}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{3}, nil},
-		{"one that is silent", []behaviour{silent, without, serves}, []rsmraft.NodeID{2, 3, 4}, []rsmraft.NodeID{4}, nil},
-		{"one that is dead", []behaviour{dead, serves}, []rsmraft.NodeID{3}, []rsmraft.NodeID{3}, nil},
-		{"nobody has it", []behaviour{without, without}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{2, 3}, rsm.ErrNoLeader},
-		{"nobody answers", []behaviour{silent, without}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{2, 3}, rsm.ErrUnknown},
-		{"one that is full decides", []behaviour{full, serves}, []rsmraft.NodeID{2}, []rsmraft.NodeID{2}, rsm.ErrDiskFull},
-		{"nobody is known", nil, nil, nil, rsm.ErrNoLeader},
+		{"the first", []behaviour{serves, serves}, []rsmraft.NodeID{2}, []rsmraft.NodeID{2}, nil, false},
+		{"the next", []behaviour{without, serves}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{3}, nil, false},
+		{"one that is silent", []behaviour{silent, without, serves}, []rsmraft.NodeID{2, 3, 4}, []rsmraft.NodeID{4}, nil, false},
+		{"one that is dead", []behaviour{dead, serves}, []rsmraft.NodeID{3}, []rsmraft.NodeID{3}, nil, false},
+		{"nobody has it", []behaviour{without, without}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{2, 3}, rsm.ErrNoLeader, false},
+		{"nobody answers", []behaviour{silent, without}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{2, 3}, rsm.ErrUnknown, false},
+		{"one that is full", []behaviour{full, serves}, []rsmraft.NodeID{2, 3}, []rsmraft.NodeID{3}, nil, false},
+		{"one is full, and others have nothing", []behaviour{without, full, without}, []rsmraft.NodeID{2, 3, 4}, []rsmraft.NodeID{2, 3, 4}, rsm.ErrDiskFull, false},
+		{"one that is silent, once only", []behaviour{silent, serves}, []rsmraft.NodeID{2}, []rsmraft.NodeID{2}, rsm.ErrUnknown, true},
+		{"nobody is known", nil, nil, nil, rsm.ErrNoLeader, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := sim.New(1)
@@ -74,7 +77,7 @@ func TestAsk(t *testing.T) {
 				asked = nil
 				var got string
 				done := 0
-				r.Ask(6, []byte("x"), func(answer []byte, _ time.Duration, err error) {
+				r.Ask(6, []byte("x"), !tt.once, func(answer []byte, _ time.Duration, err error) {
 					done++
 					got = fmt.Sprint(string(answer))
 					if !errors.Is(err, tt.err) || tt.err == nil && err != nil {
@@ -86,7 +89,7 @@ func TestAsk(t *testing.T) {
 					t.Errorf("answered %d times with %q; nodes asked (-want +got):\n%s", done, got, diff)
 				}
 			}
-			r.Ask(6, nil, func(_ []byte, _ time.Duration, err error) {
+			r.Ask(6, nil, true, func(_ []byte, _ time.Duration, err error) {
 				if !errors.Is(err, rsm.ErrNoLeader) || r.Here(6) {
 					t.Errorf("without a host: %v", err)
 				}

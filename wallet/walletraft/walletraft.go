@@ -25,6 +25,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	leading func(leads bool)
+	newest  *rsmraft.Group // of the replicas that were made, which the host may not know yet
 }
 
 var _ wallet.PartitionLog = (*Log)(nil)
@@ -49,6 +50,7 @@ func (l *Log) Replica() (*rsmraft.Group, error) {
 func (l *Log) Opened(g *rsmraft.Group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.newest = g
 	if l.leading != nil {
 		g.OnLeading(l.leading)
 	}
@@ -59,8 +61,8 @@ func (l *Log) OnLeading(f func(leads bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leading = f
-	if g, err := l.Replica(); err == nil {
-		g.OnLeading(f)
+	if l.newest != nil {
+		l.newest.OnLeading(f)
 	}
 }
 
