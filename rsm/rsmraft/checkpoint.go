@@ -117,9 +117,6 @@ func (r *recovery) readCheckpoint() (from, reach wal.Index, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if l == nil {
-			continue
-		}
 		if l.start.Index < g.snapshot {
 			from = 1
 		}

@@ -263,13 +263,33 @@ func (g *Group) receive(m *pb.Message) {
 		}
 	default:
 	}
-	if err := g.raw.Step(m); err != nil {
-		g.host.options.Logger.Debug("rsmraft: message dropped", "group", g.id, "type", m.GetType().String(), "from", m.GetFrom(), "error", err)
+	if err := g.step(m); err != nil {
+		g.host.fail(err)
+		g.end(g.host.Err()) // now: the library must not be asked again
+		return
 	}
 	if heard && g.lead == 0 && g.failed == nil {
 		g.observe() // a leader of whom nothing was heard for long
 	}
 	g.work()
+}
+
+// step gives a message to the consensus. It is an error if that cannot be true of
+// what this node has written, such as that it has acknowledged more than there is.
+func (g *Group) step(m *pb.Message) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case contradiction:
+			err = fmt.Errorf("group %d: a message of node %d contradicts the log, which may have lost what was acknowledged: %s: %w", g.id, m.GetFrom(), string(r), wal.ErrCorrupt)
+		default:
+			panic(r)
+		}
+	}()
+	if err := g.raw.Step(m); err != nil {
+		g.host.options.Logger.Debug("rsmraft: message dropped", "group", g.id, "type", m.GetType().String(), "from", m.GetFrom(), "error", err)
+	}
+	return nil
 }
 
 // work proposes what waits, and does what the consensus asks for.

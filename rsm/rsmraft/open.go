@@ -129,12 +129,8 @@ func (h *Host) recover() error {
 	}
 	for _, id := range sortedKeys(r.logs) {
 		l := r.logs[id]
-		if l != nil {
-			h.former[id] = max(h.former[id], l.former)
-		}
+		h.former[id] = max(h.former[id], l.former)
 		switch {
-		case l == nil:
-			continue
 		case l.damage != nil:
 			return l.damage
 		case l.removed:
@@ -175,15 +171,15 @@ func (r *recovery) openReplicas() error {
 	return nil
 }
 
-// group returns the log of a group, nil if this node is to have none.
+// group returns the log of a group. What is there of one that this node is to have
+// none of may be what others count on, and is not passed over.
 func (r *recovery) group(id GroupID) (*groupLog, error) {
 	if l, ok := r.logs[id]; ok {
 		return l, nil
 	}
 	m := r.h.options.Machine(id)
 	if m == nil {
-		r.logs[id] = nil
-		return nil, nil
+		return nil, fmt.Errorf("group %d is on the disk, and this node is to have none of it", id)
 	}
 	p, err := r.h.openReplica(id, m)
 	if err != nil {
@@ -226,9 +222,6 @@ func (r *recovery) scan(from wal.Index) (err error) {
 		l, err := r.group(rec.group)
 		if err != nil {
 			return err
-		}
-		if l == nil {
-			continue
 		}
 		l.log = log
 		if err := l.recover(&rec, at); err != nil && l.damage == nil {

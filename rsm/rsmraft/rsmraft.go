@@ -81,7 +81,8 @@ type Options struct {
 	Runtime rsm.Runtime // default NewRuntime()
 	Network Network     // default: none, for a node that is alone
 	// Machine returns the machine of a group, nil if this node is to have none:
-	// the messages of the group are then ignored.
+	// the messages of the group are then ignored. Open wants one for each group
+	// that is on the disk.
 	Machine func(GroupID) rsm.Machine
 	// Opened is called with each replica before it begins. It must not wait.
 	Opened func(*Group)

@@ -139,10 +139,13 @@ func (l raftLogger) Warning(v ...any)            { l.say(slog.LevelDebug, "", v.
 func (l raftLogger) Warningf(f string, v ...any) { l.say(slog.LevelDebug, f, v...) }
 func (l raftLogger) Error(v ...any)              { l.say(slog.LevelError, "", v...) }
 func (l raftLogger) Errorf(f string, v ...any)   { l.say(slog.LevelError, f, v...) }
-func (l raftLogger) Fatal(v ...any)              { panic(fmt.Sprint(v...)) }
-func (l raftLogger) Fatalf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }
-func (l raftLogger) Panic(v ...any)              { panic(fmt.Sprint(v...)) }
-func (l raftLogger) Panicf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Fatal(v ...any)              { panic(contradiction(fmt.Sprint(v...))) }
+func (l raftLogger) Fatalf(f string, v ...any)   { panic(contradiction(fmt.Sprintf(f, v...))) }
+func (l raftLogger) Panic(v ...any)              { panic(contradiction(fmt.Sprint(v...))) }
+func (l raftLogger) Panicf(f string, v ...any)   { panic(contradiction(fmt.Sprintf(f, v...))) }
+
+// contradiction is what the library panics with when what it is told cannot be true.
+type contradiction string
 
 // conf returns the configuration that is applied.
 func (g *Group) conf() *pb.ConfState {
