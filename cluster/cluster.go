@@ -79,6 +79,7 @@ type Node struct {
 	Incarnation ID        `json:"incarnation"` // made with the disk's first use
 	Addresses   Addresses `json:"addresses"`
 	Status      Status    `json:"status"`
+	Replaces    NodeID    `json:"replaces,omitempty"` // the node whose place it took, if any
 }
 
 // Config is what can be changed about a cluster.

@@ -15,20 +15,21 @@ const (
 	Initialized                // there is one, with other content
 	UnknownNode                // no such node was ever added, or it is long removed
 	UnknownGroup               // the cluster has no such group
-	NodeRemoved                // the node is leaving or removed, and does not come back
+	NodeRemoved                // the node is leaving or removed: it does not come back, and nobody takes its place
 	AddressTaken               // another node has the peer address
 	AddressMissing             // every node of several needs a peer address
 	LastNode                   // there would be no node left
 	NoReplica                  // the node shall have no replica of the group
 	LimitReached               // MaxNodes
 	Outdated                   // a later report is known
+	NodeExists                 // the node is one of the cluster already, and took the place of no such node
 )
 
 var codeNames = [...]string{
 	Undecided: "undecided", Applied: "applied", Malformed: "malformed", NotInitialized: "not_initialized",
 	Initialized: "already_initialized", UnknownNode: "unknown_node", UnknownGroup: "unknown_group", NodeRemoved: "node_removed",
 	AddressTaken: "address_taken", AddressMissing: "address_missing", LastNode: "last_node", NoReplica: "no_replica",
-	LimitReached: "limit_reached", Outdated: "outdated",
+	LimitReached: "limit_reached", Outdated: "outdated", NodeExists: "node_exists",
 }
 
 // Codes returns all codes.

@@ -153,7 +153,7 @@ func (s *State) check() error {
 	}
 	for i, n := range s.Nodes {
 		if n.ID == 0 || n.ID >= s.NextNode || i > 0 && n.ID <= s.Nodes[i-1].ID || n.Incarnation.Validate() != nil ||
-			n.Addresses.Validate() != nil || n.Status != Active && n.Status != Leaving && n.Status != Removed {
+			n.Addresses.Validate() != nil || n.Status != Active && n.Status != Leaving && n.Status != Removed || n.Replaces >= n.ID {
 			return fmt.Errorf("cluster: node %d is malformed", n.ID)
 		}
 	}

@@ -116,14 +116,22 @@ func (s *State) add(c *NewNode) result {
 		if n.Status != Active {
 			return result{Code: NodeRemoved}
 		}
+		if code := s.checkReplacedBy(n, c.Replaces); code != Applied {
+			return result{Code: code}
+		}
 		if code := s.checkPeer(c.Addresses.Peer, n.ID, 0); code != Applied {
 			return result{Code: code}
 		}
 		n.Addresses = c.Addresses
 		return result{Code: Applied, Node: n.ID}
 	}
-	if c.Replaces != 0 && s.Node(c.Replaces) == nil {
-		return result{Code: UnknownNode}
+	if c.Replaces != 0 {
+		switch old := s.Node(c.Replaces); {
+		case old == nil:
+			return result{Code: UnknownNode}
+		case old.Status != Active:
+			return result{Code: NodeRemoved}
+		}
 	}
 	if s.count(func(n *Node) bool { return n.Status != Removed }) >= MaxNodes {
 		return result{Code: LimitReached}
@@ -133,12 +141,24 @@ func (s *State) add(c *NewNode) result {
 	}
 	id := s.NextNode
 	s.NextNode++
-	s.Nodes = append(s.Nodes, Node{ID: id, Incarnation: c.Incarnation, Addresses: c.Addresses, Status: Active})
-	if old := s.Node(c.Replaces); old != nil && old.Status == Active {
-		old.Status = Leaving
+	s.Nodes = append(s.Nodes, Node{ID: id, Incarnation: c.Incarnation, Addresses: c.Addresses, Status: Active, Replaces: c.Replaces})
+	if replaced := s.Node(c.Replaces); replaced != nil {
+		replaced.Status = Leaving
 	}
 	s.placeAll()
 	return result{Code: Applied, Node: id}
+}
+
+// checkReplacedBy says whether a node that is one of the cluster took the place of
+// another; 0 is said by one that only tells its addresses.
+func (s *State) checkReplacedBy(n *Node, old NodeID) Code {
+	switch {
+	case old == 0, old == n.Replaces: // which may be forgotten meanwhile
+		return Applied
+	case s.Node(old) == nil:
+		return UnknownNode
+	}
+	return NodeExists
 }
 
 // checkPeer says whether a node, 0 for a new one, may have a peer address. What

@@ -93,6 +93,11 @@ func TestCodes(t *testing.T) {
 		run(t, m, command{Remove: &removeCommand{3}})
 		return m
 	}
+	replaced := func(t testing.TB) *Machine { // node 3 by node 4
+		m := newCluster(t, 3)
+		run(t, m, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("node4:7071"), Replaces: 3}})
+		return m
+	}
 	empty := func(testing.TB) *Machine { return NewMachine() }
 	for _, tt := range []struct {
 		name  string
@@ -124,7 +129,15 @@ func TestCodes(t *testing.T) {
 		{"add what leaves", left, command{Add: newNode(3)}, result{NodeRemoved, 0}},
 		{"add with the address of what leaves", left, command{Add: &NewNode{Incarnation: hexID(5), Addresses: addr("node3:7071")}}, result{Applied, 5}},
 		{"replace", three, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("node3:7071"), Replaces: 3}}, result{Applied, 4}},
-		{"replace what is removed", left, command{Add: &NewNode{Incarnation: hexID(5), Addresses: addr("a:1"), Replaces: 2}}, result{Applied, 5}},
+		{"replace what is removed", left, command{Add: &NewNode{Incarnation: hexID(5), Addresses: addr("a:1"), Replaces: 2}}, result{NodeRemoved, 0}},
+		{"replace what leaves", left, command{Add: &NewNode{Incarnation: hexID(5), Addresses: addr("a:1"), Replaces: 3}}, result{NodeRemoved, 0}},
+		{"replace what was replaced", replaced, command{Add: &NewNode{Incarnation: hexID(5), Addresses: addr("a:1"), Replaces: 3}}, result{NodeRemoved, 0}},
+		{"replaced before", replaced, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 3}}, result{Applied, 4}},
+		{"replaced another before", replaced, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 2}}, result{NodeExists, 0}},
+		{"what replaced another tells its address", replaced, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1")}}, result{Applied, 4}},
+		{"replace by a node that is there", three, command{Add: &NewNode{Incarnation: hexID(2), Addresses: addr("a:1"), Replaces: 3}}, result{NodeExists, 0}},
+		{"replace by itself", three, command{Add: &NewNode{Incarnation: hexID(1), Addresses: addr("node1:7071"), Replaces: 1}}, result{NodeExists, 0}},
+		{"replace nobody by a node that is there", three, command{Add: &NewNode{Incarnation: hexID(2), Addresses: addr("a:1"), Replaces: 9}}, result{UnknownNode, 0}},
 		{"replace nobody", three, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 9}}, result{UnknownNode, 0}},
 		{"replace the only node", alone, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 1}}, result{Applied, 2}},
 		{"remove", three, command{Remove: &removeCommand{3}}, result{Code: Applied}},
@@ -229,6 +242,7 @@ func TestLargest(t *testing.T) {
 	}
 	for i := range s.Nodes {
 		s.Nodes[i].ID, s.Nodes[i].Addresses = NodeID(1)<<63+NodeID(i), Addresses{long, "https://" + long, long}
+		s.Nodes[i].Replaces = 1 << 62
 	}
 	var many []NodeID
 	for i := range MaxNodes + MaxReplicas {
@@ -399,6 +413,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"no such status", `"active"`, `"gone"`},
 		{"node not given yet", `"next_node":4`, `"next_node":3`},
 		{"replica nowhere", `"replicas":[1,2,3]`, `"replicas":[1,2,4]`},
+		{"replaces what came later", `"status":"active"}`, `"status":"active","replaces":3}`},
 		{"replica twice", `"replicas":[1,2,3]`, `"replicas":[1,2,2]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,6 +18,7 @@ type model struct {
 	m      *Machine
 	ids    map[ID]NodeID
 	status map[NodeID]Status
+	places map[NodeID]NodeID // that a node took, of another
 	peers  map[NodeID]string
 	next   NodeID
 	where  map[GroupID]Members // who may be a member, as far as was reported
@@ -27,7 +28,7 @@ type model struct {
 // restores the machine from its snapshot now and then.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, peers: map[NodeID]string{}, next: 1, where: map[GroupID]Members{}}
+		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, places: map[NodeID]NodeID{}, peers: map[NodeID]string{}, next: 1, where: map[GroupID]Members{}}
 		m.do(t, command{Init: newInit(4)}, Applied)
 		m.ids[hexID(1)], m.status[1], m.peers[1], m.next = 1, Active, "node1:7071", 2
 		for g := range GroupID(5) {
@@ -79,8 +80,12 @@ func (m *model) add(t *rapid.T) {
 	switch {
 	case known && m.status[id] != Active:
 		m.do(t, command{Add: c}, NodeRemoved)
-	case !known && c.Replaces != 0 && m.status[c.Replaces] == "":
+	case c.Replaces != 0 && m.status[c.Replaces] == "":
 		m.do(t, command{Add: c}, UnknownNode)
+	case known && c.Replaces != 0 && c.Replaces != m.places[id]:
+		m.do(t, command{Add: c}, NodeExists)
+	case !known && c.Replaces != 0 && m.status[c.Replaces] != Active:
+		m.do(t, command{Add: c}, NodeRemoved)
 	case taken:
 		m.do(t, command{Add: c}, AddressTaken)
 	case known:
@@ -92,8 +97,9 @@ func (m *model) add(t *rapid.T) {
 			t.Fatalf("node %d is given, want %d", got, m.next)
 		}
 		m.ids[c.Incarnation], m.status[m.next], m.peers[m.next] = m.next, Active, c.Addresses.Peer
+		m.places[m.next] = c.Replaces
 		m.next++
-		if m.status[c.Replaces] == Active {
+		if c.Replaces != 0 {
 			m.status[c.Replaces] = Leaving
 		}
 		m.settle()

@@ -114,6 +114,7 @@ func TestRefusals(t *testing.T) {
 		{"replaces zero", "POST", "/v1/cluster/nodes", third(`,"replaces":0`), 422, "invalid_request"},
 		{"replaces a fraction", "POST", "/v1/cluster/nodes", third(`,"replaces":2.0`), 422, "invalid_request"},
 		{"replaces nobody", "POST", "/v1/cluster/nodes", third(`,"replaces":9`), 404, "unknown_node"},
+		{"replaces itself", "POST", "/v1/cluster/nodes", `{"incarnation":"` + incarnation(2) + `","peer":"node2:7071","replaces":2}`, 409, "node_exists"},
 		{"address taken", "POST", "/v1/cluster/nodes", `{"incarnation":"` + incarnation(3) + `","peer":"node2:7071"}`, 409, "address_taken"},
 		{"no address", "POST", "/v1/cluster/nodes", `{"incarnation":"` + incarnation(3) + `","peer":""}`, 409, "address_missing"},
 		{"remove nobody", "DELETE", "/v1/cluster/nodes/9", "", 404, "unknown_node"},

@@ -228,11 +228,11 @@ func describe(c cluster.Code) (status int, detail string) {
 	case cluster.Initialized:
 		return http.StatusConflict, "there is another cluster"
 	case cluster.NodeRemoved:
-		return http.StatusConflict, "the node was removed and does not come back: begin with an empty directory"
+		return http.StatusConflict, "the node leaves or was removed: it does not come back, and nobody takes its place any more"
 	case cluster.AddressTaken:
-		return http.StatusConflict, "another node has this peer address; to replace it, name it in replaces"
+		return http.StatusConflict, "another node has this peer address"
 	case cluster.AddressMissing:
-		return http.StatusConflict, "each node of several needs a peer address: start the first one with --peer, and give one here"
+		return http.StatusConflict, "each node of several needs a peer address, and so does the first"
 	case cluster.LastNode:
 		return http.StatusConflict, "it is the last node: there is nobody to take its replicas"
 	case cluster.NoReplica:
@@ -241,6 +241,8 @@ func describe(c cluster.Code) (status int, detail string) {
 		return http.StatusConflict, fmt.Sprintf("the cluster has %d nodes, which is the most", cluster.MaxNodes)
 	case cluster.Outdated:
 		return http.StatusConflict, "a later report is known"
+	case cluster.NodeExists:
+		return http.StatusConflict, "the new node is one of the cluster already, and did not take the place of that one"
 	case cluster.Malformed, cluster.Undecided:
 		// The service checks the form first, and undecided is no answer to a command.
 		return http.StatusInternalServerError, "the server made a mistake; nothing was done"
