@@ -48,7 +48,7 @@ func (o *httpOptions) explain(err error) error {
 	case err == nil, errors.As(err, &known):
 		return err
 	case errors.As(err, &problem):
-		return explainProblem(problem)
+		return explainStatus(problem, problem.Status)
 	case isMalformed(err):
 		return usageError("see --help for the form of ids and amounts", "%w", err)
 	case errors.As(err, new(x509.HostnameError)):
@@ -67,9 +67,10 @@ func (o *httpOptions) explain(err error) error {
 	return failed(err, "repeat the command, a transfer with the same --id: nothing is done twice")
 }
 
-// explainProblem explains a refusal that is not one of the machine's codes.
-func explainProblem(p *wallethttp.Problem) error {
-	switch p.Status {
+// explainStatus explains a problem that is not one of the machine's codes, by its HTTP
+// status.
+func explainStatus(p error, status int) error {
+	switch status {
 	case http.StatusUnauthorized:
 		return failed(p, "set MARU_KEY to an API key; `maru key create` makes one where the server runs")
 	case http.StatusForbidden:

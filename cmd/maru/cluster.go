@@ -31,7 +31,7 @@ they need one with the scope cluster:admin, and status one with cluster:read.`,
   maru serve --data ./n2 --peer 127.0.0.1:7582 --http 127.0.0.1:7580 --stream 127.0.0.1:7581
   maru cluster status`,
 	}, newClusterInitCommand(), newClusterAddCommand(), newClusterReplaceCommand(), newClusterRemoveCommand(),
-		newClusterStatusCommand(), newClusterTransferLeaderCommand(), newClusterRebalanceCommand())
+		newClusterStatusCommand(), newClusterTransferLeaderCommand(), newClusterRebalanceCommand(), newClusterSetCommand())
 }
 
 func newClusterInitCommand() *cobra.Command {
@@ -46,16 +46,16 @@ be led by another node. Transfers between partitions cost more than those within
 		Example: "  maru cluster init --data ./n1 --partitions 4",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := cluster.Protocol(protocol)
-			if !slices.Contains([]cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}, p) {
-				return usageError("--protocol is tcc, saga or 2pc", "unknown protocol %q", protocol)
+			p, err := protocolArg(protocol)
+			if err != nil {
+				return err
 			}
 			id, err := loadIdentity(data)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				id, err = found(data, partitions, p)
-			case err == nil && (id.Partitions != partitions || id.Node != 1):
-				err = failed(fmt.Errorf("%s is node %d of a cluster with %d partitions", data, id.Node, id.Partitions), "use another directory")
+			case err == nil && (id.Partitions != partitions || id.Node != 1 || id.Protocol != p):
+				err = failed(alreadyNode(data, id), "use another directory; `maru cluster set --protocol` changes the protocol of a cluster that serves")
 			}
 			if err != nil {
 				return err
@@ -69,6 +69,22 @@ be led by another node. Transfers between partitions cost more than those within
 	f.StringVar(&protocol, "protocol", string(cluster.TCC), "how transfers between partitions are made: tcc, saga or 2pc")
 	jsonFlag(cmd, &json)
 	return cmd
+}
+
+func protocolArg(s string) (cluster.Protocol, error) {
+	p := cluster.Protocol(s)
+	if !slices.Contains([]cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}, p) {
+		return "", usageError("--protocol is tcc, saga or 2pc", "unknown protocol %q", s)
+	}
+	return p, nil
+}
+
+// alreadyNode says what a directory is that was to become the first node.
+func alreadyNode(data string, id *identity) error {
+	if id.Protocol == "" { // not the first
+		return fmt.Errorf("%s is node %d of a cluster with %d partitions", data, id.Node, id.Partitions)
+	}
+	return fmt.Errorf("%s is node %d of a cluster with %d partitions and the protocol %s", data, id.Node, id.Partitions, id.Protocol)
 }
 
 func newClusterAddCommand() *cobra.Command {
@@ -200,6 +216,30 @@ func newClusterRebalanceCommand() *cobra.Command {
 		})
 }
 
+func newClusterSetCommand() *cobra.Command {
+	var protocol string
+	cmd := overviewCommand("set", "Change how transfers between partitions are made", "  maru cluster set --protocol saga",
+		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+			p, err := protocolArg(protocol)
+			if err != nil {
+				return nil, err
+			}
+			view, err := client.Overview(ctx)
+			if err != nil {
+				return nil, err
+			}
+			config := view.Config
+			config.Protocol = p
+			return client.Configure(ctx, config)
+		})
+	cmd.Flags().StringVar(&protocol, "protocol", "", "tcc, saga or 2pc, for transfers that name none")
+	completeFlag(cmd, "protocol", string(cluster.TCC), string(cluster.Saga), string(cluster.TwoPhases))
+	if err := cmd.MarkFlagRequired("protocol"); err != nil {
+		panic(err)
+	}
+	return cmd
+}
+
 func nodeArg(s string) (cluster.NodeID, error) {
 	id, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || id == 0 {
@@ -258,14 +298,14 @@ func (o *httpOptions) callCluster(cmd *cobra.Command, ask func(context.Context, 
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	return o.explain(untilLed(ctx, cmd, func() (err error) {
+	return o.explain(explainCluster(untilLed(ctx, cmd, func() (err error) {
 		for _, client := range clients {
 			if err = ask(ctx, client); !isUnreachable(err) {
 				return err
 			}
 		}
 		return err
-	}))
+	})))
 }
 
 // A node that has just been started or has just lost its leader knows of no leader for

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"maru.example/cluster/clusterhttp"
 	"maru.example/wallet/wallethttp"
 )
 
@@ -57,7 +58,7 @@ func failureOf(err error) *failure {
 // failureView is how a command ended badly, as --json prints it.
 type failureView struct {
 	Status        string `json:"status"`         // failed, usage, refused or pending: the exit status 1, 2, 3 or 4
-	Code          string `json:"code,omitempty"` // the wallet's or the server's name for it, if it has one
+	Code          string `json:"code,omitempty"` // the machine's or the server's name for it, if it has one
 	Error         string `json:"error"`
 	Hint          string `json:"hint,omitempty"`
 	TransactionID string `json:"transaction_id,omitempty"` // of the transfer that was to be made
@@ -70,6 +71,8 @@ func viewFailure(err error) failureView {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		v.Code = r.code.String()
 	} else if p, ok := errors.AsType[*wallethttp.Problem](err); ok {
+		v.Code = p.Code
+	} else if p, ok := errors.AsType[*clusterhttp.Problem](err); ok {
 		v.Code = p.Code
 	}
 	if t, ok := errors.AsType[*transferError](err); ok {
