@@ -46,7 +46,7 @@ func (w *world) found(nodes int) {
 // start lets nodes come and go, in some of the worlds.
 func (m *members) start() {
 	w := m.w
-	pause := []time.Duration{time.Second, 5 * time.Second, time.Hour}[w.Rand.IntN(3)]
+	pause := []time.Duration{300 * time.Millisecond, time.Second, 5 * time.Second, time.Hour}[w.Rand.IntN(4)]
 	if len(w.nodes) < leastNodes {
 		pause = time.Second
 	}

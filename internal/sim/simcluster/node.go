@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"maru.example/cluster"
 	"maru.example/cluster/clusterraft"
@@ -96,7 +95,7 @@ func (n *node) start() {
 	}
 	n.wallet = wallet.NewDividedService(n.parts, &wallet.ServiceOptions{Protocol: w.protocol(), Remote: remote, Await: n.await})
 	cluster.NewReconciler(cluster.NodeID(n.ID), n.metadata, clusterraft.New(host), loop, &cluster.ReconcilerOptions{
-		HandOverPause: 2 * time.Second, RemovePause: 3 * time.Second, Logger: n.logger(),
+		HandOverPause: w.pauses.handOver, RemovePause: w.pauses.remove, Logger: n.logger(),
 	}).Start()
 }
 

@@ -60,6 +60,7 @@ type world struct {
 	config     cluster.Config
 	patience   time.Duration // after which a transfer whose payee is out of reach is canceled
 	sizes      sizes
+	pauses     pauses
 	books      *books
 	bank       *bank
 	faults     *faults
@@ -73,6 +74,9 @@ type sizes struct {
 	entry             int
 }
 
+// pauses are those of the reconcilers.
+type pauses struct{ handOver, remove time.Duration }
+
 func newWorld(seed uint64, o *Options) *world {
 	s := sim.New(seed)
 	w := &world{World: s, seed: seed, net: sim.NewNetwork(s), calm: true}
@@ -85,6 +89,7 @@ func newWorld(seed uint64, o *Options) *world {
 	w.config.Protocol = []cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}[seed%3]
 	w.patience = []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, time.Minute}[w.Rand.IntN(4)]
 	w.sizes = sizes{snapshot: 1 << (11 + w.Rand.IntN(6)), segment: 1 << (13 + w.Rand.IntN(5)), entry: 1 << (8 + w.Rand.IntN(6))}
+	w.pauses = pauses{handOver: w.Between(500*time.Millisecond, 5*time.Second), remove: w.Between(500*time.Millisecond, 5*time.Second)}
 	w.books = newBooks(w)
 	w.bank = newBank(w)
 	w.faults = newFaults(w)
