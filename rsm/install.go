@@ -147,6 +147,7 @@ func (p *Part) Close() error {
 // not go on.
 func (r *Replica) Install(at State) error {
 	r.shots.abort()
+	r.files.installed.Store(uint64(at.Index))
 	part := path.Join(r.dir, partFile(at))
 	if err := r.options.FS.Rename(part, path.Join(r.dir, snapshotFile(at.Index))); err != nil {
 		return fmt.Errorf("rsm: install the snapshot at %d: %w", at.Index, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -97,6 +98,34 @@ func TestInstall(t *testing.T) {
 	r.reopen(l)
 	if len(l.Batches) != 51 || r.State().Index != 51 {
 		t.Errorf("%d batches at %d", len(l.Batches), r.State().Index)
+	}
+}
+
+// TestInstallWhileOneEnds installs a snapshot while the file of an older one is about
+// to be finished, and others removed: the new one stays.
+func TestInstallWhileOneEnds(t *testing.T) {
+	file, at, want := sent(t, 50)
+	l := &rsmtest.List{}
+	r := newRig(t, l, rsm.ReplicaOptions{})
+	r.applyMany("own", 5)
+	p := r.part(at)
+	receive(t, p, file)
+	state, err := p.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.hang = time.Second
+	r.Snapshot(func(error) {})
+	if !l.Open || !r.w.Run(time.Second/2, func() bool { return !l.Open }) {
+		t.Fatal("the snapshot's content is not given")
+	}
+	if err := r.Install(state); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	r.reopen(l)
+	if diff := cmp.Diff(want, l.Batches); diff != "" {
+		t.Errorf("after the next start (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"maru.example/vfs"
 )
@@ -25,6 +26,8 @@ type snapshotDir struct {
 	fs   vfs.FS
 	dir  string
 	good []State // of those that are known to be good, oldest first; the replica's loop's
+	// installed is the index of the newest snapshot that came from another node.
+	installed atomic.Uint64
 }
 
 // newest returns the state of the newest good snapshot; its Index is 0 if there
@@ -115,11 +118,14 @@ func (d *snapshotDir) commit(i Index) error {
 }
 
 // prune removes all snapshots but those to be kept, and what is left of those
-// that were given up.
+// that were given up. One that came from another node while the last of these was
+// written, and is newer, stays.
 func (d *snapshotDir) prune(keep []Index) error {
+	newest := slices.Max(keep)
 	return d.removeIf(func(name string) bool {
 		i, ok := parseSnapshotFile(name)
-		return !ok || !slices.Contains(keep, i)
+		came := i > newest && uint64(i) == d.installed.Load()
+		return !ok || !came && !slices.Contains(keep, i)
 	})
 }
 
