@@ -9,6 +9,7 @@ package rsm
 
 import (
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -29,6 +30,9 @@ var (
 	// ErrNoLeader says that nobody is known who could commit: nothing was
 	// proposed. A majority of the replicas is needed for a leader.
 	ErrNoLeader = errors.New("rsm: no leader")
+	// ErrNoMajority is an ErrNoLeader that has lasted for longer than elections take:
+	// waiting will hardly help.
+	ErrNoMajority = fmt.Errorf("%w for long: a majority of the replicas is away", ErrNoLeader)
 	// ErrUnknown says that the outcome is unknown: leadership changed, or the
 	// leader did not answer. The proposal may have been committed, or may be yet.
 	ErrUnknown = errors.New("rsm: outcome unknown")

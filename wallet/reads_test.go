@@ -202,3 +202,23 @@ func TestTenantInPart(t *testing.T) {
 		}
 	})
 }
+
+// TestDecisionInPart asks for decisions while the first partition has no leader: what
+// the second decided is known, and what may be the first's is not.
+func TestDecisionInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, q, ways, stop := openCutBoth(t)
+		defer stop()
+		transfer := wallet.Transfer{ID: wallet.TransactionID{1}, From: q, To: p, Amount: 5, Currency: usd}
+		if r, err := s.Transfer(t.Context(), wallet.DefaultTenant, transfer); err != nil || r.Code() != wallet.Applied {
+			t.Fatal(r.Code(), err)
+		}
+		ways[0].Store(true) // the first one that is asked
+		if code, err := s.Decision(t.Context(), wallet.DefaultTenant, transfer.ID); code != wallet.Applied || err != nil {
+			t.Errorf("got %v, %v, want applied", code, err)
+		}
+		if code, err := s.Decision(t.Context(), wallet.DefaultTenant, wallet.TransactionID{2}); code != wallet.Undecided || !errors.Is(err, rsm.ErrNoLeader) {
+			t.Errorf("got %v, %v, want ErrNoLeader", code, err)
+		}
+	})
+}

@@ -450,7 +450,7 @@ func (p *piece) decided(result []byte, at rsm.Position, err error, waits *gather
 func (p *piece) failed(err error) {
 	again := errors.Is(err, rsm.ErrNoLeader) || errors.Is(err, rsm.ErrUnknown) || errors.Is(err, rsm.ErrBusy)
 	p.unknown = p.unknown || errors.Is(err, rsm.ErrUnknown)
-	again = again && (!p.unknown || p.kind.repeatable())
+	again = again && (!p.unknown || p.kind.repeatable()) && !errors.Is(err, rsm.ErrNoMajority)
 	p.pause = min(max(2*p.pause, leastRetry), mostRetry)
 	p.tries++
 	patient := p.b.waits && errors.Is(err, rsm.ErrBusy) || !p.late.Load()

@@ -215,17 +215,21 @@ func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID)
 	if !ok {
 		return UnknownTenant, nil
 	}
-	// The id alone does not say which account pays.
+	// The id alone does not say which account pays: a partition that has no leader is
+	// no reason not to ask the others.
+	var missing error
 	for _, p := range s.parts {
 		f, err := s.query(ctx, p, &query{Subject: aboutDecision, Tenant: number, Transaction: id})
-		if err != nil {
+		switch {
+		case errors.Is(err, rsm.ErrNoLeader) && ctx.Err() == nil:
+			missing = err
+		case err != nil:
 			return Undecided, err
-		}
-		if f.Code != Undecided {
+		case f.Code != Undecided:
 			return f.Code, nil
 		}
 	}
-	return Undecided, nil
+	return Undecided, missing
 }
 
 // OpenAccount opens an account that holds one currency. Repeated with the same

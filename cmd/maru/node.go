@@ -112,7 +112,7 @@ func (n *node) listenPeers(ctx context.Context, o *serveOptions) (err error) {
 		}
 		return usageError("give --peer HOST:PORT, the address that was told to `maru cluster add`", "this node is one of several, and needs an address for the others")
 	}
-	options := &rsmpeer.Options{Logger: n.logger, Refused: n.refused}
+	options := &rsmpeer.Options{Logger: n.logger, Refused: n.refused, Lost: n.lost}
 	if o.peerCA != "" || o.peerCert != "" || o.peerKey != "" {
 		options.Certificates = &rsmpeer.Certificates{Authority: o.peerCA, Chain: o.peerCert, Key: o.peerKey}
 	}
@@ -142,6 +142,13 @@ func (n *node) refused(_ rsmpeer.NodeID, code rsmpeer.Refusal, _ string) {
 func (n *node) removedError() error {
 	return failed(fmt.Errorf("node %d was removed from the cluster, and does not come back: the other nodes have what it had", n.identity.Node),
 		"to use this machine again, add a new node with an empty directory: `maru cluster add --help`")
+}
+
+// lost is told that what was sent to a node may not have come there.
+func (n *node) lost(to rsmpeer.NodeID) {
+	if h := n.host.Load(); h != nil {
+		h.Lost(rsmraft.NodeID(to))
+	}
 }
 
 // peers is the network as the groups see it.

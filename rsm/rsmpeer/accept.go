@@ -88,6 +88,7 @@ func (n *Network) handle(ctx context.Context, raw net.Conn, greeted func()) {
 	in, err := n.greet(ctx, raw)
 	greeted()
 	if err == nil {
+		n.heardOf(in)
 		err = n.read(in)
 		n.leave(in)
 		if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) { // neither by this node
@@ -97,6 +98,21 @@ func (n *Network) handle(ctx context.Context, raw net.Conn, greeted func()) {
 	}
 	if ctx.Err() == nil && err != io.EOF { //nolint:errorlint // bare: it connected and said nothing, as who only looks
 		n.complain(ctx, raw, err)
+	}
+}
+
+// heardOf lets this node connect to a peer that has connected to it, if it has not:
+// a node that was started again is there before the next attempt is due.
+func (n *Network) heardOf(in *incoming) {
+	p := (*n.peers.Load())[in.node]
+	if p == nil {
+		return
+	}
+	if l := p.links[in.lane]; !l.connected.Load() {
+		select {
+		case l.heard <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type link struct {
 	queue   *queue
 	counts  *counts
 
+	heard     chan struct{} // has a token when the peer has connected to this node
 	connected atomic.Bool
 	pinged    atomic.Int64 // when the ping was sent that has no answer yet, since the network began; or 0
 }
@@ -69,7 +70,10 @@ func (l *link) run(ctx context.Context) {
 			return
 		}
 		l.peer.report(ctx, err)
-		if !sleep(ctx, wait-rand.N(wait/2+1)) { //nolint:forbidigo // so that nodes do not dial in step; nothing depends on the value
+		if l.lane == 0 {
+			opts.Lost(l.peer.ID)
+		}
+		if !l.sleep(ctx, wait-rand.N(wait/2+1)) { //nolint:forbidigo // so that nodes do not dial in step; nothing depends on the value
 			return
 		}
 		wait = min(2*wait, opts.MaxBackoff)
@@ -77,6 +81,19 @@ func (l *link) run(ctx context.Context) {
 }
 
 func (l *link) drop(open bool) { l.counts.dropped.Add(uint64(l.queue.reset(open))) }
+
+// sleep waits, but not if the peer is heard of. It returns false if ctx ended before.
+func (l *link) sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.heard:
+	case <-timer.C:
+	}
+	return true
+}
 
 // sleep returns false if ctx ended before.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -155,7 +155,7 @@ func (n *Network) newPeer(p Peer, old *peer) *peer {
 			c = old.links[lane].counts
 		}
 		l := &link{
-			network: n, peer: made, lane: lane, counts: c,
+			network: n, peer: made, lane: lane, counts: c, heard: make(chan struct{}, 1),
 			queue: newQueue(n.opts.QueueBytes, n.opts.QueueMessages),
 		}
 		made.links[lane] = l

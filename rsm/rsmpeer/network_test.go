@@ -450,3 +450,28 @@ func TestHandshakesAreBounded(t *testing.T) {
 	b.set(t, a.peer())
 	b.sendUntil(t, a, Raft, "let in afterwards")
 }
+
+// TestLost cuts a connection: the node that sent over it is told.
+func TestLost(t *testing.T) {
+	lost := make(chan NodeID, 1)
+	o := patient()
+	o.Lost = func(to NodeID) {
+		select {
+		case lost <- to:
+		default:
+		}
+	}
+	a, b := start(t, identity(1), o), start(t, identity(2), patient())
+	r := newRelay(t, b.LocalAddr().String())
+	b.set(t, a.peer())
+	a.set(t, b.at(r.addr()))
+	a.sendUntil(t, b, Raft, "connected")
+	select {
+	case <-lost: // of attempts before
+	default:
+	}
+	r.cut()
+	if to := <-lost; to != 2 {
+		t.Errorf("the connection with node %d was lost, want 2", to)
+	}
+}

@@ -123,7 +123,11 @@ type Options struct {
 	// Refused is told each time that a peer refuses this node, and must not wait;
 	// the default does nothing.
 	Refused func(by NodeID, code Refusal, reason string)
-	Logger  *slog.Logger // default: discards
+	// Lost is told each time that the connection by which this node sends consensus
+	// messages to a peer has ended, or could not be made: what was sent lately may
+	// not have come there. It must not wait; the default does nothing.
+	Lost   func(to NodeID)
+	Logger *slog.Logger // default: discards
 }
 
 func (o *Options) orDefaults() Options {
@@ -151,6 +155,9 @@ func (o *Options) orDefaults() Options {
 	}
 	if full.Refused == nil {
 		full.Refused = func(NodeID, Refusal, string) {}
+	}
+	if full.Lost == nil {
+		full.Lost = func(NodeID) {}
 	}
 	if full.Logger == nil {
 		full.Logger = slog.New(slog.DiscardHandler)

@@ -108,7 +108,39 @@ func (h *Host) reply(to NodeID, id GroupID, number uint64, answer []byte, err er
 	b = binary.LittleEndian.AppendUint64(b, number)
 	b = binary.LittleEndian.AppendUint64(b, uint64(leader))
 	b = binary.LittleEndian.AppendUint64(b, uint64(answerOf(err)))
-	h.options.Network.Send(to, LaneRaft, [][]byte{append(b, answer...)})
+	h.sendAnswer(to, append(b, answer...), answerTries)
+}
+
+// answerTries is for how many ticks an answer is tried to be sent to a node that
+// cannot be reached: one that was started again asks sooner than it can be told.
+const answerTries = 20
+
+// sendAnswer sends an answer, later if it cannot be sent now.
+func (h *Host) sendAnswer(to NodeID, message []byte, tries int) {
+	if h.options.Network.Send(to, LaneRaft, [][]byte{message}) || tries == 0 || h.isClosed() {
+		return
+	}
+	h.ticks.After(h.options.Tick, func() { h.sendAnswer(to, message, tries-1) })
+}
+
+// Lost tells the host that the connection with a node was lost, and with it what was
+// sent lately: nobody waits for the answers any more.
+func (h *Host) Lost(to NodeID) {
+	h.calls.loop.Post(func() { h.calls.lost(to) })
+	for _, g := range h.Groups() {
+		g.loop.Post(func() { g.forwards.lost(to) })
+	}
+}
+
+// lost gives up the requests to a node.
+func (c *caller) lost(to NodeID) {
+	for _, number := range sortedKeys(c.sent) {
+		if r := c.sent[number]; r.to == to {
+			delete(c.sent, number)
+			r.cancel()
+			r.done(Reply{}, fmt.Errorf("%w: the connection with node %d was lost", rsm.ErrUnknown, to))
+		}
+	}
 }
 
 // replied takes an answer.
@@ -125,7 +157,7 @@ func (c *caller) replied(from NodeID, body []byte) {
 	delete(c.sent, number)
 	r.cancel()
 	code := answerUnknown
-	if v := binary.LittleEndian.Uint64(body[16:]); v < uint64(answerUnknown) {
+	if v := binary.LittleEndian.Uint64(body[16:]); v <= uint64(answerNoMajority) {
 		code = answerCode(v)
 	}
 	r.done(Reply{body[replyHead:], NodeID(binary.LittleEndian.Uint64(body[8:])), c.h.runtime.Elapsed() - r.began}, code.err(from))

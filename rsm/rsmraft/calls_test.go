@@ -118,3 +118,58 @@ func TestCallMalformed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLost loses the connection with a node that was asked, and one that leads: what
+// was sent there has an unknown outcome at once.
+func TestLost(t *testing.T) {
+	w, leader, others := three(t, 3)
+	w.options.Serve = func(rsmraft.NodeID, rsmraft.GroupID, []byte, func([]byte, error)) {}
+	others[0].start()
+	w.run("it follows", func() bool { return others[0].host.Group(1).Status().Leader == leader.ID })
+	w.net.Cut(leader.ID, others[0].ID, true)
+	called, proposed := others[0].call(leader.ID, "x"), others[0].propose(1, "x")
+	w.pass(10 * time.Millisecond)
+	began := w.Now()
+	others[0].host.Lost(leader.ID)
+	w.run("both are answered", func() bool { return called.done > 0 && proposed.done })
+	if took := w.Now() - began; took > 50*time.Millisecond || !errors.Is(called.err, rsm.ErrUnknown) || !errors.Is(proposed.err, rsm.ErrUnknown) {
+		t.Errorf("after %v: %v and %v, want ErrUnknown at once", took, called.err, proposed.err)
+	}
+}
+
+// deaf is a network that takes nothing for a node until it is told to.
+type deaf struct {
+	rsmraft.Network
+	to   rsmraft.NodeID
+	open bool
+}
+
+func (d *deaf) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
+	return (to != d.to || d.open) && d.Network.Send(to, lane, parts)
+}
+
+// TestAnswerLater asks a node that cannot reach the one that asks for a while: the
+// answer comes when it can.
+func TestAnswerLater(t *testing.T) {
+	w := newWorld(t, 4, 2)
+	asks, serves := w.node(0), w.node(1)
+	way := &deaf{Network: w.net.Port(serves.ID, serves.Process), to: asks.ID}
+	host, err := rsmraft.Open("other", serves.ID, &rsmraft.Options{
+		FS: vfs.NewMem(), ReserveBytes: -1, Runtime: serves.Process, Network: way,
+		Serve: func(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) { reply(request, nil) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.net.Join(serves.ID, serves.Process, host.Receive)
+	c := asks.call(serves.ID, "x")
+	w.pass(time.Second)
+	if c.done > 0 {
+		t.Fatal("it was answered on no way")
+	}
+	way.open = true
+	w.run("it is answered", func() bool { return c.done > 0 })
+	if c.err != nil || string(c.Answer) != "x" {
+		t.Errorf("got %q, %v", c.Answer, c.err)
+	}
+}

@@ -27,6 +27,8 @@ const (
 	answerBusy     answerCode = 2
 	answerDiskFull answerCode = 3
 	answerUnknown  answerCode = 4 // the outcome is
+	// answerNoMajority is answerNoLeader for long.
+	answerNoMajority answerCode = 5
 )
 
 func answerOf(err error) answerCode {
@@ -39,6 +41,8 @@ func answerOf(err error) answerCode {
 		return answerBusy
 	case errors.Is(err, rsm.ErrDiskFull):
 		return answerDiskFull
+	case errors.Is(err, rsm.ErrNoMajority):
+		return answerNoMajority
 	case errors.Is(err, rsm.ErrNoLeader), errors.Is(err, rsm.ErrClosed):
 		return answerNoLeader
 	}
@@ -56,6 +60,8 @@ func (c answerCode) err(to NodeID) error {
 		return fmt.Errorf("%w on node %d", rsm.ErrBusy, to)
 	case answerDiskFull:
 		return fmt.Errorf("%w on node %d", rsm.ErrDiskFull, to)
+	case answerNoMajority:
+		return fmt.Errorf("%w, says node %d", rsm.ErrNoMajority, to)
 	case answerUnknown:
 	}
 	return fmt.Errorf("%w: node %d could not say", rsm.ErrUnknown, to)
@@ -117,7 +123,7 @@ func (f *forwarder) forward() {
 			g.underWay.Add(rsm.RoomOf(p))
 		}
 		if g.lead == 0 || g.leads {
-			g.refuse(batch, fmt.Errorf("%w: group %d", rsm.ErrNoLeader, g.id))
+			g.refuse(batch, g.noLeader())
 			continue
 		}
 		f.number++
@@ -190,7 +196,7 @@ func (f *forwarder) take(from NodeID, body []byte) {
 		return
 	}
 	if !g.leads || g.failed != nil {
-		f.answer(from, number, nil, rsm.Position{}, rsm.ErrNoLeader)
+		f.answer(from, number, nil, rsm.Position{}, g.noLeader())
 		return
 	}
 	a := &gathered{results: make([][]byte, 0, len(data))}
@@ -238,7 +244,7 @@ func (f *forwarder) answer(to NodeID, number uint64, results [][]byte, at rsm.Po
 	if a.code != answerDone {
 		a.results = nil
 	}
-	f.g.host.options.Network.Send(to, LaneRaft, [][]byte{a.encode(f.g.id)})
+	f.g.host.sendAnswer(to, a.encode(f.g.id), answerTries)
 }
 
 // answer is the answer to a message of proposals.
@@ -276,7 +282,7 @@ func decodeAnswer(b []byte) (answer, error) {
 		return answer{}, fmt.Errorf("%w: %d bytes", errMessage, len(b))
 	}
 	a := answer{number: binary.LittleEndian.Uint64(b), code: answerUnknown}
-	if code := binary.LittleEndian.Uint32(b[8:]); code < uint32(answerUnknown) {
+	if code := binary.LittleEndian.Uint32(b[8:]); code <= uint32(answerNoMajority) {
 		a.code = answerCode(code)
 	}
 	a.at = rsm.Position{Index: rsm.Index(binary.LittleEndian.Uint64(b[16:])), Time: int64(binary.LittleEndian.Uint64(b[24:]))}
@@ -330,6 +336,17 @@ func (f *forwarder) tick() {
 			f.g.refuse(s.proposals, fmt.Errorf("%w: no answer from node %d", rsm.ErrUnknown, s.to))
 		}
 	}
+}
+
+// lost gives up what was sent to a node.
+func (f *forwarder) lost(to NodeID) {
+	for _, number := range sortedKeys(f.sent) {
+		if s := f.sent[number]; s.to == to {
+			delete(f.sent, number)
+			f.g.refuse(s.proposals, fmt.Errorf("%w: the connection with node %d was lost", rsm.ErrUnknown, to))
+		}
+	}
+	f.g.work()
 }
 
 // leaderChanged gives up what the last leader has not answered.

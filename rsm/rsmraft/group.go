@@ -71,6 +71,8 @@ type Group struct {
 	heard map[NodeID]int // members that a leader heard of, and ticks until that is forgotten
 	full  map[NodeID]int // those that say that they have no room
 
+	leaderless int // ticks without a leader
+
 	silence  int // ticks since the leader was heard of
 	elapsed  int // the same, or since this replica asked for votes
 	patience int // ticks after which to ask for votes
@@ -198,6 +200,9 @@ func (g *Group) tick() {
 		if late := g.elapsed - g.patience; late >= 0 && late%g.host.options.ElectionTicks == 0 {
 			g.campaignSoon()
 		}
+	}
+	if g.leaderless++; g.lead != 0 {
+		g.leaderless = 0
 	}
 	if g.closing.Load() {
 		g.closingTicks++
@@ -342,6 +347,18 @@ func (g *Group) observe() {
 // maxSilence is after how many election timeouts a leader that is not heard of is
 // none for this replica.
 const maxSilence = 3
+
+// longElection is how many election timeouts an election may take until it is said
+// that there is no majority.
+const longElection = 5
+
+// noLeader is the error where no leader is known.
+func (g *Group) noLeader() error {
+	if g.leaderless > longElection*g.host.options.ElectionTicks {
+		return fmt.Errorf("%w: group %d", rsm.ErrNoMajority, g.id)
+	}
+	return fmt.Errorf("%w: group %d", rsm.ErrNoLeader, g.id)
+}
 
 // follow notes who leads; 0: nobody is known to.
 func (g *Group) follow(lead NodeID) {

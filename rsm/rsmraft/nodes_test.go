@@ -139,6 +139,13 @@ func TestLostMajority(t *testing.T) {
 	if took := w.Now() - began; took > 100*time.Millisecond {
 		t.Errorf("it took %v to refuse", took)
 	}
+	w.pass(5 * time.Second)
+	if err := w.wait(leader.propose(1, "refused for long")); !errors.Is(err, rsm.ErrNoMajority) {
+		t.Errorf("write later: got %v, want ErrNoMajority", err)
+	}
+	if err := w.wait(leader.read(1, func(*rsmtest.List) {})); !errors.Is(err, rsm.ErrNoMajority) {
+		t.Errorf("read later: got %v, want ErrNoMajority", err)
+	}
 	others[0].start()
 	w.run("it is back", func() bool { return w.leader(1) != nil })
 	w.must(w.leader(1).propose(1, "resumed"))

@@ -197,7 +197,7 @@ func (q *readQueue) start() {
 		return
 	}
 	if q.g.lead == 0 {
-		q.refuse(fmt.Errorf("%w: group %d", rsm.ErrNoLeader, q.g.id))
+		q.refuse(q.g.noLeader())
 		return
 	}
 	if q.g.leads && !q.g.settled {
@@ -263,7 +263,7 @@ func (q *readQueue) tick() {
 func (q *readQueue) again() {
 	q.under = false
 	if q.g.lead == 0 {
-		q.refuse(fmt.Errorf("%w: group %d", rsm.ErrNoLeader, q.g.id))
+		q.refuse(q.g.noLeader())
 		return
 	}
 	if q.g.leads && !q.g.settled {

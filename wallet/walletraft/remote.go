@@ -126,7 +126,7 @@ func (a *asking) next() {
 			a.unknown = err
 			a.next()
 		case errors.Is(err, rsm.ErrNoLeader), errors.Is(err, rsm.ErrBusy), errors.Is(err, rsm.ErrDiskFull):
-			if a.last == nil || errors.Is(a.last, rsm.ErrNoLeader) { // what another says tells more
+			if a.last == nil || errors.Is(a.last, rsm.ErrNoLeader) && !errors.Is(a.last, rsm.ErrNoMajority) { // what another says tells more
 				a.last = err
 			}
 			a.next()
