@@ -156,7 +156,9 @@ func TestAnswerLater(t *testing.T) {
 	way := &deaf{Network: w.net.Port(serves.ID, serves.Process), to: asks.ID}
 	host, err := rsmraft.Open("other", serves.ID, &rsmraft.Options{
 		FS: vfs.NewMem(), ReserveBytes: -1, Runtime: serves.Process, Network: way,
-		Serve: func(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) { reply(request, nil) },
+		Serve: func(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) {
+			reply(request, nil)
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
