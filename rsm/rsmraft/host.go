@@ -422,19 +422,30 @@ func (h *Host) Close() error {
 	return nil
 }
 
-// hangs waits for the write under way, and says whether it was given up instead.
+// hangs waits for the writes under way, of the host and of groups that do their own,
+// and says whether one was given up instead.
 func (h *Host) hangs() bool {
-	idle, late := make(chan struct{}), make(chan struct{})
-	h.writes.Post(func() { close(idle) })
+	loops := []rsm.Loop{h.writes}
+	for _, g := range h.Groups() {
+		loops = append(loops, g.loop)
+	}
+	idle, late := make(chan struct{}, len(loops)), make(chan struct{})
+	for _, l := range loops {
+		l.Post(func() { idle <- struct{}{} })
+	}
 	switch d := h.options.SyncTimeout; {
 	case errors.Is(h.Err(), errSyncTimeout):
 		close(late)
 	case d > 0:
 		h.ticks.Post(func() { h.ticks.After(d, func() { close(late) }) })
 	}
-	select {
-	case <-idle:
-	case <-late:
+	for range loops {
+		select {
+		case <-idle:
+			continue
+		case <-late:
+		}
+		break
 	}
 	if h.Err() == nil {
 		return false
