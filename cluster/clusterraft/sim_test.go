@@ -3,6 +3,7 @@ package clusterraft_test
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,7 +92,8 @@ func TestFaults(t *testing.T) {
 			case 0:
 				w.add(10+round, 0)
 			case 1:
-				w.add(10+round, w.state().Nodes[0].ID)
+				nodes := w.state().Nodes
+				w.add(10+round, nodes[slices.IndexFunc(nodes, func(n cluster.Node) bool { return n.Status == cluster.Active })].ID)
 			case 2:
 				w.command(`{"version":1,"rebalance":{}}`)
 			}
