@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -54,6 +56,8 @@ be led by another node. Transfers between partitions cost more than those within
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				id, err = found(data, partitions, p)
+			case err == nil && id.Node == pendingNode:
+				err = id.added(data)
 			case err == nil && (id.Partitions != partitions || id.Node != 1 || id.Protocol != p):
 				err = failed(alreadyNode(data, id), "use another directory; `maru cluster set --protocol` changes the protocol of a cluster that serves")
 			}
@@ -95,7 +99,7 @@ func newClusterAddCommand() *cobra.Command {
 		Short: "Add a node: tell the cluster of it, and prepare its directory",
 		Long: `Add a node: tell the cluster of it, and prepare its directory, which maru serve then
 runs with the same --peer. The node gets its replicas by itself. A directory that
-is a node of this cluster already is no error.`,
+is a node of this cluster already is no error. Where no answer came, repeat it.`,
 		Example: "  maru cluster add --data ./n2 --peer 127.0.0.1:7582 --addr http://127.0.0.1:7480",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -133,7 +137,10 @@ func newClusterReplaceCommand() *cobra.Command {
 }
 
 // joining is a node that is to become one of a cluster.
-type joining struct{ data, peer string }
+type joining struct {
+	data, peer string
+	made       bool // its identity was made here, and the cluster does not know it
+}
 
 func (j *joining) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&j.data, "data", "", "`directory` of the new node")
@@ -158,12 +165,13 @@ func (j *joining) join(ctx context.Context, cmd *cobra.Command, client *clusterh
 		if err := id.save(j.data); err != nil {
 			return openError(j.data, err)
 		}
+		j.made = true
 	case err != nil:
 		return err
 	}
 	joined, err := client.AddNode(ctx, cluster.NewNode{Incarnation: id.Incarnation, Addresses: cluster.Addresses{Peer: j.peer}, Replaces: replaces})
 	if err != nil {
-		return err
+		return errors.Join(err, j.takeBack(err))
 	}
 	if id.Node != pendingNode && (id.Cluster != joined.Cluster || id.Node != joined.Node) {
 		return failed(fmt.Errorf("%s is node %d of another cluster, %s", j.data, id.Node, id.Cluster), "use another directory")
@@ -180,8 +188,22 @@ func (j *joining) join(ctx context.Context, cmd *cobra.Command, client *clusterh
 	return printResult(cmd.OutOrStdout(), json, joined, fmt.Sprintf("%s is node %d: start it with `maru serve --data %s --peer %s`", j.data, joined.Node, j.data, j.peer))
 }
 
-// pendingNode stands in an identity whose node has no number yet.
-const pendingNode cluster.NodeID = 1<<64 - 1
+// takeBack removes the identity that was made for a node if the cluster decided to
+// take no such node. It is kept where asking again may help, or the outcome is unknown.
+func (j *joining) takeBack(refusal error) error {
+	p, ok := errors.AsType[*clusterhttp.Problem](refusal)
+	switch {
+	case !ok || !j.made:
+		return nil
+	case p.Code == "outcome_unknown":
+		j.made = false // it may be a node by now
+		return nil
+	case slices.ContainsFunc(cluster.Codes(), func(c cluster.Code) bool { return c.String() == p.Code }):
+		j.made = false
+		return os.Remove(filepath.Join(j.data, identityName))
+	}
+	return nil
+}
 
 func newClusterRemoveCommand() *cobra.Command {
 	return overviewCommand("remove NODE", "Let a node leave: its replicas move to others first", "  maru cluster remove 2",

@@ -9,18 +9,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"maru.example/cluster"
 	"maru.example/rsm/rsmpeer"
 )
 
 // identity is who a node is: node.json in its data directory. Made once, it is
-// never changed but for Founding.
+// never changed but for Started and Founding.
 type identity struct {
 	Version     int              `json:"version"`
 	Cluster     cluster.ID       `json:"cluster_id"`
 	Node        cluster.NodeID   `json:"node_id"`
-	Incarnation cluster.ID       `json:"incarnation"` // of the disk
+	Incarnation cluster.ID       `json:"incarnation"`       // of the disk
+	Started     bool             `json:"started,omitempty"` // there was a log: without it this is not the node any more
 	Partitions  int              `json:"partitions"`
 	Protocol    cluster.Protocol `json:"protocol,omitempty"` // of a cluster that begins here
 	Founding    bool             `json:"founding,omitempty"` // the cluster begins with this node, and has not yet
@@ -36,11 +38,21 @@ type peerAddress struct {
 const (
 	identityVersion = 1
 	identityName    = "node.json"
+	logName         = "log"  // the directory of the log
+	logOwnerName    = "node" // in it: the incarnation that it belongs to
 )
 
-// loadIdentity reads a node's identity; fs.ErrNotExist says that it has none yet.
+// pendingNode stands in an identity whose node has no number yet.
+const pendingNode cluster.NodeID = 1<<64 - 1
+
+// loadIdentity reads a node's identity; fs.ErrNotExist says that the directory is no
+// node yet.
 func loadIdentity(data string) (*identity, error) {
 	b, err := os.ReadFile(filepath.Join(data, identityName))
+	if errors.Is(err, fs.ErrNotExist) && hasLog(data) {
+		return nil, failed(fmt.Errorf("%s in %s is gone, and the log of a node is there", identityName, data),
+			"bring the file back from a copy, or give the node's place to another: `maru cluster replace NODE --data OTHER --peer HOST:PORT`")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,28 +69,77 @@ func loadIdentity(data string) (*identity, error) {
 	return &id, nil
 }
 
+// hasLog says that a node has written a log in a directory.
+func hasLog(data string) bool {
+	_, err := os.Stat(filepath.Join(data, logName, "log"))
+	return err == nil
+}
+
+// added refuses an identity that no cluster has taken yet.
+func (id *identity) added(data string) error {
+	if id.Node != pendingNode {
+		return nil
+	}
+	return failed(fmt.Errorf("%s was not added to a cluster yet: it got no answer", data), "repeat `maru cluster add --data "+data+" --peer HOST:PORT`, or what else was asked")
+}
+
+// claimLog ties the log to the identity before it is first opened. From then on it is
+// refused to do without: a node that has voted, and does not know, must not vote again.
+func (id *identity) claimLog(data string) error {
+	dir := filepath.Join(data, logName)
+	b, err := os.ReadFile(filepath.Join(dir, logOwnerName))
+	owner, missing := strings.TrimSpace(string(b)), errors.Is(err, fs.ErrNotExist)
+	replace := fmt.Sprintf("it must not come back under its id, as it may have voted; give its place to another: `maru cluster replace %d --data OTHER --peer HOST:PORT`, with --addr of a node that serves", id.Node)
+	switch {
+	case missing && id.Started:
+		return failed(fmt.Errorf("the log of node %d is gone from %s", id.Node, dir), replace)
+	case err == nil && owner != string(id.Incarnation):
+		return failed(fmt.Errorf("the log in %s is not that of node %d, but of another disk", dir, id.Node), "bring back the log that belongs to "+identityName+"; without it, "+replace)
+	case err != nil && !missing:
+		return openError(data, err)
+	case missing:
+		if err := writeDurably(dir, logOwnerName, []byte(id.Incarnation+"\n")); err != nil {
+			return openError(data, err)
+		}
+	}
+	if id.Started {
+		return nil
+	}
+	id.Started = true
+	if err := id.save(data); err != nil {
+		return openError(data, err)
+	}
+	return nil
+}
+
 // save writes the identity, durably.
 func (id *identity) save(data string) error {
 	b, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(data, 0o750); err != nil {
+	return writeDurably(data, identityName, append(b, '\n'))
+}
+
+// writeDurably makes or replaces a file, and its directory if there is none. A crash
+// leaves all of the old or all of the new.
+func writeDurably(dir, name string, content []byte) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	temporary := filepath.Join(data, identityName+".tmp")
+	temporary := filepath.Join(dir, name+".tmp")
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(content)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, filepath.Join(data, identityName)); err != nil {
+	if err := os.Rename(temporary, filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	d, err := os.Open(data)
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -101,6 +162,9 @@ func found(data string, partitions int, protocol cluster.Protocol) (*identity, e
 func (o *serveOptions) loadOrFound() (*identity, error) {
 	id, err := loadIdentity(o.data)
 	if !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = id.added(o.data)
+		}
 		if err == nil && o.partitions != 0 && o.partitions != id.Partitions {
 			return nil, usageError("leave --partitions out: their number was fixed when the cluster was made", "the cluster has %d partitions, not %d", id.Partitions, o.partitions)
 		}
@@ -109,6 +173,10 @@ func (o *serveOptions) loadOrFound() (*identity, error) {
 	if _, err := os.Stat(filepath.Join(o.data, "wallet", "log")); err == nil {
 		return nil, failed(fmt.Errorf("%s was written by a version of the program that this one cannot read", o.data),
 			"use that version, or another directory with --data: nothing was changed")
+	}
+	if o.peer != "" { // a wiped disk looks like a new one: nobody shall take it for what it was
+		return nil, failed(fmt.Errorf("%s is no node yet, and with --peer none is made", o.data),
+			"`maru cluster init --data "+o.data+"` makes a new cluster; `maru cluster add` or `replace`, with --data and --peer, makes it a node of one that there is")
 	}
 	return found(o.data, max(o.partitions, 1), cluster.TCC)
 }

@@ -54,6 +54,9 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err != nil {
 		return nil, err
 	}
+	if err := id.claimLog(o.data); err != nil {
+		return nil, err
+	}
 	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{})}
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
@@ -72,7 +75,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if n.network != nil {
 		options.Network = peers{n.network}
 	}
-	host, err := rsmraft.Open(filepath.Join(o.data, "log"), rsmraft.NodeID(id.Node), options)
+	host, err := rsmraft.Open(filepath.Join(o.data, logName), rsmraft.NodeID(id.Node), options)
 	if err != nil {
 		return nil, errors.Join(openError(o.data, err), n.closeNetwork())
 	}

@@ -47,6 +47,8 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the wallet over HTTP and the batch stream",
 		Long: `Serve the wallet over HTTP and the batch stream, with all data in one directory.
+An empty one becomes a cluster of one node, but not with --peer: a node of several is
+made by maru cluster init, add or replace, and without its log it does not start.
 
 It listens on loopback only until there are API keys (see maru key create); beyond
 loopback it also wants a certificate. A port of 0 is any free port. The first
@@ -201,6 +203,10 @@ func atLeastOne(b byteSize) int64 {
 
 // logFailure returns the failure of a server whose log failed.
 func logFailure(err error) error {
+	if errors.Is(err, wal.ErrCorrupt) {
+		return failed(fmt.Errorf("the log failed: %w", err),
+			"this node has lost what it had acknowledged: stop it, and give its place to another with `maru cluster replace`")
+	}
 	return failed(fmt.Errorf("the log failed: %w", err),
 		"everything that was answered is kept; see to the disk, then start again: recovery finds what else was written")
 }
