@@ -61,6 +61,7 @@ func (a *account) min() money.Amount {
 // transfer is one that a teller makes, perhaps several times.
 type transfer struct {
 	number   uint64
+	maybe    bool // some try may have had an effect
 	from, to *account
 	amount   money.Amount
 	byHandle bool
@@ -212,12 +213,15 @@ func (b *bank) stop() {
 		}
 		r.Sleep(longest)
 		for _, tr := range b.transfers {
-			again := b.w.Chance(0.5)
+			again := b.w.Chance(0.5) && tr.maybe
 			for !known(tr.code) && !tr.never {
 				if again {
 					t.try([]*transfer{tr})
 				} else if code, err := t.decision(tr); err == nil {
 					tr.never = code == wallet.Undecided
+					if !tr.maybe && !tr.never {
+						b.w.failf("transfer %d by %v: each try was answered that nothing was done, and it is %v", tr.number, tr.protocol, code)
+					}
 					if known(code) {
 						t.decided(tr, code)
 					}

@@ -131,13 +131,34 @@ func (t *teller) try(batch []*transfer) bool {
 		results, err = n.transfers(ctx, batch)
 		return err
 	}); err != nil {
+		for _, tr := range batch {
+			tr.maybe = tr.maybe || !nothingDone(err)
+		}
 		return false
 	}
 	all := true
+	for _, tr := range batch {
+		tr.maybe = true
+	}
 	for i, tr := range batch {
 		all = t.answer(tr, results[i]) && all
 	}
 	return all
+}
+
+// nothingDone says that an error promises that.
+func nothingDone(err error) bool {
+	for _, e := range []error{rsm.ErrUnknown, rsm.ErrFailed} {
+		if errors.Is(err, e) {
+			return false
+		}
+	}
+	for _, e := range []error{errRefused, rsm.ErrNoLeader, rsm.ErrBusy, rsm.ErrDiskFull, rsm.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // transfers makes transfers on a node, as HTTP or the stream does.
