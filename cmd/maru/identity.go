@@ -80,7 +80,7 @@ func (id *identity) added(data string) error {
 	if id.Node != pendingNode {
 		return nil
 	}
-	return failed(fmt.Errorf("%s was not added to a cluster yet: it got no answer", data), "repeat `maru cluster add --data "+data+" --peer HOST:PORT`, or what else was asked")
+	return failed(fmt.Errorf("%s was not added to a cluster yet: it got no answer", data), "repeat `maru cluster add --data "+data+" --peer HOST:PORT`, or the `maru cluster replace` that it was")
 }
 
 // claimLog ties the log to the identity before it is first opened. From then on it is
