@@ -64,7 +64,8 @@ be led by another node. Transfers between partitions cost more than those within
 			if err != nil {
 				return err
 			}
-			return printResult(cmd.OutOrStdout(), json, id, fmt.Sprintf("%s is node %d of cluster %s, with %d partitions", data, id.Node, id.Cluster, id.Partitions))
+			return printResult(cmd.OutOrStdout(), json, id, fmt.Sprintf("%s is node %d of cluster %s, with %d partitions: start it with `maru serve --data %s --peer HOST:PORT`",
+				data, id.Node, id.Cluster, id.Partitions, data))
 		},
 	}
 	f := cmd.Flags()
@@ -185,7 +186,7 @@ func (j *joining) join(ctx context.Context, cmd *cobra.Command, client *clusterh
 			return openError(j.data, err)
 		}
 	}
-	return printResult(cmd.OutOrStdout(), json, joined, fmt.Sprintf("%s is node %d: start it with `maru serve --data %s --peer %s`", j.data, joined.Node, j.data, j.peer))
+	return printResult(cmd.OutOrStdout(), json, joined, fmt.Sprintf("%s is node %d: start it with `%s`", j.data, joined.Node, startLine(j.data, j.peer)))
 }
 
 // takeBack removes the identity that was made for a node if the cluster decided to
