@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"maru.example/cluster"
+	"maru.example/rsm/rsmpeer"
 )
 
 // validateAdvertised refuses addresses that are none, and that of a node among others
@@ -28,6 +29,28 @@ func (o *serveOptions) validateAdvertised() error {
 	}
 	if o.peer != "" && a.Peer == "" && isEverywhere(o.peer) {
 		return usageError("say it with --advertise-peer HOST:PORT", "--peer %s does not say where other nodes reach this one", o.peer)
+	}
+	return nil
+}
+
+// validatePeerCertificates refuses certificates for other nodes that are not usable.
+func (o *serveOptions) validatePeerCertificates() error {
+	const hint = "--peer-ca, --peer-cert and --peer-key name PEM files: an authority, a certificate that it issued, and its key"
+	given := 0
+	for _, name := range []string{o.peerCA, o.peerCert, o.peerKey} {
+		if name != "" {
+			given++
+		}
+	}
+	switch {
+	case o.peer == "" || given == 0:
+		return nil
+	case given < 3:
+		return usageError(hint, "of --peer-ca, --peer-cert and --peer-key, only some are given")
+	}
+	files := &rsmpeer.Certificates{Authority: o.peerCA, Chain: o.peerCert, Key: o.peerKey}
+	if err := files.Check(); err != nil {
+		return usageError(hint, "%w", err)
 	}
 	return nil
 }

@@ -148,7 +148,10 @@ func (o *serveOptions) validate() error {
 	case o.maxStreams <= 0:
 		return usageError("each client of the stream needs one: 256 is the default", "--max-streams is %d", o.maxStreams)
 	}
-	return o.validateAdvertised()
+	if err := o.validateAdvertised(); err != nil {
+		return err
+	}
+	return o.validatePeerCertificates()
 }
 
 // leastReserve returns the least useful reserve.

@@ -58,6 +58,14 @@ func newSecurity(c *Certificates, logger *slog.Logger) (security, error) {
 	return security{files}, nil
 }
 
+// Check returns an error if the files are not usable now, as [Listen] does.
+func (c *Certificates) Check() error {
+	if _, err := c.load(); err != nil {
+		return fmt.Errorf("peer certificates: %w", err)
+	}
+	return nil
+}
+
 func (c *Certificates) load() (*credentials, error) {
 	pem, err := os.ReadFile(c.Authority)
 	if err != nil {
