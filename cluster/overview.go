@@ -63,6 +63,7 @@ type ReplicaOverview struct {
 	Proposals ProposalsOverview  `json:"proposals"`
 	Sending   []SnapshotOverview `json:"sending,omitempty"`   // snapshots, to members that are far behind
 	Receiving *SnapshotOverview  `json:"receiving,omitempty"` // as this one is far behind
+	DiskLow   bool               `json:"disk_low,omitempty"`  // its node takes no proposals before there is more room
 	// InFlight counts what the group has under way with other groups, by phase.
 	InFlight map[string]uint64 `json:"in_flight,omitempty"`
 }
@@ -117,6 +118,7 @@ func NewOverview(node NodeID, s *State, replicas []Replica) *Overview {
 func overviewOf(node NodeID, r *Replica) ReplicaOverview {
 	return ReplicaOverview{
 		Node: node, Commit: r.Commit, Applied: r.Applied, Proposals: r.Proposals, Sending: r.Sending, Receiving: r.Receiving,
+		DiskLow: r.DiskLow,
 	}
 }
 

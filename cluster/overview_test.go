@@ -60,6 +60,7 @@ func TestOverviewOfReplicas(t *testing.T) {
 	leads.Proposals = ProposalsOverview{Count: 5, P50: 0.001, P99: 0.01}
 	leads.Sending = []SnapshotOverview{{Node: 3, Index: 8, Bytes: 50, Of: 200}}
 	late := replica(0)
+	late.DiskLow = true
 	late.Receiving = &SnapshotOverview{Node: 2, Index: 8, Bytes: 40, Of: 200}
 
 	whole := NewOverview(3, s, []Replica{late})
@@ -74,7 +75,7 @@ func TestOverviewOfReplicas(t *testing.T) {
 	want := []ReplicaOverview{
 		{Node: 1, Commit: 10, Applied: 9, InFlight: map[string]uint64{"trying": 3}},
 		{Node: 2, Commit: 10, Applied: 10, Proposals: leads.Proposals, Sending: leads.Sending},
-		{Node: 3, Commit: 10, Receiving: late.Receiving},
+		{Node: 3, Commit: 10, Receiving: late.Receiving, DiskLow: true},
 	}
 	if diff := cmp.Diff(want, whole.Groups[1].Replicas); diff != "" {
 		t.Errorf("replicas (-want +got):\n%s", diff)

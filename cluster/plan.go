@@ -21,6 +21,7 @@ type Replica struct {
 	Proposals ProposalsOverview
 	Sending   []SnapshotOverview // on their way to other nodes
 	Receiving *SnapshotOverview  // nil: none
+	DiskLow   bool               // its node takes no proposals before there is more room
 }
 
 // Peer is what a leader knows of a member.

@@ -23,13 +23,14 @@ func New(h *rsmraft.Host) *Host { return &Host{h} }
 // Replicas implements cluster.Host.
 func (h *Host) Replicas() []cluster.Replica {
 	groups := h.host.Groups()
-	replicas := make([]cluster.Replica, len(groups))
+	replicas, low := make([]cluster.Replica, len(groups)), h.host.Metrics().RefusesProposals
 	for i, g := range groups {
 		s := g.Status()
 		replicas[i] = cluster.Replica{
 			Group: cluster.GroupID(s.Group), Term: s.Term, Leader: cluster.NodeID(s.Leader), Leads: s.Leads,
 			Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 			Voters: nodes[cluster.NodeID](s.Voters), Outgoing: nodes[cluster.NodeID](s.Outgoing), Learners: nodes[cluster.NodeID](s.Learners),
+			DiskLow: low,
 		}
 		latency := g.Metrics().RecentLatency
 		replicas[i].Proposals = cluster.ProposalsOverview{

@@ -98,7 +98,7 @@ func printOverview(cmd *cobra.Command, view *cluster.Overview) error {
 	fmt.Fprintf(out, "cluster %s: %d partitions, %d replicas each, %s\n\n", view.Cluster, view.Partitions, view.Config.Replicas, view.Config.Protocol)
 	nodes := newTable("node", "status", "health", "replicas", "leads", "http", "peer")
 	for _, n := range view.Nodes {
-		nodes.add(number(n.ID), string(n.Status), healthOf(&n), strconv.Itoa(n.Replicas), strconv.Itoa(n.Leads), dash(n.Addresses.HTTP), dash(n.Addresses.Peer))
+		nodes.add(number(n.ID), string(n.Status), healthOf(view, &n), strconv.Itoa(n.Replicas), strconv.Itoa(n.Leads), dash(n.Addresses.HTTP), dash(n.Addresses.Peer))
 	}
 	groups := newTable("group", "leader", "term", "commit", "unapplied", "p50", "p99", "in flight", "voters", "learners", "wanted", "behind")
 	for i := range view.Groups {
@@ -123,9 +123,14 @@ func printOverview(cmd *cobra.Command, view *cluster.Overview) error {
 	return err
 }
 
-func healthOf(n *cluster.NodeOverview) string {
+func healthOf(view *cluster.Overview, n *cluster.NodeOverview) string {
 	if n.Error != "" {
 		return string(n.Health) + ", no answer"
+	}
+	for i := range view.Groups {
+		if r := view.Groups[i].Replica(n.ID); r != nil && r.DiskLow {
+			return string(n.Health) + ", disk nearly full"
+		}
 	}
 	return string(n.Health)
 }

@@ -155,6 +155,9 @@ func TestDiskNearlyFull(t *testing.T) {
 		t.Errorf("a transfer ends with status %d: %s", status, stderr)
 	}
 	must(t, p, "wallet", "balance", "alice")
+	if out := must(t, p, "cluster", "status"); !strings.Contains(out, "alive, disk nearly full") {
+		t.Errorf("the status does not say that the disk is nearly full:\n%s", out)
+	}
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
