@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,7 @@ func TestLookUpLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parts := toldParts(3)
 		parts[0].Log = &toldLog{result: []byte{byte(Applied), byte(Applied)}}
+		var mu sync.Mutex // a look-up goes on while the next one begins
 		var late func([]byte, time.Duration, error)
 		asked := map[uint16]int{}
 		found, err := json.Marshal(finding{Handles: []Handle{5}})
@@ -159,11 +161,16 @@ func TestLookUpLate(t *testing.T) {
 		s := NewDividedService(parts, &ServiceOptions{Remote: toldRemote{
 			here: func(p uint16) bool { return p == 0 },
 			ask: func(p uint16, _ []byte, done func([]byte, time.Duration, error)) {
+				mu.Lock()
 				asked[p]++
-				switch {
-				case p == 2 && asked[p] == 1:
+				times := asked[p]
+				if p == 2 && times == 1 {
 					late = done // an answer that is lost for now, and asked for again
-				case p == 1 && asked[p] == 1:
+				}
+				mu.Unlock()
+				switch {
+				case p == 2 && times == 1:
+				case p == 1 && times == 1:
 					done(nil, 0, rsm.ErrNoLeader)
 				default:
 					done(found, 0, nil)
