@@ -169,6 +169,10 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 	l.pinged.Store(0)
 	l.connected.Store(true)
 	defer l.connected.Store(false)
+	select {
+	case <-l.heard: // while this connection was made
+	default:
+	}
 	l.queue.open()
 	l.peer.reportConnected(ctx, l.lane)
 
