@@ -32,8 +32,7 @@ const (
 	maxForwarded = 64 << 20
 )
 
-// routed is a batch that was divided over partitions. Its pieces end on the loops
-// of theirs.
+// routed is a batch that was divided over partitions. Its pieces end on any loop.
 type routed struct {
 	ctx       context.Context //nolint:containedctx // it bounds the tries of pieces, which have no caller that waits
 	protocol  Protocol        // of transfers between partitions; NoProtocol: the wallet's
@@ -87,8 +86,7 @@ func resultSize(k Kind) int {
 
 // route commits a batch that Validate accepted: each command in the partition that
 // has to decide it. It calls done once, with the results in the order of the
-// commands, on any loop. Commands for one partition keep
-// their order.
+// commands, on any loop. Commands for one partition keep their order.
 // If the caller waits, it does not return before there was room for them in the
 // queues of this node.
 func (s *Service) route(b *routed, data []byte) {
