@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,8 +84,14 @@ func TestInstall(t *testing.T) {
 	given, later := false, errors.New("not answered")
 	r.Snapshot(func(err error) { given = err != nil }) // of a state that is about to go
 	r.Snapshot(func(err error) { later = err })        // of the one after that, which is in a file by then
+	var asking sync.WaitGroup
+	asking.Go(func() { _ = r.Metrics() }) // they may be asked for at any time: the race detector looks
 	if err := r.Install(state); err != nil {
 		t.Fatal(err)
+	}
+	asking.Wait()
+	if got := r.Metrics().Recovered.SnapshotIndex; got != 0 {
+		t.Errorf("a snapshot that was installed is said to be found at %d when it was opened", got)
 	}
 	if diff := cmp.Diff(want, l.Batches); diff != "" || reads != 1 || !given || later != nil || l.Open {
 		t.Errorf("%d reads, snapshot given up %v, the next %v, open %v, state (-want +got):\n%s", reads, given, later, l.Open, diff)

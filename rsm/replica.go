@@ -105,7 +105,7 @@ type ReplicaMetrics struct {
 	Recovered        Recovery
 }
 
-// Recovery says what OpenReplica found.
+// Recovery says what OpenReplica found. It never changes after that.
 type Recovery struct {
 	SnapshotIndex Index
 	Damaged       []string // snapshots that were passed over, by file name
@@ -317,6 +317,7 @@ func (r *Replica) recover() error {
 	for _, index := range slices.Backward(found) {
 		state, bytes, err := r.restoreFile(index)
 		if err == nil {
+			r.recovered.SnapshotIndex = state.Index
 			r.adopt(state, bytes)
 			return nil
 		}
@@ -337,7 +338,6 @@ func (emptyReader) Read([]byte) (int, error) { return 0, io.EOF }
 // adopt takes over the state of a snapshot file that was restored.
 func (r *Replica) adopt(state State, bytes int64) {
 	r.state = state
-	r.recovered.SnapshotIndex = state.Index
 	r.files.addGood(state)
 	r.counters.applied.Store(uint64(state.Index))
 	r.counters.snapshotIndex.Store(uint64(state.Index))

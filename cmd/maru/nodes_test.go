@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -131,7 +132,20 @@ func (c *testCluster) connect(i int) {
 }
 
 // kill ends a node as a power cut would.
-func (c *testCluster) kill(i int) { c.nodes[i].process.kill() }
+func (c *testCluster) kill(i int) {
+	c.t.Helper()
+	c.nodes[i].process.kill()
+	c.noRace(i)
+}
+
+// noRace fails the test if a node that has ended had a data race: one that was
+// killed has no exit status that says so.
+func (c *testCluster) noRace(i int) {
+	c.t.Helper()
+	if log := c.nodes[i].process.log(); strings.Contains(log, "WARNING: DATA RACE") {
+		c.t.Errorf("node %d had a data race:\n%s", i+1, log)
+	}
+}
 
 // signal sends a signal to a node.
 func (c *testCluster) signal(i int, s syscall.Signal) {
@@ -148,7 +162,7 @@ func (c *testCluster) close() {
 		if n.process == nil {
 			continue
 		}
-		n.process.kill()
+		c.kill(i)
 		if clients := n.clients.Load(); clients != nil {
 			_ = clients.stream.Close() // its server is gone
 			clients.http.Close()
