@@ -136,6 +136,14 @@ func (f *followed) given() (leader int, others []int) {
 func TestFollowOverHTTP(t *testing.T) {
 	f := newFollowed(t)
 	leader, others := f.given()
+	for node := range f.nodes {
+		if got := f.count(node, "maru_peer_connected", `lane="raft"`); got != 2 {
+			t.Errorf("node %d says that it is connected to %v others, want 2", node+1, got)
+		}
+		if f.count(node, "maru_peer_received_bytes_total") == 0 {
+			t.Errorf("node %d has heard nothing of others", node+1)
+		}
+	}
 	urls := f.nodes[others[0]].clients.Load().url + "," + f.nodes[others[1]].clients.Load().url
 	client, err := wallethttp.NewClient(urls, nil)
 	if err != nil {

@@ -20,6 +20,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposeLog(r, n)
 	exposeGroups(r, n)
 	exposePartitions(r, n)
+	exposePeers(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()

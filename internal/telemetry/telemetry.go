@@ -74,11 +74,12 @@ func GaugeBy[T any, N number](name, help, label string, values func(T) iter.Seq2
 
 // GaugeByTwo is a gauge for each pair of values of two labels.
 func GaugeByTwo[T any, N number](name, help string, labels [2]string, values func(T) iter.Seq2[[2]string, N]) Metric[T] {
-	return Metric[T]{name, help, labels[:], func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
-		for of, n := range values(t) {
-			send(prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), of[:]...))
-		}
-	}}
+	return byTwo(prometheus.GaugeValue, name, help, labels, values)
+}
+
+// CounterByTwo is a count for each pair of values of two labels.
+func CounterByTwo[T any, N number](name, help string, labels [2]string, values func(T) iter.Seq2[[2]string, N]) Metric[T] {
+	return byTwo(prometheus.CounterValue, name, help, labels, values)
 }
 
 // Histogram counts values that fell between bounds.
@@ -107,6 +108,14 @@ func by[T any, N number](kind prometheus.ValueType, name, help, label string, va
 	return Metric[T]{name, help, []string{label}, func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
 		for of, n := range values(t) {
 			send(prometheus.MustNewConstMetric(desc, kind, float64(n), of))
+		}
+	}}
+}
+
+func byTwo[T any, N number](kind prometheus.ValueType, name, help string, labels [2]string, values func(T) iter.Seq2[[2]string, N]) Metric[T] {
+	return Metric[T]{name, help, labels[:], func(desc *prometheus.Desc, t T, send func(prometheus.Metric)) {
+		for of, n := range values(t) {
+			send(prometheus.MustNewConstMetric(desc, kind, float64(n), of[:]...))
 		}
 	}}
 }

@@ -96,6 +96,9 @@ func TestExposeByLabels(t *testing.T) {
 				_ = yield([2]string{"1", "2"}, n) && yield([2]string{"1", "3"}, 0)
 			}
 		}),
+		telemetry.CounterByTwo("sent_total", "Messages.", [2]string{"node", "lane"}, func(n int) iter.Seq2[[2]string, int] {
+			return maps.All(map[[2]string]int{{"2", "raft"}: 3 * n})
+		}),
 		telemetry.HistogramBy("wait_seconds", "How long it took.", "group", func(n int) iter.Seq2[string, telemetry.Histogram] {
 			return maps.All(map[string]telemetry.Histogram{
 				"1": {Bounds: []float64{0.5, 1}, Counts: []uint64{3, uint64(n), 1}, Sum: 7.5},
@@ -105,6 +108,9 @@ func TestExposeByLabels(t *testing.T) {
 # TYPE test_lag_entries gauge
 test_lag_entries{group="1",node="2"} 4
 test_lag_entries{group="1",node="3"} 0
+# HELP test_sent_total Messages.
+# TYPE test_sent_total counter
+test_sent_total{lane="raft",node="2"} 12
 # HELP test_wait_seconds How long it took.
 # TYPE test_wait_seconds histogram
 test_wait_seconds_bucket{group="1",le="0.5"} 3
