@@ -37,6 +37,7 @@ func (e *idEntry) decide(c Code)       { e.meta = e.meta&^0xff | uint64(c) }
 
 type idSegment struct {
 	blocks []*[idBlock]idEntry
+	last   *[idBlock]idEntry // of blocks: adding has no need to look for it
 	slots  []uint32 // 0 is free; else an entry's number from 1, above 8 bits of its hash
 	len    uint32
 }
@@ -61,6 +62,15 @@ func (t *idTable) touch(h uint64) uint32 {
 		return 0
 	}
 	return s.slots[s.slot(h)]
+}
+
+// touchFree does the same for the place where the next id of the hash's segment goes.
+func (t *idTable) touchFree(h uint64) uint64 {
+	s := &t.segs[h>>56]
+	if s.last == nil {
+		return 0
+	}
+	return s.last[s.len%idBlock].meta
 }
 
 // find returns the entry of a key whose hash is h, or nil and the place in the
@@ -99,9 +109,10 @@ func (t *idTable) add(k key, h, meta uint64, free int) {
 		free = s.free(h)
 	}
 	if s.len%idBlock == 0 {
-		s.blocks = append(s.blocks, new([idBlock]idEntry))
+		s.last = new([idBlock]idEntry)
+		s.blocks = append(s.blocks, s.last)
 	}
-	*s.at(s.len) = idEntry{k, meta}
+	s.last[s.len%idBlock] = idEntry{k, meta}
 	s.len++
 	t.len++
 	s.slots[free] = s.len<<8 | uint32(uint8(h))

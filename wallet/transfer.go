@@ -40,7 +40,7 @@ func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) { //nolin
 		p := &m.window[i]
 		p.key = makeKey(records)
 		p.hash = ids.hash(p.key)
-		sum += uint64(ids.touch(p.hash))
+		sum += uint64(ids.touch(p.hash)) + ids.touchFree(p.hash)
 		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < n {
 			sum += uint64(m.accounts.at(from).next)
 		}

@@ -41,8 +41,9 @@ type node struct {
 	parts      []*wallet.Partition
 	remote     *walletraft.Remote
 	wallet     atomic.Pointer[wallet.Service]
-	revision   uint64      // of the metadata whose addresses are in use
-	founding   atomic.Bool // the cluster is being made here
+	placement  atomic.Pointer[placement] // as it was asked for last
+	revision   uint64                    // of the metadata whose addresses are in use
+	founding   atomic.Bool               // the cluster is being made here
 	stopped    atomic.Bool
 	removal    sync.Once
 	removed    chan struct{} // closed when another node says that this one was removed
@@ -183,13 +184,27 @@ func (n *node) opened(g *rsmraft.Group) {
 	}
 }
 
-// hosts returns the nodes that have a replica of a partition.
+// placement is which nodes have a replica of each partition, by one state of the metadata.
+type placement struct {
+	of    *cluster.State
+	nodes [][]rsmraft.NodeID
+}
+
+// hosts returns the nodes that have a replica of a partition. Each request asks, so
+// it is worked out once for each state of the metadata.
 func (n *node) hosts(partition uint16) []rsmraft.NodeID {
-	var ids []rsmraft.NodeID
-	for _, id := range n.machine.State().Hosts(cluster.GroupID(walletraft.Group(partition))) {
-		ids = append(ids, rsmraft.NodeID(id))
+	s := n.machine.State()
+	p := n.placement.Load()
+	if p == nil || p.of != s {
+		p = &placement{s, make([][]rsmraft.NodeID, len(n.parts))}
+		for i := range p.nodes {
+			for _, id := range s.Hosts(cluster.GroupID(walletraft.Group(uint16(i)))) {
+				p.nodes[i] = append(p.nodes[i], rsmraft.NodeID(id))
+			}
+		}
+		n.placement.Store(p)
 	}
-	return ids
+	return p.nodes[partition]
 }
 
 // serve does what a node asks for that has no replica of a partition.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,6 +106,7 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	spareProcessors()
 	if err := o.limitConnections(logger); err != nil {
 		return err
 	}
@@ -130,6 +132,16 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 		return errors.Join(err, s.stop(stopTimeout))
 	}
 	return s.run(cmd.Context())
+}
+
+// spareProcessors lets two more threads run Go code than there are processors: one
+// that waits for the disk keeps its place until the runtime notices, which takes up to
+// some milliseconds, and meanwhile nobody would answer. GOMAXPROCS in the environment
+// decides otherwise.
+func spareProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	}
 }
 
 // validate refuses settings with which a server cannot run.
