@@ -38,7 +38,7 @@ func (e *idEntry) decide(c Code)       { e.meta = e.meta&^0xff | uint64(c) }
 type idSegment struct {
 	blocks []*[idBlock]idEntry
 	last   *[idBlock]idEntry // of blocks: adding has no need to look for it
-	slots  []uint32 // 0 is free; else an entry's number from 1, above 8 bits of its hash
+	slots  []uint32          // 0 is free; else an entry's number from 1, above 8 bits of its hash
 	len    uint32
 }
 
