@@ -131,6 +131,17 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 	return r, nil
 }
 
+// Replay returns a replica that applies entries to a machine, which stands at a state,
+// and does nothing else: it has no files, no loops, and makes no snapshots.
+func Replay(m Machine, at State) *Replica {
+	r := &Replica{machine: m, state: at, files: &snapshotDir{}}
+	r.options.SnapshotBytes = -1
+	r.options.setDefaults()
+	r.shots.init(r)
+	r.counters.applied.Store(uint64(at.Index))
+	return r
+}
+
 func (o *ReplicaOptions) setDefaults() {
 	if o.FS == nil {
 		o.FS = vfs.OS()
@@ -290,7 +301,11 @@ func (r *Replica) Newest() State { return r.files.newest() }
 
 // OpenSnapshot opens the file of the snapshot at index, to be sent elsewhere.
 func (r *Replica) OpenSnapshot(index Index) (vfs.File, error) {
-	f, err := r.options.FS.Open(path.Join(r.dir, snapshotFile(index)), vfs.Read)
+	return openSnapshot(r.options.FS, r.dir, index)
+}
+
+func openSnapshot(fsys vfs.FS, dir string, index Index) (vfs.File, error) {
+	f, err := fsys.Open(path.Join(dir, snapshotFile(index)), vfs.Read)
 	if err != nil {
 		return nil, fmt.Errorf("rsm: open the snapshot at %d: %w", index, err)
 	}
@@ -351,7 +366,21 @@ func (r *Replica) adopt(state State, bytes int64) {
 // restoreFile restores one snapshot. After an error the machine's state is
 // undefined.
 func (r *Replica) restoreFile(i Index) (state State, bytes int64, err error) {
-	f, err := r.OpenSnapshot(i)
+	return restoreFile(r.options.FS, r.dir, i, r.machine)
+}
+
+// RestoreSnapshot restores a machine from the snapshot at an index in a replica's
+// directory, and returns where its state stands. After an error that is undefined.
+func RestoreSnapshot(fsys vfs.FS, dir string, i Index, m Machine) (State, error) {
+	state, _, err := restoreFile(fsys, dir, i, m)
+	if err != nil {
+		return State{}, fmt.Errorf("rsm: snapshot %s: %w", snapshotFile(i), err)
+	}
+	return state, nil
+}
+
+func restoreFile(fsys vfs.FS, dir string, i Index, m Machine) (state State, bytes int64, err error) {
+	f, err := openSnapshot(fsys, dir, i)
 	if err != nil {
 		return State{}, 0, err
 	}
@@ -363,7 +392,7 @@ func (r *Replica) restoreFile(i Index) (state State, bytes int64, err error) {
 	if in.at.Index != i {
 		return State{}, 0, fmt.Errorf("holds index %d: %w", in.at.Index, wal.ErrCorrupt)
 	}
-	if err := r.machine.Restore(in); err != nil {
+	if err := m.Restore(in); err != nil {
 		return State{}, 0, fmt.Errorf("restore: %w", err)
 	}
 	left, err := io.Copy(io.Discard, in)

@@ -68,6 +68,16 @@ func parseSnapshotFile(name string) (Index, bool) {
 	return Index(i), err == nil
 }
 
+// Snapshots returns the indexes of the snapshots in a replica's directory, oldest first,
+// whether they are good or not; none if there is no directory.
+func Snapshots(fsys vfs.FS, dir string) ([]Index, error) {
+	found, err := (&snapshotDir{fs: fsys, dir: dir}).list()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return found, err
+}
+
 // list returns the snapshots, oldest first.
 func (d *snapshotDir) list() ([]Index, error) {
 	names, err := d.fs.List(d.dir)

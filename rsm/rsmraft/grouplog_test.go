@@ -130,6 +130,20 @@ func (m *logModel) check(t *testing.T, s rsm.State, from wal.Index) {
 	}
 }
 
+// checkHistory compares what a history finds in all records.
+func (m *logModel) checkHistory(t *testing.T) {
+	t.Helper()
+	g := &groupHistory{}
+	for i := range m.records {
+		if err := g.note(&m.records[i], wal.Index(i+1)); err != nil {
+			t.Fatalf("record %d: %v", i+1, err)
+		}
+	}
+	if diff := cmp.Diff(append([]wal.Index(nil), m.places...), append([]wal.Index(nil), g.refs...)); diff != "" || g.first != m.start {
+		t.Fatalf("a history begins after %d, want %d; places (-want +got):\n%s", g.first, m.start, diff)
+	}
+}
+
 // TestLogRecoveryModel compares what is found in the records with what was
 // written, at the hand of seeds: with each of the snapshots, and with as much of
 // the log as it needs, more of it, or all of it.
@@ -159,6 +173,7 @@ func TestLogRecoveryModel(t *testing.T) {
 						m.install()
 					}
 				}
+				m.checkHistory(t)
 				for i, s := range m.snaps {
 					m.check(t, s, m.froms[i])
 					m.check(t, s, 1+wal.Index(m.rand.Uint64N(uint64(m.froms[i])))) // for the sake of other groups

@@ -467,6 +467,8 @@ func (h *Host) end() error {
 }
 
 // groupDir returns the directory of a group's snapshots.
-func (h *Host) groupDir(id GroupID) string {
-	return path.Join(h.dir, groupsName, fmt.Sprintf("%08d", id))
+func (h *Host) groupDir(id GroupID) string { return groupDir(h.dir, id) }
+
+func groupDir(dir string, id GroupID) string {
+	return path.Join(dir, groupsName, fmt.Sprintf("%08d", id))
 }

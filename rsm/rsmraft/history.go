@@ -1,0 +1,272 @@
+package rsmraft
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+
+	"maru.example/rsm"
+	"maru.example/vfs"
+	"maru.example/wal"
+)
+
+// HistoryOptions are the settings of a history; nil means all defaults.
+type HistoryOptions struct {
+	FS vfs.FS // default vfs.OS
+	// Progress is called now and then while OpenHistory reads the log, with the bytes
+	// that were read and those that will be; default: none.
+	Progress func(done, of int64)
+	Logger   *slog.Logger // default: discards
+}
+
+// History is what the groups of a node have decided, read from its directory while
+// no host has it open. It is safe for concurrent use, but for Close.
+type History struct {
+	fs     vfs.FS
+	dir    string
+	logger *slog.Logger
+	lock   io.Closer
+	log    *wal.Log
+	groups map[GroupID]*groupHistory
+}
+
+// groupHistory is the places of a group's entries in the log.
+type groupHistory struct {
+	begun  bool
+	whole  bool   // it begins with the group
+	grown  bool   // there may be, or have been, other members
+	first  uint64 // the entries begin after it
+	refs   []wal.Index
+	commit uint64
+}
+
+// GroupHistory says what is there of a group.
+type GroupHistory struct {
+	ID    GroupID
+	Whole bool      // it begins with the group's first entry
+	First rsm.Index // of the entries
+	Last  rsm.Index // of those that are known to be committed; less than First: none is
+	// Undecided is how many entries follow that are durable here, and may be committed.
+	Undecided int
+	Snapshots []rsm.Index // on the disk, oldest first
+}
+
+// OpenHistory opens the directory of a node that does not run, and reads all of its
+// log: what is damaged or missing in it is an error that wraps wal.ErrCorrupt and says
+// where. A directory that a host has open gives one that wraps vfs.ErrLocked.
+func OpenHistory(dir string, o *HistoryOptions) (_ *History, err error) {
+	h := &History{fs: vfs.OS(), dir: dir, logger: slog.New(slog.DiscardHandler), groups: map[GroupID]*groupHistory{}}
+	options := &wal.Options{}
+	if o != nil {
+		if o.FS != nil {
+			h.fs = o.FS
+		}
+		if o.Logger != nil {
+			h.logger = o.Logger
+		}
+		options.Progress = o.Progress
+	}
+	options.Logger = h.logger
+	if h.lock, err = h.fs.Lock(path.Join(dir, lockName)); err != nil {
+		return nil, fmt.Errorf("rsmraft: lock %s: %w", dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	if h.log, err = wal.Open(h.fs, path.Join(dir, logName), options); err != nil {
+		return nil, fmt.Errorf("rsmraft: open the log: %w", err)
+	}
+	if err := h.scan(); err != nil {
+		return nil, fmt.Errorf("rsmraft: read the log: %w", err)
+	}
+	return h, nil
+}
+
+// Close lets the directory go.
+func (h *History) Close() error {
+	var errs []error
+	if h.log != nil {
+		errs = append(errs, h.log.Close())
+	}
+	return errors.Join(append(errs, h.lock.Close())...)
+}
+
+// scan notes the place of each entry that was not made void by a later one.
+func (h *History) scan() (err error) {
+	if h.log.Last() < h.log.First() {
+		return nil
+	}
+	reader, err := h.log.Reader(h.log.First())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	for last := h.log.Last(); ; {
+		at, b, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r, err := decodeRecord(b)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", at, err)
+		}
+		g := h.groups[r.group]
+		if g == nil {
+			g = &groupHistory{}
+			h.groups[r.group] = g
+		}
+		if err := g.note(&r, at); err != nil {
+			return fmt.Errorf("record %d: group %d: %w", at, r.group, err)
+		}
+		if at == last {
+			return nil
+		}
+	}
+}
+
+// note takes up a record.
+func (g *groupHistory) note(r *record, at wal.Index) error {
+	switch r.kind {
+	case recordBegin:
+		*g = groupHistory{begun: true, whole: true, first: r.index, commit: r.index}
+	case recordSnapshot:
+		*g = groupHistory{begun: true, grown: true, first: r.index, commit: r.index}
+	case recordRemoved:
+		*g = groupHistory{}
+	case recordHardState:
+		g.commit = max(g.commit, r.index)
+	case recordEntry, recordConfEntry:
+		return g.noteEntry(r, at)
+	}
+	return nil
+}
+
+// noteEntry takes up an entry, which makes void what was at its index and after.
+func (g *groupHistory) noteEntry(r *record, at wal.Index) error {
+	g.grown = g.grown || r.kind == recordConfEntry
+	switch {
+	case !g.begun: // what came before was cut
+		*g = groupHistory{begun: true, grown: true, first: r.index - 1, commit: g.commit}
+	case r.index <= g.first:
+		g.refs = g.refs[:0] // of a snapshot that was taken over before it was on record
+		return nil
+	case r.index > g.last()+1:
+		return fmt.Errorf("entry %d follows %d, those between are missing: %w", r.index, g.last(), wal.ErrCorrupt)
+	case r.index <= g.commit:
+		return fmt.Errorf("entry %d is there twice, and was committed: %w", r.index, wal.ErrCorrupt)
+	}
+	g.refs = append(g.refs[:r.index-g.first-1], at)
+	return nil
+}
+
+func (g *groupHistory) last() uint64 { return g.first + uint64(len(g.refs)) }
+
+// decided returns the index up to which the entries are known to be committed. Of a group
+// that never had another voter all are that are durable.
+func (g *groupHistory) decided() uint64 {
+	if !g.grown {
+		return g.last()
+	}
+	return min(g.commit, g.last())
+}
+
+// Groups returns what there is, in the order of the groups' numbers.
+func (h *History) Groups() ([]GroupHistory, error) {
+	var all []GroupHistory
+	for _, id := range sortedKeys(h.groups) {
+		g := h.groups[id]
+		if !g.begun {
+			continue
+		}
+		snapshots, err := rsm.Snapshots(h.fs, groupDir(h.dir, id))
+		if err != nil {
+			return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
+		}
+		decided := g.decided()
+		if n := len(snapshots); n > 0 { // what is in a snapshot was committed
+			decided = max(decided, min(uint64(snapshots[n-1]), g.last()))
+		}
+		all = append(all, GroupHistory{
+			ID: id, Whole: g.whole, First: rsm.Index(g.first + 1), Last: rsm.Index(decided),
+			Undecided: int(g.last() - decided), Snapshots: snapshots,
+		})
+	}
+	return all, nil
+}
+
+// RestoreSnapshot restores a machine from a group's snapshot at an index.
+func (h *History) RestoreSnapshot(id GroupID, at rsm.Index, m rsm.Machine) (rsm.State, error) {
+	s, err := rsm.RestoreSnapshot(h.fs, groupDir(h.dir, id), at, m)
+	if err != nil {
+		return rsm.State{}, fmt.Errorf("rsmraft: group %d: %w", id, err)
+	}
+	return s, nil
+}
+
+// ErrStop ends a Replay early, without an error.
+var ErrStop = errors.New("rsmraft: replay stopped")
+
+// Replay lets a machine decide again what a group has decided, up to an index: from the
+// group's first entry, with a machine in its initial state and the zero State, or on
+// from a snapshot that RestoreSnapshot restored. Each function is called for each entry, before
+// it is applied with its index and time, and after it with where the state stands. Both may be nil, and
+// end the replay with an error, which is returned unless it is ErrStop.
+func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machine, before func(rsm.Index, int64) error, after func(rsm.State) error) (rsm.State, error) {
+	g := h.groups[id]
+	switch {
+	case g == nil || from.Index == 0 && !g.whole:
+		return rsm.State{}, fmt.Errorf("rsmraft: the log of group %d does not begin with the group", id)
+	case from.Index == 0:
+		from.Index = rsm.Index(g.first)
+	case uint64(from.Index) < g.first || uint64(from.Index) > g.last():
+		return rsm.State{}, fmt.Errorf("rsmraft: the log of group %d has the entries %d to %d, and does not go on from %d", id, g.first+1, g.last(), from.Index)
+	}
+	log := &groupLog{log: h.log, group: id, refs: g.refs[uint64(from.Index)-g.first:], start: from}
+	replica := rsm.Replay(m, from)
+	err := log.replay(replica, uint64(last), before, after)
+	err = errors.Join(err, log.closeReader())
+	if errors.Is(err, ErrStop) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("rsmraft: group %d: %w", id, err)
+	}
+	return replica.State(), err
+}
+
+func (l *groupLog) replay(to *rsm.Replica, last uint64, before func(rsm.Index, int64) error, after func(rsm.State) error) error {
+	for i := l.firstIndex(); i <= min(last, l.lastIndex()); i++ {
+		r, err := l.read(l.refs[i-l.firstIndex()])
+		if err != nil {
+			return fmt.Errorf("read entry %d: %w", i, err)
+		}
+		if r.group != l.group || r.index != i {
+			return fmt.Errorf("the record of entry %d is of group %d and index %d: %w", i, r.group, r.index, wal.ErrCorrupt)
+		}
+		c := &rsm.Committed{Index: rsm.Index(i), Term: r.term}
+		if r.kind == recordEntry {
+			c.Data = r.data
+		}
+		if before != nil {
+			if err := before(c.Index, max(to.State().Time, rsm.EntryTime(c.Data))); err != nil {
+				return err
+			}
+		}
+		if err := to.Apply(c); err != nil {
+			return err
+		}
+		if after != nil {
+			if err := after(to.State()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
