@@ -74,7 +74,8 @@ func (s *loadSummary) add(w *window) error {
 			return failed(fmt.Errorf("list the refusals: %w", err), "--refusals needs a disk with room; load the file again")
 		}
 	}
-	s.progress.show(c, time.Since(s.started), w.bytes, s.size)
+	elapsed := time.Since(s.started)
+	s.progress.show(elapsed, func() string { return c.progress(elapsed, w.bytes, s.size) })
 	return nil
 }
 
@@ -127,7 +128,7 @@ func (s *loadSummary) print(w io.Writer, asJSON bool) error {
 	)
 }
 
-// progress shows how far a load is. The nil progress shows nothing.
+// progress shows how far something long is. The nil progress shows nothing.
 type progress struct {
 	out      io.Writer
 	terminal bool // one line that is written over; otherwise a line now and then
@@ -144,12 +145,22 @@ func newProgress(out io.Writer, terminal bool) *progress {
 	return p
 }
 
-// show writes the progress, if it is time.
-func (p *progress) show(c *loadCounts, elapsed time.Duration, done, size int64) {
+// show writes a line of progress, if it is time.
+func (p *progress) show(elapsed time.Duration, line func() string) {
 	if p == nil || elapsed-p.last < p.every {
 		return
 	}
 	p.last = elapsed
+	if !p.terminal {
+		fmt.Fprintln(p.out, line())
+		return
+	}
+	fmt.Fprint(p.out, "\r\x1b[K", line())
+	p.shown = true
+}
+
+// progress returns the line that says how far a load is.
+func (c *loadCounts) progress(elapsed time.Duration, done, size int64) string {
 	line := fmt.Sprintf("%s records, %s a second", count(c.records()), count(int64(float64(c.records())/elapsed.Seconds())))
 	if size > 0 {
 		line += fmt.Sprintf(", %d %%", 100*done/size)
@@ -157,12 +168,7 @@ func (p *progress) show(c *loadCounts, elapsed time.Duration, done, size int64) 
 	if n := c.Refused + c.Pending + c.Malformed; n > 0 {
 		line += ", " + count(n) + " refused, pending or malformed"
 	}
-	if !p.terminal {
-		fmt.Fprintln(p.out, line)
-		return
-	}
-	fmt.Fprint(p.out, "\r\x1b[K", line)
-	p.shown = true
+	return line
 }
 
 // clear removes the line from a terminal.

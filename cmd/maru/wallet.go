@@ -18,7 +18,8 @@ func newWalletCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "wallet",
 		Short: "Open accounts, move money, look at balances",
-		Long: `Open accounts, move money, look at balances, at the server of --addr.
+		Long: `Open accounts, move money, look at balances, at the server of --addr; and verify the
+log of one that does not run.
 
 Amounts are decimal numbers with at most the currency's digits: 12.50 USD, 1250 JPY.
 An amount that begins with a minus sign stands behind two dashes, or an equals sign:
@@ -42,6 +43,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),
+		newVerifyCommand(),
 	)
 }
 

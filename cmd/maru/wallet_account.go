@@ -49,11 +49,6 @@ func (v *accountView) table() *table {
 	return t
 }
 
-func newBalanceCommand() *cobra.Command {
-	return newAccountCommand("balance", "Show what an account holds", "  maru wallet balance alice",
-		func(cmd *cobra.Command, v accountView) error { return v.table().print(cmd.OutOrStdout()) })
-}
-
 func newShowCommand() *cobra.Command {
 	return newAccountCommand("show", "Show an account: status, handle, balances", "  maru wallet show alice\n  maru wallet show alice --json | jq .status",
 		func(cmd *cobra.Command, v accountView) error {
