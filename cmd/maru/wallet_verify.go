@@ -52,8 +52,9 @@ not run, or a copy of it. For each partition that the node has:
     between partitions, add up to zero for each tenant and currency.
 
 What is damaged or missing is named by file and offset, what is not the same by account.
-Nothing is changed. Where the log was cut (maru serve --cut-log), or the replica began
-with a snapshot of another node, it begins with the oldest snapshot that is there.`,
+Nothing is changed, but that what a crash left half written at the end is cut, as at a
+start. Where the log was cut (maru serve --cut-log), or the replica began with a snapshot
+of another node, it begins with the oldest snapshot that is there.`,
 		Example: "  maru wallet verify\n  maru wallet verify --data /backup/maru --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
