@@ -53,7 +53,11 @@ its beginning: what was applied is counted as such and moves nothing. A line tha
 is malformed or refused is listed and passed over, and the exit status is 3. A
 transfer whose account does not exist is not sent: open the account and load the
 file again. Any other transfer that is refused stays refused: correct what it was
-refused for, and give it a new transaction_id.`,
+refused for, and give it a new transaction_id.
+
+By 2pc, a transfer between partitions that meets an account which another one has
+locked is tried again for some time, and then refused: account_locked. A file of many
+transfers between few accounts is loaded by tcc or saga, which lock none.`,
 		Example: `  maru wallet load accounts.csv
   maru wallet load transfers.csv --refusals refused.csv
   zcat history.ndjson.gz | maru wallet load - --format ndjson --json`,
@@ -106,7 +110,7 @@ func load(cmd *cobra.Command, name string, o *loadOptions) error {
 		return dialError(err)
 	}
 
-	sum := &loadSummary{problems: list, size: size, started: time.Now()}
+	sum := &loadSummary{problems: list, size: size, started: time.Now(), protocol: wallet.Protocol(o.protocol)}
 	if o.progress {
 		sum.progress = newProgress(cmd.ErrOrStderr(), isTerminal(os.Stderr))
 	}

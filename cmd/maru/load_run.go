@@ -184,11 +184,16 @@ func fillWindow(w *window, in recordReader) error {
 }
 
 // within runs a step with the deadline of a batch. An interrupt does not end it:
-// its outcome would be unknown.
+// its outcome would be unknown. What the deadline ended wraps
+// context.DeadlineExceeded.
 func (l *loader) within(ctx context.Context, w *window, do func(context.Context, *window) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
 	defer cancel()
-	return do(ctx, w)
+	err := do(ctx, w)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v: %w", l.timeout, err)
+	}
+	return err
 }
 
 // send sends the transfers of a window.

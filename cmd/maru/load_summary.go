@@ -18,9 +18,11 @@ type loadSummary struct {
 	progress *progress // nil for none
 	size     int64     // of the file in bytes, 0 if unknown
 	started  time.Time
+	protocol wallet.Protocol // that was asked for
 
 	counts loadCounts
 	final  bool // a transfer was refused for ever
+	locked bool // a transfer met an account that another one had locked
 }
 
 // loadCounts is the summary for programs.
@@ -52,7 +54,9 @@ func (s *loadSummary) add(w *window) error {
 	for _, r := range w.results {
 		switch {
 		case r.Code() != wallet.Applied:
-			s.final = s.final || remembered(r.Code())
+			locked := r.Code() == wallet.AccountLocked
+			s.locked = s.locked || locked
+			s.final = s.final || remembered(r.Code()) || locked && r.Repeated()
 		case r.Repeated():
 			c.AlreadyApplied++
 		default:
@@ -89,15 +93,17 @@ func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
 	if printErr := s.print(cmd.OutOrStdout(), asJSON); printErr != nil && err == nil {
 		return printErr
 	}
-	const again = "load the same file again, from its beginning: what was applied moves nothing"
 	switch {
 	case errors.Is(err, context.Canceled):
-		return failed(fmt.Errorf("interrupted: everything up to line %s is answered", count(c.LastLine)), again)
+		return failed(fmt.Errorf("interrupted: everything up to line %s is answered", count(c.LastLine)), loadAgain)
 	case err != nil:
-		return failed(fmt.Errorf("stopped behind line %s: %w", count(c.LastLine), err), again)
+		return failed(fmt.Errorf("stopped behind line %s: %w", count(c.LastLine), err), s.hint(err))
 	case c.Refused+c.Malformed+c.Pending > 0:
 		hint := "--refusals FILE lists them all; the other lines were applied"
-		if s.final {
+		if s.locked {
+			hint += "; for what was locked, load the same file again with --protocol tcc or saga, which lock no accounts: what is refused then too was decided before"
+		}
+		if s.final || s.locked {
 			hint += "; a refused transfer stays refused: once it is corrected, it needs a new transaction_id"
 		}
 		text, status := fmt.Sprintf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)), exitRefused
@@ -111,6 +117,21 @@ func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
 		return &failure{err: errors.New(text), hint: hint, status: status}
 	}
 	return nil
+}
+
+// loadAgain is the hint for a load that did not get to the end of its file.
+const loadAgain = "load the same file again, from its beginning: what was applied moves nothing"
+
+// hint says what to do about an error that stopped the load.
+func (s *loadSummary) hint(err error) string {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return loadAgain
+	}
+	hint := loadAgain + " and counts as already applied, also what of that batch was; --timeout gives each batch more time"
+	if s.protocol == wallet.NoProtocol || s.protocol == wallet.TwoPhase {
+		hint += "; by 2pc, transfers between partitions wait for accounts that others have locked, and are refused in the end: --protocol tcc or saga locks none"
+	}
+	return hint
 }
 
 func (s *loadSummary) print(w io.Writer, asJSON bool) error {

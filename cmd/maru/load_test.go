@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"maru.example/money"
 	"maru.example/wallet"
@@ -28,6 +29,7 @@ type fakeStream struct {
 
 	transfers func(batch int) error // called when a batch is sent; nil: none
 	wait      func(batch int)       // called before each answer; nil: none
+	silent    int                   // the first batch without an answer; 0: none
 	batches   int
 	broken    error // of all later batches
 }
@@ -40,7 +42,11 @@ type fakeBatch struct {
 	err     error
 }
 
-func (b *fakeBatch) Wait(_ context.Context, dst []wallet.Result) ([]wallet.Result, error) {
+func (b *fakeBatch) Wait(ctx context.Context, dst []wallet.Result) ([]wallet.Result, error) {
+	if n := b.stream.silent; n > 0 && b.number >= n {
+		<-ctx.Done()
+		return dst, fmt.Errorf("outcome unknown: %w", ctx.Err())
+	}
 	if b.stream.wait != nil {
 		b.stream.wait(b.number)
 	}
@@ -228,6 +234,65 @@ func TestLoadStopsAtAFailure(t *testing.T) {
 	want := loadCounts{LastLine: 2 * each, Opened: each, Applied: each}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
+// TestLoadWithoutAnAnswer has a server that is silent for longer than --timeout: what
+// helps depends on the protocol.
+func TestLoadWithoutAnAnswer(t *testing.T) {
+	const less = "--protocol tcc or saga"
+	for _, tt := range []struct {
+		protocol wallet.Protocol
+		less     bool
+	}{
+		{wallet.NoProtocol, true},
+		{wallet.TwoPhase, true},
+		{wallet.TCC, false},
+		{wallet.Saga, false},
+	} {
+		t.Run(tt.protocol.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeStream()
+				s.silent = 2
+				counts, _, err := runLoad(t.Context(), t, s, strings.NewReader(chain(3*wallet.MaxBatch)))
+				var cmd cobra.Command
+				cmd.SetOut(io.Discard)
+				sum := &loadSummary{started: time.Now(), protocol: tt.protocol, counts: counts}
+				got := viewFailure(sum.finish(&cmd, false, err))
+				want := failureView{
+					Status: "failed", Hint: got.Hint,
+					Error: fmt.Sprintf("stopped behind line %s: no answer within 1m0s: make transfers: outcome unknown: context deadline exceeded", count(counts.LastLine)),
+				}
+				if diff := cmp.Diff(want, got); diff != "" || counts.LastLine == 0 {
+					t.Errorf("behind line %d (-want +got):\n%s", counts.LastLine, diff)
+				}
+				if !strings.HasPrefix(got.Hint, loadAgain) || !strings.Contains(got.Hint, "--timeout") || strings.Contains(got.Hint, less) != tt.less {
+					t.Errorf("hint %q", got.Hint)
+				}
+			})
+		})
+	}
+}
+
+// TestLoadLocked loads transfers that 2PC refused for locks: most can be made by
+// another protocol, and some were decided.
+func TestLoadLocked(t *testing.T) {
+	for _, r := range []wallet.Result{wallet.Result(wallet.AccountLocked), wallet.Repeat(wallet.AccountLocked)} {
+		list, err := newProblemList(io.Discard, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := &loadSummary{problems: list, started: time.Now()}
+		w := &window{results: []wallet.Result{r}, problems: []problem{{line: 2, kind: "transfer", id: uuid(1), code: r.Code()}}}
+		if err := sum.add(w); err != nil {
+			t.Fatal(err)
+		}
+		var cmd cobra.Command
+		cmd.SetOut(io.Discard)
+		got := viewFailure(sum.finish(&cmd, false, nil))
+		if got.Status != "refused" || !strings.Contains(got.Hint, "--protocol tcc or saga") || !strings.Contains(got.Hint, "new transaction_id") {
+			t.Errorf("%v: got %+v", r.Repeated(), got)
+		}
 	}
 }
 
