@@ -352,9 +352,14 @@ const maxSilence = 3
 // that there is no majority.
 const longElection = 5
 
+// missesMajority says that no leader has been known for longer than elections take.
+func (g *Group) missesMajority() bool {
+	return g.lead == 0 && g.leaderless > longElection*g.host.options.ElectionTicks
+}
+
 // noLeader is the error where no leader is known.
 func (g *Group) noLeader() error {
-	if g.leaderless > longElection*g.host.options.ElectionTicks {
+	if g.missesMajority() {
 		return fmt.Errorf("%w: group %d", rsm.ErrNoMajority, g.id)
 	}
 	return fmt.Errorf("%w: group %d", rsm.ErrNoLeader, g.id)

@@ -139,7 +139,13 @@ func TestLostMajority(t *testing.T) {
 	if took := w.Now() - began; took > 100*time.Millisecond {
 		t.Errorf("it took %v to refuse", took)
 	}
+	if s := leader.host.Group(1).Status(); s.Leader != 0 || s.NoMajority {
+		t.Errorf("at first: got %+v, want no leader, and no more", s)
+	}
 	w.pass(5 * time.Second)
+	if s := leader.host.Group(1).Status(); s.Leader != 0 || !s.NoMajority {
+		t.Errorf("later: got %+v, want no majority", s)
+	}
 	if err := w.wait(leader.propose(1, "refused for long")); !errors.Is(err, rsm.ErrNoMajority) {
 		t.Errorf("write later: got %v, want ErrNoMajority", err)
 	}

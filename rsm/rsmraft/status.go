@@ -32,6 +32,9 @@ type Status struct {
 	// one on its way to this replica, nil if there is none.
 	Sending   []SnapshotProgress
 	Receiving *SnapshotProgress
+	// NoMajority says that no leader has been known for longer than elections take: a
+	// majority of the replicas is away from this one.
+	NoMajority bool
 }
 
 // SnapshotProgress is how far a snapshot is on its way from one node to another.
@@ -52,8 +55,8 @@ type Peer struct {
 	Learner bool
 }
 
-// Status returns the status as it was when it last changed; of Peers, Commit and
-// snapshots, as of the last tick.
+// Status returns the status as it was when it last changed; of Peers, Commit,
+// NoMajority and snapshots, as of the last tick.
 func (g *Group) Status() Status {
 	s := *g.status.Load()
 	s.Applied = min(s.Commit, g.replica.Applied())
@@ -62,7 +65,7 @@ func (g *Group) Status() Status {
 
 // publish makes the status known.
 func (g *Group) publish() {
-	s := &Status{Group: g.id, Node: g.host.id, Term: g.term, Leader: g.lead, Leads: g.leads && g.settled}
+	s := &Status{Group: g.id, Node: g.host.id, Term: g.term, Leader: g.lead, NoMajority: g.missesMajority(), Leads: g.leads && g.settled}
 	conf := g.conf()
 	s.Voters, s.Outgoing = nodes(conf.GetVoters()), nodes(conf.GetVotersOutgoing())
 	s.Learners = nodes(append(slices.Clone(conf.GetLearners()), conf.GetLearnersNext()...))
