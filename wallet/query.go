@@ -210,7 +210,11 @@ func (p *Partition) queryAway(q *query, done func(*finding, error)) {
 	}
 	p.remote.Ask(p.number, appendRequest(request{requestQuery, NoProtocol, p.number, body}), true, func(answer []byte, took time.Duration, err error) {
 		if err != nil {
-			done(nil, fmt.Errorf("%w: partition %d: %v", rsm.ErrNoLeader, p.number, err)) //nolint:errorlint // nothing was to be done: no outcome is unknown
+			absent := rsm.ErrNoLeader
+			if errors.Is(err, rsm.ErrNoMajority) {
+				absent = rsm.ErrNoMajority
+			}
+			done(nil, fmt.Errorf("%w: partition %d: %v", absent, p.number, err)) //nolint:errorlint // nothing was to be done: no outcome is unknown
 			return
 		}
 		var f finding

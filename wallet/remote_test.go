@@ -209,6 +209,10 @@ func TestRemoteFaults(t *testing.T) {
 	if _, _, err := s.Account(ctx, "default", "a0"); !errors.Is(err, rsm.ErrNoLeader) {
 		t.Errorf("read: got %v, want ErrNoLeader", err)
 	}
+	way.fault = func([]byte) error { return fmt.Errorf("%w: a node says so", rsm.ErrNoMajority) }
+	if _, _, err := s.Account(ctx, "default", "a0"); !errors.Is(err, rsm.ErrNoMajority) {
+		t.Errorf("read without a majority: got %v, want ErrNoMajority", err)
+	}
 	if list, err := s.InFlight(ctx, "default", 10); err != nil || !list.Stale {
 		t.Errorf("in flight: %+v, %v, want a stale list", list, err)
 	}
