@@ -57,6 +57,11 @@ func TestOutcomes(t *testing.T) {
 	}{
 		"pending":   {answeringLog{code: wallet.Pending}, wallet.Pending, ""},
 		"no leader": {answeringLog{err: fmt.Errorf("%w: group 1", rsm.ErrNoLeader)}, 0, "nothing was done, try again: rsm: no leader: group 1"},
+		"no majority": {
+			answeringLog{err: fmt.Errorf("%w: group 1", rsm.ErrNoMajority)},
+			0,
+			"nothing was done, `maru cluster status` shows which nodes are away: rsm: no leader for long: a majority of the replicas is away: group 1",
+		},
 		"unknown": {
 			answeringLog{err: fmt.Errorf("%w: not all was decided: %w", rsm.ErrUnknown, rsm.ErrDiskFull)},
 			0,

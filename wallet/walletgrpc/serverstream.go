@@ -193,6 +193,8 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, rsm.ErrUnknown): // also where it holds an error that alone says that nothing was done
 		return status.Errorf(code, "the outcome is unknown, repeat what was not answered: %v", err)
+	case errors.Is(err, rsm.ErrNoMajority):
+		return status.Errorf(code, "nothing was done, `maru cluster status` shows which nodes are away: %v", err)
 	case errors.Is(err, rsm.ErrNoLeader):
 		return status.Errorf(code, "nothing was done, try again: %v", err)
 	case errors.Is(err, rsm.ErrDiskFull):

@@ -304,6 +304,32 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// Who asks is told whether there is no leader at the moment, or none to come.
+func TestNoMajority(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err    error
+		status int
+		code   string
+		detail string
+	}{
+		"no leader":       {rsm.ErrNoLeader, 503, "no_leader", "there is no leader now"},
+		"no majority":     {rsm.ErrNoMajority, 503, "no_leader", "a majority of the replicas is away: `maru cluster status` shows which; nothing was done"},
+		"unknown outcome": {fmt.Errorf("%w: %w", rsm.ErrUnknown, rsm.ErrNoMajority), 503, "outcome_unknown", "whether anything was done is unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := wallethttp.NewHandler(scripted{err: fmt.Errorf("propose: %w: group 1", tt.err)}, nil)
+			a := ask(t, h, "POST", transferPath, transferBody("a", "b", "1", id("1")))
+			var p wallethttp.Problem
+			if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+				t.Fatal(err)
+			}
+			if a.status != tt.status || p.Code != tt.code || !strings.Contains(p.Detail, tt.detail) || a.header.Get("Retry-After") != "1" {
+				t.Errorf("got %d %s %v, want %d %s: %s", a.status, a.body, a.header, tt.status, tt.code, tt.detail)
+			}
+		})
+	}
+}
+
 func TestRetryAfterAndAuthenticate(t *testing.T) {
 	for code, want := range map[string][2]string{
 		"busy": {"1", ""}, "closing": {"5", ""}, "log_failed": {"5", ""}, "no_leader": {"1", ""}, "outcome_unknown": {"1", ""}, "too_many_in_flight": {"1", ""}, "unauthenticated": {"", "Bearer"}, "forbidden": {}, "disk_full": {}, "deadline_exceeded": {},

@@ -202,6 +202,9 @@ func failure(err error) *Problem {
 	case ok:
 	case errors.Is(err, rsm.ErrUnknown): // also where it holds an error that alone says that nothing was done
 		p = unknown(err)
+	case errors.Is(err, rsm.ErrNoMajority):
+		p = newProblem(http.StatusServiceUnavailable, codeNoLeader, "there is no leader, as a majority of the replicas is away: `maru cluster status` shows which; nothing was done, try again when they are back")
+		p.RetryAfter = time.Second
 	case errors.Is(err, rsm.ErrNoLeader):
 		p = newProblem(http.StatusServiceUnavailable, codeNoLeader, "there is no leader now, or it cannot be reached; nothing was done, try again")
 		p.RetryAfter = time.Second
