@@ -47,6 +47,8 @@ func (o *httpOptions) explain(err error) error {
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.As(err, &problem) && problem.Code == "no_leader":
+		return failed(problem, "nothing was done: try again in a moment, a transfer with the same --id; while it lasts, `maru cluster status` shows which nodes are silent")
 	case errors.As(err, &problem):
 		return explainStatus(problem, problem.Status)
 	case isMalformed(err):

@@ -6,7 +6,18 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"maru.example/wallet/wallethttp"
 )
+
+// TestExplainNoLeader checks that the hint says where to see what is away.
+func TestExplainNoLeader(t *testing.T) {
+	problem := &wallethttp.Problem{Status: 503, Code: "no_leader", Detail: "why"}
+	f, ok := errors.AsType[*failure]((&httpOptions{}).explain(problem))
+	if !ok || f.status != exitFailed || f.Error() != "no_leader: why" || !strings.Contains(f.hint, "`maru cluster status`") {
+		t.Errorf("got %#v, want a hint with `maru cluster status`", f)
+	}
+}
 
 // TestExplainCertificates checks that a certificate for another name and one of
 // an unknown authority have hints of their own.

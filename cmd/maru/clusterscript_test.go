@@ -32,6 +32,7 @@ func ownNodes(ts *testscript.TestScript) scriptNodes {
 //	node-stop DIR       interrupt it, and wait until it has ended well
 //	node-ends DIR       wait until it has ended by itself, with exit status 1
 //	until REGEXP args   run maru until its output matches, for a minute
+//	readyz DIR REGEXP   ask /readyz of a node until the answer matches, for a minute
 //	peer-certificates DIR make ca.pem, peer.pem and peer-key.pem
 func clusterCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -41,6 +42,7 @@ func clusterCommands() map[string]func(ts *testscript.TestScript, neg bool, args
 		"node-stop": scriptNodeStop,
 		"node-ends": scriptNodeEnds,
 		"until":     scriptUntil,
+		"readyz":    scriptReadyz,
 		"peer-certificates": func(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o750))
 			writePeerCertificates(ts, ts.MkAbs(args[0]))
@@ -124,4 +126,20 @@ func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
 		<-time.NewTimer(pollInterval).C
 	}
 	ts.Fatalf("maru %s does not come to %s, but: %v\n%s", strconv.Quote(args[1]), args[0], err, out)
+}
+
+func scriptReadyz(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 || ownNodes(ts)[args[0]] == nil {
+		ts.Fatalf("usage: readyz DIR REGEXP, of a node")
+	}
+	want, err := regexp.Compile(args[1])
+	ts.Check(err)
+	var body string
+	for deadline := time.Now().Add(settleTimeout); time.Now().Before(deadline); {
+		if _, body, err = askReadyz(ownNodes(ts)[args[0]]); err == nil && want.MatchString(body) {
+			return
+		}
+		<-time.NewTimer(pollInterval).C
+	}
+	ts.Fatalf("/readyz of %s does not come to %s, but: %v\n%s", args[0], args[1], err, body)
 }

@@ -201,14 +201,19 @@ func awaitReadyz(t *testing.T, p *process, want int, text string) {
 
 func readyz(t *testing.T, p *process) (status int, body string) {
 	t.Helper()
-	resp, err := http.Get("http://" + p.listens.HTTP + "/readyz")
+	status, body, err := askReadyz(p)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, body
+}
+
+func askReadyz(p *process) (status int, body string, err error) {
+	resp, err := http.Get("http://" + p.listens.HTTP + "/readyz")
+	if err != nil {
+		return 0, "", err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	return resp.StatusCode, string(b), err
 }

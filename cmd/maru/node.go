@@ -346,14 +346,26 @@ func (n *node) err() error {
 		if err == nil {
 			err = g.Err()
 		}
-		if err == nil && g.Status().Leader == 0 {
-			err = fmt.Errorf("%w: partition %d", rsm.ErrNoLeader, i)
+		if err == nil {
+			err = ledError(g.Status(), i)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ledError says that the group of a partition has no leader, as far as a replica
+// knows, and whether that has lasted.
+func ledError(s rsmraft.Status, partition int) error {
+	switch {
+	case s.Leader != 0:
+		return nil
+	case s.NoMajority:
+		return fmt.Errorf("%w: partition %d", rsm.ErrNoMajority, partition)
+	}
+	return fmt.Errorf("%w: partition %d", rsm.ErrNoLeader, partition)
 }
 
 // handOver gives this node's leaderships to other nodes, within a bound.
