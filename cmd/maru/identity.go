@@ -63,11 +63,14 @@ func loadIdentity(data string) (*identity, error) {
 	switch {
 	case id.Version > identityVersion:
 		return nil, failed(fmt.Errorf("%s in %s is of version %d, this program reads %d", identityName, data, id.Version, identityVersion), "run the version that wrote it, or a newer one")
-	case id.Node == 0 || id.Cluster.Validate() != nil || id.Incarnation.Validate() != nil || id.Partitions < 1 || id.Partitions > cluster.MaxPartitions:
+	case id.Node == 0 || !usable(id.Cluster) || !usable(id.Incarnation) || id.Partitions < 1 || id.Partitions > cluster.MaxPartitions:
 		return nil, failed(fmt.Errorf("%s in %s is damaged", identityName, data), "bring the file back from a copy, or remove this node from the cluster and add another")
 	}
 	return &id, nil
 }
+
+// usable says that an id names something: zeros, to other nodes, are no id.
+func usable(id cluster.ID) bool { return id.Validate() == nil && raw(id) != [16]byte{} }
 
 // hasLog says that a node has written a log in a directory.
 func hasLog(data string) bool {
