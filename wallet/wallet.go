@@ -93,7 +93,9 @@ var nameByte = func() (ok [256]bool) {
 type Handle uint64
 
 // TransactionID is the UUID (RFC 9562) that makes a transfer happen once: within
-// a tenant it is remembered for ever. The zero value is not valid.
+// a tenant and the partition of the paying account it is remembered for ever. With
+// paying accounts in two partitions the same id is two transfers. The zero value is
+// not valid.
 type TransactionID [16]byte
 
 // ParseTransactionID reads the form 8-4-4-4-12 of hexadecimal digits, of either case.

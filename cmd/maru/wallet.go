@@ -130,6 +130,9 @@ on standard error before the transfer is sent: should the answer get lost, repea
 the command with that --id, or ask with transfer-status. The same holds where the
 exit status is 4, pending: the transfer is under way between two partitions.
 
+An id belongs to the partition of the paying account: with payers of two partitions
+the same id is two transfers, so every transfer needs a new one.
+
 With --protocol it is made by that, and not as the cluster does, if it goes to an
 account of another partition. The first of several transfers with one id decides.`,
 		Example: `  maru wallet transfer mint alice 100.00 USD
