@@ -122,7 +122,7 @@ func (b *bank) settle() {
 	b.wait("the cluster gets over the faults", b.asWanted)
 	b.wait("no money is on its way", func(ctx context.Context) error {
 		for i := range b.nodes {
-			if err := b.checkTotals(ctx, i, true); err != nil {
+			if _, err := b.checkTotals(ctx, i, true); err != nil {
 				return err
 			}
 		}
@@ -162,7 +162,10 @@ func (b *bank) check() {
 				b.t.Errorf("account %d of node %d: got %+v, %v, %v, want the balance %d", i, node+1, a, code, err, w)
 			}
 		}
-		b.wait(fmt.Sprintf("node %d: no money is on its way", node+1), func(ctx context.Context) error { return b.checkTotals(ctx, node, true) })
+		b.wait(fmt.Sprintf("node %d: no money is on its way", node+1), func(ctx context.Context) error {
+			_, err := b.checkTotals(ctx, node, true)
+			return err
+		})
 	}
 }
 

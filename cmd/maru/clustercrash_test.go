@@ -24,6 +24,7 @@ const (
 	clusterStreams = 3 // workers of each kind
 	clusterHTTP    = 3
 	clusterTry     = 4 * time.Second // one try of a call
+	watchTry       = time.Second     // one read of the sums: another node may answer
 	clusterBatch   = 32              // transfers, at the most
 	longestFault   = 2500 * time.Millisecond
 	longestCalm    = 800 * time.Millisecond
@@ -62,7 +63,7 @@ func TestClusterCrash(t *testing.T) {
 			b.following(false)
 			b.settle()
 			b.check()
-			t.Logf("faults: %v; %d transfers, %d answered at once, %d refused", b.faults, len(b.made), b.answered, b.refused)
+			t.Logf("faults: %v; %d transfers, %d answered at once, %d refused; %d sums judged meanwhile", b.faults, len(b.made), b.answered, b.refused, b.judged.Load())
 			if b.answered == 0 {
 				t.Error("nothing was answered during the faults")
 			}
@@ -80,6 +81,8 @@ type bank struct {
 	made              []crashTransfer
 	answered, refused int
 	faults            map[string]int
+
+	judged atomic.Int64 // sums of one moment that watch compared with zero
 }
 
 // populate opens the accounts and funds them, before there are faults.
@@ -148,6 +151,12 @@ func (b *bank) run() {
 	}
 	running.Go(func() { b.watch(ctx) })
 	b.makeFaults(length)
+	b.wait("a sum is judged while transfers are made", func(context.Context) error {
+		if b.judged.Load() == 0 {
+			return errors.New("no node has given one yet")
+		}
+		return nil
+	})
 	stop()
 	running.Wait()
 	for _, w := range workers {
@@ -232,13 +241,15 @@ func (b *bank) cutOneWay(i int) func() {
 }
 
 // watch reads through any node: at every moment the balances and what is on its
-// way are zero together.
+// way are zero together. It counts the sums that were.
 func (b *bank) watch(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
-		try, cancel := context.WithTimeout(ctx, clusterTry)
-		if err := b.checkTotals(try, i%len(b.nodes), false); errors.Is(err, errUnbalanced) {
+		try, cancel := context.WithTimeout(ctx, watchTry)
+		judged, err := b.checkTotals(try, i%len(b.nodes), false)
+		if errors.Is(err, errUnbalanced) {
 			b.t.Error(err)
 		}
+		b.judged.Add(int64(judged))
 		cancel()
 	}
 }
@@ -246,28 +257,32 @@ func (b *bank) watch(ctx context.Context) {
 var errUnbalanced = errors.New("money was made or lost")
 
 // checkTotals compares the sum that a node gives with zero, and with ended what is
-// on its way too.
-func (b *bank) checkTotals(ctx context.Context, i int, ended bool) error {
+// on its way too. It says how many sums it could judge: those of one moment.
+func (b *bank) checkTotals(ctx context.Context, i int, ended bool) (judged int, err error) {
 	totals, settled, err := b.nodes[i].clients.Load().http.Totals(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, total := range totals {
 		sum := total.Sum
 		if total.InFlight != nil {
 			if ended && total.InFlight.Sign() != 0 {
-				return fmt.Errorf("node %d: %v in flight", i+1, total.InFlight)
+				return judged, fmt.Errorf("node %d: %v in flight", i+1, total.InFlight)
 			}
 			sum = sum.Add(sum, total.InFlight)
 		} else if !ended {
 			continue // it does not say
 		}
-		if settled && sum.Sign() != 0 {
-			return fmt.Errorf("%w: node %d: balances and money in flight are %v", errUnbalanced, i+1, sum)
+		if !settled {
+			continue
 		}
+		if sum.Sign() != 0 {
+			return judged, fmt.Errorf("%w: node %d: balances and money in flight are %v", errUnbalanced, i+1, sum)
+		}
+		judged++
 	}
 	if ended && !settled {
-		return fmt.Errorf("node %d: not settled", i+1)
+		return judged, fmt.Errorf("node %d: not settled", i+1)
 	}
-	return nil
+	return judged, nil
 }
