@@ -203,7 +203,7 @@ func (c *benchConfig) registerRun(cmd *cobra.Command, api *string) {
 func (c *benchConfig) registerServer(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.data, "data", "", "put the server's fresh directory in this existing `directory`; if not given in "+os.TempDir())
-	f.StringVar(&c.addr, "addr", "", "measure the running server with this `URL`")
+	f.StringVar(&c.addr, "addr", "", "measure the running server at this `address`: host:port, or a URL such as https://host:port with TLS")
 	f.StringVar(&c.stream, "stream", "", "`address` of the running server's stream: host:port, or https://host:port with TLS")
 	c.register(cmd, 30*time.Minute)
 	f.Lookup("timeout").Usage = "give up when setup, run or check each take longer than this `time`"

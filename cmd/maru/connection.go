@@ -91,7 +91,7 @@ type httpOptions struct {
 }
 
 func (o *httpOptions) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.addr, "addr", "http://"+defaultHTTP, "`URL` of the server; of several nodes, with commas between, the next is asked while one is down")
+	cmd.Flags().StringVar(&o.addr, "addr", "http://"+defaultHTTP, "`address` of the server: host:port, or a URL such as https://host:port with TLS; of several nodes, with commas between, the next is asked while one is down")
 	fromEnvironment(cmd, "addr")
 	o.credentials.register(cmd, 15*time.Second)
 	jsonFlag(cmd, &o.json)
@@ -104,13 +104,26 @@ func (o *httpOptions) urls() ([]string, error) {
 		return nil, usageError(fmt.Sprintf("give %d at the most", wallethttp.MaxAddresses), "--addr has %d addresses", len(urls))
 	}
 	for i, address := range urls {
-		u, err := url.Parse(strings.TrimSpace(address))
+		u, err := url.Parse(o.asURL(strings.TrimSpace(address)))
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return nil, usageError("--addr is a URL such as http://"+defaultHTTP+", or several with commas between them", "%q is not the URL of a server", address)
+			return nil, usageError("--addr is host:port, such as "+defaultHTTP+", or a URL, or several with commas between them", "%q is not the address of a server", address)
 		}
 		urls[i] = u.Scheme + "://" + u.Host
 	}
 	return urls, nil
+}
+
+// asURL returns an address that is host:port alone as a URL: of a server with TLS if
+// --ca is given. Others it returns as they are.
+func (o *httpOptions) asURL(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil || host == "" || port == "" || strings.Contains(address, "://"):
+		return address
+	case o.ca != "":
+		return "https://" + address
+	}
+	return "http://" + address
 }
 
 // streamOptions are the flags of commands that use the batch stream.
