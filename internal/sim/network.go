@@ -14,6 +14,9 @@ type Network struct {
 	cut     map[[2]rsmraft.NodeID]bool
 	last    map[line]time.Duration // when the last message of a line arrives
 
+	// With a Rate, until when a node sends and receives.
+	sends, receives map[rsmraft.NodeID]time.Duration
+
 	// Faults, as probabilities of each message.
 	Drop, Duplicate, Reorder float64
 	// Least and Most bound how long a message takes; default 100 µs to 2 ms.
@@ -23,7 +26,12 @@ type Network struct {
 	Late   float64
 	Latest time.Duration
 	// Lose says whether a message is lost; nil: none.
-	Lose     func(from, to rsmraft.NodeID, message []byte) bool
+	Lose func(from, to rsmraft.NodeID, message []byte) bool
+	// Rate is how many bytes a second a node can send, and as many it can receive,
+	// one message after the other; 0: any number at once.
+	Rate int
+	// Sent is told each message; nil: nobody is.
+	Sent     func(from, to rsmraft.NodeID, message []byte)
 	Messages uint64 // sent
 	Bulk     uint64 // bytes sent on rsmraft.LaneBulk
 }
@@ -43,6 +51,7 @@ type line struct {
 func NewNetwork(w *World) *Network {
 	return &Network{
 		world: w, inboxes: map[rsmraft.NodeID]inbox{}, cut: map[[2]rsmraft.NodeID]bool{}, last: map[line]time.Duration{},
+		sends: map[rsmraft.NodeID]time.Duration{}, receives: map[rsmraft.NodeID]time.Duration{},
 		Least: 100 * time.Microsecond, Most: 2 * time.Millisecond,
 	}
 }
@@ -85,6 +94,9 @@ func (p *port) Send(to rsmraft.NodeID, lane rsmraft.Lane, parts [][]byte) bool {
 	if lane == rsmraft.LaneRaft { // pieces of snapshots are in an order that each process chooses
 		n.world.Note([]byte{byte(p.from), byte(to)}, message)
 	}
+	if n.Sent != nil {
+		n.Sent(p.from, to, message)
+	}
 	twice := n.Duplicate > 0 && n.world.Chance(n.Duplicate)
 	n.deliver(line{p.from, to, lane}, message, twice)
 	if twice {
@@ -100,7 +112,7 @@ func (n *Network) deliver(l line, message []byte, twice bool) {
 	if n.Drop > 0 && n.world.Chance(n.Drop) || n.Lose != nil && n.Lose(l.from, l.to, message) {
 		return
 	}
-	at, overtaken := n.world.now+n.world.Between(n.Least, n.Most), n.Reorder
+	at, overtaken := n.pass(l, len(message))+n.world.Between(n.Least, n.Most), n.Reorder
 	if n.Late > 0 && n.world.Chance(n.Late) {
 		at += n.world.Between(0, n.Latest)
 		overtaken = max(overtaken, 0.5) // as on a connection that was given up and made anew
@@ -110,11 +122,40 @@ func (n *Network) deliver(l line, message []byte, twice bool) {
 		n.last[l] = at
 	}
 	process := n.inboxes[l.to].process
-	n.world.At(at-n.world.now, func() {
+	n.world.plan(at, func() {
 		in, ok := n.inboxes[l.to]
 		if !ok || twice && in.process != process || n.cut[[2]rsmraft.NodeID{l.from, l.to}] {
 			return
 		}
 		in.process.receive(func() { in.receive(l.from, message) })
 	})
+}
+
+// pass returns when a message that is sent now has passed the sender and the
+// receiver, but for the way between them.
+func (n *Network) pass(l line, size int) time.Duration {
+	begin := n.world.Now()
+	if n.Rate == 0 {
+		return begin
+	}
+	begin = max(begin, n.sends[l.from])
+	n.sends[l.from] = begin + n.takes(size)
+	n.receives[l.to] = max(begin, n.receives[l.to]) + n.takes(size)
+	return n.receives[l.to]
+}
+
+// takes returns how long a node with a Rate sends or receives so many bytes.
+func (n *Network) takes(size int) time.Duration {
+	return time.Duration(size) * time.Second / time.Duration(n.Rate)
+}
+
+// Take lets a node receive bytes of somebody who is no node, and returns how long
+// that takes.
+func (n *Network) Take(to rsmraft.NodeID, size int) time.Duration {
+	if n.Rate == 0 {
+		return 0
+	}
+	now := n.world.Now()
+	n.receives[to] = max(now, n.receives[to]) + n.takes(size)
+	return n.receives[to] - now
 }

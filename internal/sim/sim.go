@@ -25,6 +25,10 @@ type World struct {
 	Steps  uint64 // events that were run
 	trace  hash.Hash64
 
+	// How long the event that runs has taken up to here, and how much of that it
+	// waited: see Spend.
+	ahead, waited time.Duration
+
 	routines []*Routine
 	routine  *Routine // that runs
 }
@@ -35,7 +39,7 @@ func New(seed uint64) *World {
 }
 
 // Now returns the time since the beginning.
-func (w *World) Now() time.Duration { return w.now }
+func (w *World) Now() time.Duration { return w.now + w.ahead }
 
 // Note adds to what Trace sums up.
 func (w *World) Note(what ...[]byte) {
@@ -53,9 +57,11 @@ func (w *World) Note(what ...[]byte) {
 func (w *World) Trace() uint64 { return w.trace.Sum64() }
 
 // At runs f when d has passed.
-func (w *World) At(d time.Duration, f func()) {
+func (w *World) At(d time.Duration, f func()) { w.plan(w.Now()+max(d, 0), f) }
+
+func (w *World) plan(at time.Duration, f func()) {
 	w.number++
-	heap.Push(&w.events, event{w.now + max(d, 0), w.number, f})
+	heap.Push(&w.events, event{at, w.number, f})
 }
 
 // Step runs the next event, and says whether there was one.
@@ -66,7 +72,9 @@ func (w *World) Step() bool {
 	e := heap.Pop(&w.events).(event)
 	w.now = e.at
 	w.Steps++
+	w.ahead, w.waited = 0, 0 // also of what ran before the first event
 	e.f()
+	w.ahead, w.waited = 0, 0
 	return true
 }
 
@@ -94,7 +102,7 @@ func (w *World) Between(least, most time.Duration) time.Duration {
 func (w *World) Logger(to io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
-			return slog.Duration("at", w.now)
+			return slog.Duration("at", w.Now())
 		}
 		return a
 	}}))
@@ -141,6 +149,8 @@ type Process struct {
 	// Delay returns how long a function that was posted to a loop waits; default:
 	// up to 50 µs.
 	Delay func(loop string) time.Duration
+	// Cores are what its loops run on; nil: as many as there are loops.
+	Cores *Cores
 }
 
 var _ rsm.Runtime = (*Process)(nil)
@@ -204,10 +214,10 @@ func (p *Process) Dead() bool { return p.dead }
 func (p *Process) NewLoop(name string) rsm.Loop { return &loop{process: p, name: name} }
 
 // Now implements rsm.Runtime.
-func (p *Process) Now() time.Time { return time.Unix(1_700_000_000, 0).Add(p.world.now + p.Skew) }
+func (p *Process) Now() time.Time { return time.Unix(1_700_000_000, 0).Add(p.world.Now() + p.Skew) }
 
 // Elapsed implements rsm.Runtime.
-func (p *Process) Elapsed() time.Duration { return p.world.now }
+func (p *Process) Elapsed() time.Duration { return p.world.Now() }
 
 // Rand implements rsm.Runtime.
 func (p *Process) Rand() uint64 { return p.world.Rand.Uint64() }
@@ -218,10 +228,15 @@ type loop struct {
 	name    string
 	queue   []func()
 	planned bool
+	until   time.Duration // the last function took, or takes
 }
 
 // Post implements rsm.Loop.
 func (l *loop) Post(f func()) {
+	if w := l.process.world; w.ahead > 0 {
+		w.At(0, func() { l.Post(f) })
+		return
+	}
 	l.queue = append(l.queue, f)
 	l.plan()
 }
@@ -236,7 +251,16 @@ func (l *loop) plan() {
 	if l.process.Delay != nil {
 		d = l.process.Delay(l.name)
 	}
-	w.At(d, func() { l.process.Run(l.step) })
+	w.plan(max(w.Now()+d, l.until), func() { l.process.Run(l.ready) })
+}
+
+// ready runs the next function when there is a processor for it.
+func (l *loop) ready() {
+	if l.process.Cores == nil {
+		l.step()
+		return
+	}
+	l.process.Cores.run(func() { l.process.Run(l.step) })
 }
 
 func (l *loop) step() {
@@ -245,6 +269,7 @@ func (l *loop) step() {
 	l.queue[0] = nil
 	l.queue = l.queue[1:]
 	f()
+	l.until = l.process.world.Now()
 	if !l.process.dead {
 		l.plan()
 	}

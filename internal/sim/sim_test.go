@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/internal/sim"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 )
@@ -95,5 +96,61 @@ func TestLate(t *testing.T) {
 	w.Run(2*time.Second, func() bool { return false })
 	if seen != 90 || overtaken == 0 || overtaken > 20 {
 		t.Errorf("%d messages came, %d were overtaken", seen, overtaken)
+	}
+}
+
+// TestCores lets four loops work on two processors, one of them waiting for a disk
+// most of the time.
+func TestCores(t *testing.T) {
+	w := sim.New(4)
+	p := w.Start()
+	p.Cores = w.NewCores(2)
+	p.Delay = func(string) time.Duration { return 0 }
+	var got []string
+	note := func(what string) { got = append(got, what+" "+w.Now().String()) }
+	work := func(l rsm.Loop, name string, d time.Duration) {
+		l.Post(func() {
+			w.Spend(d)
+			note(name)
+		})
+	}
+	a, b, c := p.NewLoop("a"), p.NewLoop("b"), p.NewLoop("c")
+	work(a, "a1", 3*time.Second)
+	work(a, "a2", time.Second) // after a1
+	b.Post(func() {
+		w.Spend(time.Second)
+		w.Wait(10 * time.Second) // without a processor
+		note("b1")
+		work(c, "c2", time.Second)
+	})
+	work(c, "c1", 5*time.Second)
+	w.Run(time.Minute, func() bool { return false })
+	want := []string{"a1 3s", "b1 11s", "c1 6s", "a2 4s", "c2 12s"} // in the order of their begins
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what was done, and when (-want +got):\n%s", diff)
+	}
+	if want := 11 * time.Second; p.Cores.Busy != want {
+		t.Errorf("the processors worked for %v, want %v", p.Cores.Busy, want)
+	}
+}
+
+// TestRate lets two nodes send more to a third at once than it can receive.
+func TestRate(t *testing.T) {
+	w := sim.New(5)
+	net := sim.NewNetwork(w)
+	net.Least, net.Most, net.Rate = time.Millisecond, time.Millisecond, 1000
+	p := w.Start()
+	var got []time.Duration
+	net.Join(3, p, func(rsmraft.NodeID, []byte) { got = append(got, w.Now()) })
+	for _, from := range []rsmraft.NodeID{1, 1, 2} {
+		net.Port(from, p).Send(3, rsmraft.LaneRaft, [][]byte{make([]byte, 500)})
+	}
+	w.Run(time.Minute, func() bool { return false })
+	want := []time.Duration{501 * time.Millisecond, 1001 * time.Millisecond, 1501 * time.Millisecond}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("when the messages came (-want +got):\n%s", diff)
+	}
+	if passed := net.Take(3, 2000); passed != 2*time.Second {
+		t.Errorf("2,000 bytes are taken within %v", passed)
 	}
 }
