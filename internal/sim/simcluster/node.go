@@ -33,7 +33,7 @@ type node struct {
 	wallet   *wallet.Service
 }
 
-// Limits of a node.
+// Limits of a node whose disk may fill up.
 const (
 	queue   = 1 << 20
 	reserve = 64 << 20 // more than rsmraft.MinReserveBytes(queue)
@@ -54,6 +54,9 @@ func (w *world) boot(id cluster.NodeID) *node {
 func (n *node) start() {
 	n.Boot()
 	w := n.w
+	if w.load != nil {
+		w.load.prepare(n)
+	}
 	if !w.calm && !n.founding && w.Chance(0.1) {
 		n.Tear(1 + w.Rand.IntN(10))
 	}
@@ -71,7 +74,7 @@ func (n *node) start() {
 	host, err := rsmraft.Open("data", n.ID, &rsmraft.Options{
 		FS: n.FS, Runtime: n.Process, Network: w.net.Port(n.ID, n.Process),
 		SnapshotBytes: w.sizes.snapshot, SegmentBytes: w.sizes.segment, MaxEntryBytes: w.sizes.entry,
-		MaxQueueBytes: queue, ReserveBytes: reserve, CutLog: n.ID%2 == 0,
+		MaxQueueBytes: w.sizes.queue, ReserveBytes: max(reserve, rsmraft.MinReserveBytes(w.sizes.queue)), CutLog: n.ID%2 == 0,
 		Machine: n.machineOf,
 		Opened: func(g *rsmraft.Group) {
 			if id := g.ID(); id > 0 {
@@ -130,6 +133,9 @@ func (n *node) machineOf(id rsmraft.GroupID) rsm.Machine {
 	}
 	if id == 0 {
 		return n.metadata
+	}
+	if n.w.load != nil {
+		return n.w.load.machine(n, n.parts[id-1].Machine)
 	}
 	n.audits[id-1] = &audited{Machine: n.parts[id-1].Machine, node: n, partition: int(id - 1)}
 	return n.audits[id-1]
