@@ -26,7 +26,7 @@ test: ## run all checks: lint, vet and every test with the race detector
 	@tools/setup.sh race
 	@$(MAKE) --no-print-directory lint
 	go vet ./...
-	go test -race -timeout 5m -json ./... | go run ./internal/testreport
+	go test -race -timeout 10m -json ./... | go run ./internal/testreport
 
 lint: .bin/golangci-lint ## run the linters
 	.bin/golangci-lint run ./...
