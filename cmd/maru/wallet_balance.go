@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,16 @@ type pastView struct {
 	At        time.Time `json:"at"`        // the moment that was asked for
 	Partition uint16    `json:"partition"` // of the account
 	Entry     uint64    `json:"entry"`     // of the partition's log, the last one before that moment
+	// Undecided is how many entries follow at the log's end that are not known to be
+	// committed, and were left out.
+	Undecided int `json:"undecided,omitempty"`
+}
+
+// warn says that the balance may lack something.
+func (v *pastView) warn(w io.Writer) {
+	if v.Undecided > 0 {
+		fmt.Fprintf(w, "the last %d entries of partition %d's log are not known to be committed, and were left out: the log of another node may know\n", v.Undecided, v.Partition)
+	}
 }
 
 func newBalanceCommand() *cobra.Command {
@@ -29,7 +40,8 @@ func newBalanceCommand() *cobra.Command {
 		func(cmd *cobra.Command, v accountView) error { return v.table().print(cmd.OutOrStdout()) })
 	cmd.Long = `Show what an account holds. With --at, what it held at a moment: what had been decided
 until then, by the time of the log's entries. For that all that came before is decided again, from
-the log in the directory of a server that does not run, or a copy of it.`
+the log in the directory of a server that does not run, or a copy of it. Of a node that
+had others beside it, the newest entries may not be known to be committed: it says so.`
 	cmd.Flags().StringVar(&at, "at", "", "`moment` in the form of RFC 3339, such as 2026-11-30T12:00:00Z")
 	cmd.Flags().StringVar(&data, "data", "", "with --at, `directory` of a server that does not run (default "+defaultData+")")
 	now := cmd.RunE
@@ -63,6 +75,7 @@ func balanceAt(cmd *cobra.Command, account, moment, data string) error {
 	if err := errors.Join(err, past.Close()); err != nil {
 		return err
 	}
+	v.warn(cmd.ErrOrStderr())
 	if cmd.Flag("json").Changed {
 		return printJSON(cmd.OutOrStdout(), v)
 	}
@@ -96,7 +109,11 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 	if !ok {
 		return nil, &failure{fmt.Errorf("%s was not open at %s", id, at.Format(time.RFC3339Nano)), "`maru wallet show " + string(id) + "` says when it was opened; tenants have accounts of their own: --tenant", exitRefused}
 	}
-	return &pastView{viewAccount(a), at.UTC(), partition, uint64(end.Index)}, nil
+	v := &pastView{accountView: viewAccount(a), At: at.UTC(), Partition: partition, Entry: uint64(end.Index)}
+	if end.Index == g.Last {
+		v.Undecided = g.Undecided
+	}
+	return v, nil
 }
 
 // before brings a machine to a state from which a moment can be reached: of a log that is

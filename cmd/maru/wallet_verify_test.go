@@ -306,3 +306,30 @@ func TestVerifyIsInterrupted(t *testing.T) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
+
+// TestPastOfMembers looks at what three nodes had when all of them were killed: each is
+// as it should be, and gives the balance, or says that it may lack something.
+func TestPastOfMembers(t *testing.T) {
+	f := newFollowed(t)
+	for range 3 {
+		if r, err := f.nodes[0].clients.Load().http.Transfer(t.Context(), f.transfer()); err != nil || r.Code() != wallet.Applied {
+			t.Fatal(r, err)
+		}
+	}
+	for i := range f.nodes {
+		f.kill(i)
+	}
+	for i, n := range f.nodes {
+		if v, err := runVerify(t, n.data); err != nil || v.Wrong != 0 || len(v.Partitions) != 1 || (v.Partitions[0].FromSnapshot == 0) != (i == 0) {
+			t.Errorf("node %d: %+v, %v", i+1, v, err)
+		}
+		out, said, err := runHere(t, "wallet", "balance", "b", "--at", time.Now().Format(time.RFC3339Nano), "--data", n.data, "--json")
+		var v pastView
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &v)
+		}
+		if err != nil || len(v.Balances) != 1 || v.Balances[0].Balance != "0.03" && (v.Undecided == 0 || !strings.Contains(said, "not known to be committed")) {
+			t.Errorf("node %d: %s, %q, %v", i+1, out, said, err)
+		}
+	}
+}
