@@ -16,9 +16,6 @@ func (m *Machine) Find(tenant Tenant, id AccountID) (Account, bool) {
 	return m.account(h), true
 }
 
-// Counts returns what the machine holds and has decided, as it is between two batches.
-func (m *Machine) Counts() Metrics { return m.metrics() }
-
 // Difference is an account of which two states of a partition do not say the same.
 // Where one has no such account, it has the zero Account.
 type Difference struct {

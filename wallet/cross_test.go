@@ -640,7 +640,7 @@ func TestReadSide(t *testing.T) {
 	if diff := cmp.Diff([]string{"due 1 to 1: 1", "due 2 to 1: 1", "due 3 to 1: 1", "due 2 to 1: 4", "finished 0/2: applied"}, told); diff != "" {
 		t.Errorf("hooks (-want +got):\n%s", diff)
 	}
-	if m := c.p.metrics(); m.InFlight[Trying] != 2 || m.Decided[Pending] != 3 || m.Decided[Applied] != 1 {
+	if m := c.p.Metrics(); m.InFlight[Trying] != 2 || m.Decided[Pending] != 3 || m.Decided[Applied] != 1 {
 		t.Errorf("metrics: %v in flight, %v", m.InFlight, m.Decided)
 	}
 }

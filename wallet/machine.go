@@ -371,8 +371,8 @@ func (m *Machine) account(h Handle) Account {
 	return out
 }
 
-// metrics returns the counters.
-func (m *Machine) metrics() Metrics {
+// Metrics returns what the machine holds and has decided, as it is between two batches.
+func (m *Machine) Metrics() Metrics {
 	out := Metrics{
 		InFlight: m.crossing.phases,
 		Accounts: m.accounts.len, Balances: m.accounts.len + m.balances.len,

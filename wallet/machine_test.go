@@ -319,7 +319,7 @@ func TestMemory(t *testing.T) {
 	}
 	t.Logf("a transaction id takes up to %.1f bytes", worst)
 	openMany(t, m, n)
-	metrics := m.metrics()
+	metrics := m.Metrics()
 	per := float64(metrics.TableBytes-ids.bytes()) / n
 	t.Logf("an account with an id of 11 characters takes %.1f bytes", per)
 	if longest := per + MaxAccountIDBytes - 11; longest > 160 {

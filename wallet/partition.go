@@ -66,7 +66,7 @@ func (p *Partition) Metrics(ctx context.Context) (Metrics, error) {
 	err := await(ctx, func(done func()) {
 		p.Log.StartPeek(func(err error) {
 			if found.err = err; err == nil {
-				found.m = p.Machine.metrics()
+				found.m = p.Machine.Metrics()
 			}
 			done()
 		})

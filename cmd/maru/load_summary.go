@@ -149,37 +149,6 @@ func (s *loadSummary) print(w io.Writer, asJSON bool) error {
 	)
 }
 
-// progress shows how far something long is. The nil progress shows nothing.
-type progress struct {
-	out      io.Writer
-	terminal bool // one line that is written over; otherwise a line now and then
-	every    time.Duration
-	last     time.Duration
-	shown    bool
-}
-
-func newProgress(out io.Writer, terminal bool) *progress {
-	p := &progress{out: out, terminal: terminal, every: 5 * time.Second}
-	if terminal {
-		p.every = 200 * time.Millisecond
-	}
-	return p
-}
-
-// show writes a line of progress, if it is time.
-func (p *progress) show(elapsed time.Duration, line func() string) {
-	if p == nil || elapsed-p.last < p.every {
-		return
-	}
-	p.last = elapsed
-	if !p.terminal {
-		fmt.Fprintln(p.out, line())
-		return
-	}
-	fmt.Fprint(p.out, "\r\x1b[K", line())
-	p.shown = true
-}
-
 // progress returns the line that says how far a load is.
 func (c *loadCounts) progress(elapsed time.Duration, done, size int64) string {
 	line := fmt.Sprintf("%s records, %s a second", count(c.records()), count(int64(float64(c.records())/elapsed.Seconds())))
@@ -190,12 +159,4 @@ func (c *loadCounts) progress(elapsed time.Duration, done, size int64) string {
 		line += ", " + count(n) + " refused, pending or malformed"
 	}
 	return line
-}
-
-// clear removes the line from a terminal.
-func (p *progress) clear() {
-	if p != nil && p.shown {
-		fmt.Fprint(p.out, "\r\x1b[K")
-		p.shown = false
-	}
 }

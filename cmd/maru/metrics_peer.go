@@ -30,9 +30,8 @@ func exposePeers(r *telemetry.Registry, n *node) {
 		telemetry.CounterByTwo("connects_total", "Connections made, to send.", nodeAndLane, byLane(func(l *lane) uint64 { return l.Connects })),
 		telemetry.CounterBy("refusals_total", "Answers of a peer that refused this node.", "node", refusals),
 		telemetry.Counter("refused_total", "Connections of others that this node refused.", func(m m) uint64 { return m.Refused }),
+		telemetry.Gauge("certificate_expires_timestamp_seconds", "When this node's certificate for other nodes ends, since 1970; 0 without one.", expires),
 	)
-	telemetry.Expose(r, "maru_peer_certificate", n.network.Metrics,
-		telemetry.Gauge("expires_seconds", "When this node's certificate for other nodes ends, since 1970; 0 without one.", expires))
 }
 
 // byLane gives a value of each lane of each peer.

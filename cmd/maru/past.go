@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -76,32 +74,4 @@ func (n *pastNode) begin(g rsmraft.GroupHistory, m *wallet.Machine) (rsm.State, 
 		return at, g.Snapshots[i+1:], err
 	}
 	return rsm.State{}, nil, fmt.Errorf("the log of partition %d begins with entry %d, and there is no snapshot before it", g.ID-walletraft.Group(0), g.First)
-}
-
-// follow shows how far something is, which done says, until stop is called.
-func follow(cmd *cobra.Command, line func() string) (stop func()) {
-	p, started := newProgress(cmd.ErrOrStderr(), isTerminal(os.Stderr)), time.Now()
-	ended, over := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(over)
-		for tick := time.NewTicker(p.every); ; {
-			select {
-			case <-ended:
-				tick.Stop()
-				p.clear()
-				return
-			case <-tick.C:
-				p.show(time.Since(started), line)
-			}
-		}
-	}()
-	return func() {
-		close(ended)
-		<-over
-	}
-}
-
-// share returns how much of something is done, in per cent.
-func share[T int64 | uint64](done, of T, what string) string {
-	return fmt.Sprintf("%d %% %s", 100*done/max(of, 1), what)
 }

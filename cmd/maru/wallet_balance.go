@@ -63,7 +63,12 @@ func balanceAt(cmd *cobra.Command, account, moment, data string) error {
 	if err != nil {
 		return usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "--at %s is no moment in the form of RFC 3339", quoted(moment))
 	}
-	id, tenant := wallet.AccountID(account), wallet.Tenant(cmp.Or(cmd.Flag("tenant").Value.String(), string(wallet.DefaultTenant)))
+	name, err := cmd.Flags().GetString("tenant")
+	asJSON, err2 := cmd.Flags().GetBool("json")
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	id, tenant := wallet.AccountID(account), wallet.Tenant(cmp.Or(name, string(wallet.DefaultTenant)))
 	if err := errors.Join(id.Validate(), tenant.Validate()); err != nil {
 		return usageError("see `maru wallet open --help`", "%w", err)
 	}
@@ -76,7 +81,7 @@ func balanceAt(cmd *cobra.Command, account, moment, data string) error {
 		return err
 	}
 	v.warn(cmd.ErrOrStderr())
-	if cmd.Flag("json").Changed {
+	if asJSON {
 		return printJSON(cmd.OutOrStdout(), v)
 	}
 	return v.table().print(cmd.OutOrStdout())

@@ -127,7 +127,17 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 		}
 		out.FromSnapshot = uint64(from.Index)
 	}
-	before := m.Counts()
+	compare := func(at rsm.Index) {
+		if len(left) > 0 && left[0] == at {
+			out.Snapshots = append(out.Snapshots, uint64(at))
+			out.Wrong = append(out.Wrong, v.compare(g.ID, at, m)...)
+			left = left[1:]
+		}
+	}
+	if g.Whole {
+		compare(g.First - 1) // the group may have been asked for one before its first entry
+	}
+	before := m.Metrics()
 	_, err := v.history.Replay(g.ID, from, g.Last, m, nil, func(at rsm.State) error {
 		out.Entries++
 		v.done.Add(1)
@@ -138,11 +148,7 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 				out.From = &t
 			}
 		}
-		if len(left) > 0 && left[0] == at.Index {
-			out.Snapshots = append(out.Snapshots, uint64(at.Index))
-			out.Wrong = append(out.Wrong, v.compare(g.ID, at.Index, m)...)
-			left = left[1:]
-		}
+		compare(at.Index)
 		return ctx.Err()
 	})
 	if err != nil {
@@ -154,7 +160,7 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 	for _, index := range left {
 		out.Wrong = append(out.Wrong, fmt.Sprintf("the log ends at entry %d, and there is a snapshot at %d", g.Last, index))
 	}
-	after := m.Counts()
+	after := m.Metrics()
 	out.Accounts = after.Accounts
 	out.Transfers = after.Transactions - before.Transactions
 	return out, nil

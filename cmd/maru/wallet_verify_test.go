@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/money"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 )
@@ -331,5 +332,47 @@ func TestPastOfMembers(t *testing.T) {
 		if err != nil || len(v.Balances) != 1 || v.Balances[0].Balance != "0.03" && (v.Undecided == 0 || !strings.Contains(said, "not known to be committed")) {
 			t.Errorf("node %d: %s, %q, %v", i+1, out, said, err)
 		}
+	}
+}
+
+// TestVerifyComparesTheBeginning has a snapshot from before the first entry, as a member
+// that joins at once may want one.
+func TestVerifyComparesTheBeginning(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	p.stop()
+	rt := rsmraft.NewRuntime()
+	defer rt.Close()
+	loop, m := rt.NewLoop("apply"), wallet.NewMachine(&wallet.MachineOptions{Partitions: 2})
+	r, err := rsm.OpenReplica(t.TempDir(), m, rt, loop, rt.NewLoop("disk"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan error, 1)
+	loop.Post(func() {
+		r.Begin(rsm.State{Index: 1, Term: 1})
+		r.Snapshot(func(err error) { made <- err })
+	})
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	file, err := r.OpenSnapshot(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := file.Size()
+	b := make([]byte, size)
+	if err == nil {
+		_, err = file.ReadAt(b, 0)
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.data, "log", "groups", "00000001", fmt.Sprintf("%020d.snap", 1)), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v, err := runVerify(t, p.data)
+	if err != nil || v.Wrong != 0 || len(v.Partitions) != 2 || len(v.Partitions[0].Snapshots) != 2 || v.Partitions[0].Snapshots[0] != 1 {
+		t.Errorf("%+v, %v", v, err)
 	}
 }

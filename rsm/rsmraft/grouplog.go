@@ -156,14 +156,20 @@ func (l *groupLog) entry(i uint64) (*pb.Entry, error) {
 			return l.cache[i-first], nil
 		}
 	}
-	r, err := l.read(l.refs[i-l.firstIndex()])
+	r, err := l.readEntry(i)
 	if err != nil {
 		return nil, err
 	}
-	if r.group != l.group || r.index != i {
-		return nil, fmt.Errorf("the record is of group %d and index %d: %w", r.group, r.index, wal.ErrCorrupt)
-	}
 	return r.entry(slices.Clone(r.data)), nil
+}
+
+// readEntry returns the record of an entry, valid until the next call.
+func (l *groupLog) readEntry(i uint64) (record, error) {
+	r, err := l.read(l.refs[i-l.firstIndex()])
+	if err == nil && (r.group != l.group || r.index != i) {
+		err = fmt.Errorf("the record is of group %d and index %d: %w", r.group, r.index, wal.ErrCorrupt)
+	}
+	return r, err
 }
 
 // readAhead is how far away in the log the next read may be to go there record

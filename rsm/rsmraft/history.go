@@ -26,7 +26,6 @@ type HistoryOptions struct {
 type History struct {
 	fs     vfs.FS
 	dir    string
-	logger *slog.Logger
 	lock   io.Closer
 	log    *wal.Log
 	groups map[GroupID]*groupHistory
@@ -57,18 +56,14 @@ type GroupHistory struct {
 // log: what is damaged or missing in it is an error that wraps wal.ErrCorrupt and says
 // where. A directory that a host has open gives one that wraps vfs.ErrLocked.
 func OpenHistory(dir string, o *HistoryOptions) (_ *History, err error) {
-	h := &History{fs: vfs.OS(), dir: dir, logger: slog.New(slog.DiscardHandler), groups: map[GroupID]*groupHistory{}}
+	h := &History{fs: vfs.OS(), dir: dir, groups: map[GroupID]*groupHistory{}}
 	options := &wal.Options{}
 	if o != nil {
 		if o.FS != nil {
 			h.fs = o.FS
 		}
-		if o.Logger != nil {
-			h.logger = o.Logger
-		}
-		options.Progress = o.Progress
+		options.Progress, options.Logger = o.Progress, o.Logger
 	}
-	options.Logger = h.logger
 	if h.lock, err = h.fs.Lock(path.Join(dir, lockName)); err != nil {
 		return nil, fmt.Errorf("rsmraft: lock %s: %w", dir, err)
 	}
@@ -81,7 +76,7 @@ func OpenHistory(dir string, o *HistoryOptions) (_ *History, err error) {
 		return nil, fmt.Errorf("rsmraft: open the log: %w", err)
 	}
 	if err := h.scan(); err != nil {
-		return nil, fmt.Errorf("rsmraft: read the log: %w", err)
+		return nil, fmt.Errorf("rsmraft: %s: %w", dir, err)
 	}
 	return h, nil
 }
@@ -96,39 +91,18 @@ func (h *History) Close() error {
 }
 
 // scan notes the place of each entry that was not made void by a later one.
-func (h *History) scan() (err error) {
-	if h.log.Last() < h.log.First() {
-		return nil
-	}
-	reader, err := h.log.Reader(h.log.First())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	for last := h.log.Last(); ; {
-		at, b, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		r, err := decodeRecord(b)
-		if err != nil {
-			return fmt.Errorf("record %d: %w", at, err)
-		}
+func (h *History) scan() error {
+	return eachRecord(h.log, h.log.First(), func(at wal.Index, r *record) error {
 		g := h.groups[r.group]
 		if g == nil {
 			g = &groupHistory{}
 			h.groups[r.group] = g
 		}
-		if err := g.note(&r, at); err != nil {
-			return fmt.Errorf("record %d: group %d: %w", at, r.group, err)
+		if err := g.note(r, at); err != nil {
+			return fmt.Errorf("log record %d: group %d: %w", at, r.group, err)
 		}
-		if at == last {
-			return nil
-		}
-	}
+		return nil
+	})
 }
 
 // note takes up a record.
@@ -243,12 +217,9 @@ func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machi
 
 func (l *groupLog) replay(to *rsm.Replica, last uint64, before func(rsm.Index, int64) error, after func(rsm.State) error) error {
 	for i := l.firstIndex(); i <= min(last, l.lastIndex()); i++ {
-		r, err := l.read(l.refs[i-l.firstIndex()])
+		r, err := l.readEntry(i)
 		if err != nil {
 			return fmt.Errorf("read entry %d: %w", i, err)
-		}
-		if r.group != l.group || r.index != i {
-			return fmt.Errorf("the record of entry %d is of group %d and index %d: %w", i, r.group, r.index, wal.ErrCorrupt)
 		}
 		c := &rsm.Committed{Index: rsm.Index(i), Term: r.term}
 		if r.kind == recordEntry {

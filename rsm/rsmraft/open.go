@@ -194,11 +194,27 @@ func newGroupLog(h *Host, id GroupID, at rsm.State) *groupLog {
 	return &groupLog{log: h.log, group: id, maxCache: h.options.CacheBytes, whole: true, start: at, snap: at, time: at.Time, applied: uint64(at.Index)}
 }
 
-// scan reads the log from a record on.
-func (r *recovery) scan(from wal.Index) (err error) {
+// scan takes up the records of the log from one on.
+func (r *recovery) scan(from wal.Index) error {
 	log := r.h.log
-	from = max(from, log.First())
-	if from > log.Last() {
+	return eachRecord(log, max(from, log.First()), func(at wal.Index, rec *record) error {
+		l, err := r.group(rec.group)
+		if err != nil {
+			return err
+		}
+		l.log = log
+		if err := l.recover(rec, at); err != nil && l.damage == nil {
+			l.damage = fmt.Errorf("log record %d: group %d: %w", at, rec.group, err)
+		}
+		return nil
+	})
+}
+
+// eachRecord calls note with the records that a log has, from one on. Their data is
+// valid during the call.
+func eachRecord(log *wal.Log, from wal.Index, note func(at wal.Index, r *record) error) (err error) {
+	last := log.Last()
+	if from > last {
 		return nil
 	}
 	reader, err := log.Reader(from)
@@ -206,7 +222,6 @@ func (r *recovery) scan(from wal.Index) (err error) {
 		return fmt.Errorf("read the log: %w", err)
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	last := log.Last()
 	for {
 		at, b, err := reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -215,17 +230,12 @@ func (r *recovery) scan(from wal.Index) (err error) {
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		rec, err := decodeRecord(b)
+		r, err := decodeRecord(b)
 		if err != nil {
 			return fmt.Errorf("log record %d: %w", at, err)
 		}
-		l, err := r.group(rec.group)
-		if err != nil {
+		if err := note(at, &r); err != nil {
 			return err
-		}
-		l.log = log
-		if err := l.recover(&rec, at); err != nil && l.damage == nil {
-			l.damage = fmt.Errorf("log record %d: group %d: %w", at, rec.group, err)
 		}
 		if at == last {
 			return nil
