@@ -14,6 +14,7 @@ func (m *Machine) applyCrossTransfers(dst []byte, tenant uint16, now int64, reco
 		m.prefetch(tenant, part)
 		for i := 0; len(part) > 0; i++ {
 			dst = append(dst, byte(m.crossByHandle(tenant, now, part[:RecordBytes], &m.window[i])))
+			m.command++
 			part = part[RecordBytes:]
 		}
 		records = records[min(len(records), window*RecordBytes):]
@@ -81,6 +82,7 @@ func (m *Machine) message(peer uint16, seq uint64) (message, bool) {
 	v := message{action: f.phase.due(), seq: seq}
 	if v.action != actConfirm && v.action != actCancel {
 		v.tenant, v.currency, v.to, v.amount = f.tenant, f.currency, f.to, f.amount
+		v.key, v.from = f.key, f.from+1
 	}
 	return v, v.action != noAction
 }

@@ -13,7 +13,8 @@ const (
 	messagesPrefix   = 12 // from 2, to 2, low 8
 	answersPrefix    = 4  // from 2, to 2
 	answerBytes      = 10 // action 1, code 1, number 8
-	requestBytes     = 29 // action 1, number 8, tenant 2, currency 2, handle 8, amount 8
+	requestBytes     = 49 // action 1, number 8, tenant 2, currency 2, handle 8, amount 8, id 16, number of the payer 4
+	namelessBytes    = 29 // the same without the id and the payer, as it was before
 	verdictBytes     = 9  // action 1, number 8
 )
 
@@ -41,7 +42,13 @@ type message struct {
 	currency money.Currency
 	to       Handle
 	amount   money.Amount
+	key      key    // of the transfer
+	from     uint32 // 1 + row of the payer, for the payee's history
 }
+
+// named is a bit of the action of a message that has an id and a payer: all have,
+// but those in logs from before there were any.
+const named = 0x40
 
 // answer is the receiving partition's answer to the message with a number.
 type answer struct {
@@ -116,14 +123,17 @@ func appendMessages(dst []byte, from, to uint16, low uint64) []byte {
 
 // appendMessage appends a command of KindParticipate.
 func appendMessage(dst []byte, v *message) []byte {
-	dst = binary.LittleEndian.AppendUint64(append(dst, byte(v.action)), v.seq)
 	if v.action == actConfirm || v.action == actCancel {
-		return dst
+		return binary.LittleEndian.AppendUint64(append(dst, byte(v.action)), v.seq)
 	}
+	dst = binary.LittleEndian.AppendUint64(append(dst, byte(v.action|named)), v.seq)
 	dst = binary.LittleEndian.AppendUint16(dst, v.tenant)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(v.currency))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.to))
-	return binary.LittleEndian.AppendUint64(dst, uint64(v.amount))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.amount))
+	dst = binary.LittleEndian.AppendUint64(dst, v.key.a)
+	dst = binary.LittleEndian.AppendUint64(dst, v.key.b)
+	return binary.LittleEndian.AppendUint32(dst, v.from)
 }
 
 // messageSize is the size of the message at the beginning of b, or 0 if there is none.
@@ -131,11 +141,16 @@ func messageSize(b []byte) int {
 	if len(b) == 0 {
 		return 0
 	}
-	switch action(b[0]) {
+	switch a := action(b[0]); a &^ named {
 	case actTry, actPrepare, actCredit:
-		return requestBytes
+		if a&named != 0 {
+			return requestBytes
+		}
+		return namelessBytes
 	case actConfirm, actCancel:
-		return verdictBytes
+		if a&named == 0 {
+			return verdictBytes
+		}
 	case noAction, actGiveUp, endAction:
 	}
 	return 0
@@ -143,7 +158,7 @@ func messageSize(b []byte) int {
 
 // parseMessage reads a message that Validate accepted.
 func parseMessage(b []byte) message {
-	v := message{action: action(b[0]), seq: binary.LittleEndian.Uint64(b[1:])}
+	v := message{action: action(b[0]) &^ named, seq: binary.LittleEndian.Uint64(b[1:])}
 	if v.action == actConfirm || v.action == actCancel {
 		return v
 	}
@@ -151,6 +166,9 @@ func parseMessage(b []byte) message {
 	v.currency = money.Currency(binary.LittleEndian.Uint16(b[11:]))
 	v.to = Handle(binary.LittleEndian.Uint64(b[13:]))
 	v.amount = money.Amount(binary.LittleEndian.Uint64(b[21:]))
+	if action(b[0])&named != 0 {
+		v.key, v.from = makeKey(b[29:]), binary.LittleEndian.Uint32(b[45:])
+	}
 	return v
 }
 

@@ -11,13 +11,14 @@ import (
 // The blocks of a snapshot that hold transfers between partitions. A wallet of
 // one partition has none.
 const (
-	blockFlights      = 7
-	blockParticipants = 8
-	blockTotals       = 9
-	flightRowBytes    = 54
-	participantBytes  = 20
-	totalRowBytes     = 40
-	crossBlockRows    = 1024
+	blockFlights         = 7
+	blockParticipants    = 8
+	blockTotals          = 9
+	flightRowBytes       = 54
+	participantBytes     = 20
+	participantNameBytes = 20 // that follow one whose state has the bit stateNamed: id and payer
+	totalRowBytes        = 40
+	crossBlockRows       = 1024
 )
 
 // crossImage is a copy of what a partition keeps for transfers between
@@ -95,7 +96,13 @@ func (m *Machine) appendParticipant(dst []byte, p *participant) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(p.amount))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(to))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(p.currency))
-	return append(dst, byte(p.state), byte(p.code))
+	if p.key == (key{}) && p.from == 0 {
+		return append(dst, byte(p.state), byte(p.code))
+	}
+	dst = append(dst, byte(p.state|stateNamed), byte(p.code))
+	dst = binary.LittleEndian.AppendUint64(dst, p.key.a)
+	dst = binary.LittleEndian.AppendUint64(dst, p.key.b)
+	return binary.LittleEndian.AppendUint32(dst, p.from)
 }
 
 type totalRow struct {
@@ -205,28 +212,35 @@ func (r *restorer) participant() (participant, error) {
 	}
 	p := participant{
 		amount: money.Amount(binary.LittleEndian.Uint64(b)), currency: money.Currency(binary.LittleEndian.Uint16(b[16:])),
-		state: participantState(b[18]), code: Code(b[19]),
+		state: participantState(b[18]) &^ stateNamed, code: Code(b[19]),
 	}
-	to := Handle(binary.LittleEndian.Uint64(b[8:]))
+	named, to := b[18]&byte(stateNamed) != 0, Handle(binary.LittleEndian.Uint64(b[8:]))
 	row := r.m.row(to)
 	p.to = uint32(row)
+	if named {
+		name, err := r.read(participantNameBytes)
+		if err != nil {
+			return participant{}, err
+		}
+		p.key, p.from = makeKey(name), binary.LittleEndian.Uint32(name[16:])
+	}
 	switch p.state {
 	case stateUnseen:
-		if p.to = 0; p == (participant{}) && to == 0 {
+		if p.to = 0; p == (participant{}) && to == 0 && !named {
 			return p, nil
 		}
 	case stateRefused:
 		answer := answer{action: actTry, code: p.code}
-		if p.to = 0; p == (participant{state: stateRefused, code: p.code}) && to == 0 && p.code != Applied && answer.valid() {
+		if p.to = 0; p == (participant{state: stateRefused, code: p.code}) && to == 0 && !named && p.code != Applied && answer.valid() {
 			return p, nil
 		}
 	case stateTried, statePrepared, stateCredited:
-		if row < r.m.accounts.len && p.amount > 0 && p.code == Undecided {
+		if row < r.m.accounts.len && p.amount > 0 && p.code == Undecided && named == (p.key != (key{}) || p.from != 0) {
 			return p, nil
 		}
 	case endState:
 	}
-	return p, fmt.Errorf("%w: participant %x", ErrSnapshot, b)
+	return p, fmt.Errorf("%w: participant of %v", ErrSnapshot, to)
 }
 
 func (r *restorer) total() error {

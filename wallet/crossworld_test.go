@@ -25,6 +25,7 @@ type world struct {
 
 type worldPart struct {
 	m        *Machine
+	books    *eventBooks
 	image    []byte // the newest snapshot
 	log      []rsm.Batch
 	open     rsm.Snapshot
@@ -47,7 +48,7 @@ func newWorld(t *rapid.T, partitions uint16) *world {
 		decided: map[string]*modelDecision{}, announced: map[[2]uint16]uint64{},
 	}}
 	for p := range partitions {
-		part := &worldPart{finished: map[string]Code{}}
+		part := &worldPart{finished: map[string]Code{}, books: newEventBooks()}
 		w.parts = append(w.parts, part)
 		part.m = part.machine(p, partitions)
 		w.apply(p, KindCreateTenants, 0, 2, AppendName(AppendName(nil, "default"), "acme"))
@@ -99,7 +100,7 @@ func (w *world) apply(p uint16, kind Kind, tenant uint16, count int, body []byte
 	part := w.parts[p]
 	b := rsm.Batch{Time: w.now, Data: append(AppendHeader(nil, Header{kind, tenant, count}), body...)}
 	part.log = append(part.log, b)
-	return part.m.Apply(nil, b)
+	return part.books.take(part.m, b)
 }
 
 func (w *world) partition(t *rapid.T, label string) uint16 {
@@ -329,6 +330,11 @@ func (w *world) crash(t *rapid.T) {
 // check compares every balance, what is pending, every lock and decision with the
 // model, and adds up the money of each partition.
 func (w *world) check(t *rapid.T) {
+	for p, part := range w.parts {
+		if diff := part.books.diff(part.m); diff != "" {
+			t.Fatalf("the events of partition %d do not tell its accounts (-machine +events):\n%s", p, diff)
+		}
+	}
 	for _, want := range w.model.sorted() {
 		m := w.parts[want.Partition].m
 		got := m.account(want.Handle)

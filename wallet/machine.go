@@ -27,6 +27,8 @@ type Machine struct {
 	decided  [len(codeNames)]uint64
 	repeated uint64
 	window   [window]prefetched
+	command  uint32 // the number of the command, in its batch, that is being decided
+	effects  []byte // of the batch that was applied last: see Effects
 }
 
 // tenant is one of the worlds apart.
@@ -92,6 +94,7 @@ func (m *Machine) addTenant(name string) {
 // says. A batch that breaks the format has one byte as its result: Malformed.
 func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	m.changes++
+	m.command, m.effects = 0, m.effects[:0]
 	h, err := Validate(b.Data)
 	switch {
 	case err != nil, h.Kind == KindLookup:
@@ -114,6 +117,7 @@ func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	for range h.Count {
 		n := size(body)
 		dst = m.applyCommand(dst, h, b.Time, body[:n])
+		m.command++
 		body = body[n:]
 	}
 	return dst

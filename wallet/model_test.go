@@ -161,6 +161,7 @@ func (n *naive) setStatus(a *naiveAccount, to Status) Code {
 type pair struct {
 	m     *Machine
 	model *naive
+	books *eventBooks
 	now   int64
 	open  rsm.Snapshot
 	image []byte // of the open snapshot so far
@@ -178,7 +179,7 @@ var (
 
 func (p *pair) apply(kind Kind, tenant uint16, count int, body []byte) []byte {
 	p.now++
-	return p.m.Apply(nil, rsm.Batch{Time: p.now, Data: append(AppendHeader(nil, Header{kind, tenant, count}), body...)})
+	return p.books.take(p.m, rsm.Batch{Time: p.now, Data: append(AppendHeader(nil, Header{kind, tenant, count}), body...)})
 }
 
 func (p *pair) account(tenant uint16, id AccountID) *naiveAccount {
@@ -365,6 +366,9 @@ func describeCrossing(b *bytes.Buffer, m *Machine) {
 
 // check compares accounts with the model's, and adds up the money.
 func (p *pair) check(t *rapid.T) {
+	if diff := p.books.diff(p.m); diff != "" {
+		t.Fatalf("the events do not tell the accounts (-machine +events):\n%s", diff)
+	}
 	sums := map[string]money.Amount{}
 	for i, key := range p.model.handles {
 		var tenant uint16
@@ -390,7 +394,7 @@ func (p *pair) check(t *rapid.T) {
 
 func TestMachineAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pair{m: NewMachine(nil), model: newNaive()}
+		p := &pair{m: NewMachine(nil), model: newNaive(), books: newEventBooks()}
 		for range 3 {
 			p.openAccounts(t)
 		}

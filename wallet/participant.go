@@ -11,8 +11,10 @@ import (
 // participant is what the receiving partition knows of a transfer. Its number,
 // the paying partition's, is its place in the deque: it is kept until the paying
 // partition says that it has finished the transfer and all before it, so that a
-// message that comes again, late or out of order finds what was done. 16 bytes.
+// message that comes again, late or out of order finds what was done. 40 bytes.
 type participant struct {
+	key      key    // of the transfer; zero where the message did not say, as is from
+	from     uint32 // 1 + the payer's row there
 	amount   money.Amount
 	to       uint32 // row of the account
 	currency money.Currency
@@ -31,6 +33,9 @@ const (
 	stateCredited
 	endState
 )
+
+// stateNamed is a bit of the state in snapshots: the id and the payer follow.
+const stateNamed = 0x40
 
 // settled says that the receiving side has nothing more to do.
 func (s participantState) settled() bool { return s == stateRefused || s == stateCredited }
@@ -57,7 +62,7 @@ func (m *Machine) participate(dst []byte, h Header, body []byte) []byte {
 	in := &m.crossing.peers[from].in
 	for len(records) > 0 {
 		end, _ := m.prefetchMessages(in, records)
-		for part := records[:end]; len(part) > 0; {
+		for part := records[:end]; len(part) > 0; m.command++ {
 			v := parseMessage(part)
 			dst = append(dst, byte(m.answer(from, in, &v)))
 			part = part[messageSize(part):]
@@ -157,13 +162,13 @@ func (m *Machine) consider(from uint16, v *message) participant {
 	case !b.room(v.amount):
 		return refuse(Overflow)
 	}
-	p := participant{amount: v.amount, to: uint32(m.row(v.to)), currency: v.currency, state: stateTried}
+	p := participant{key: v.key, from: v.from, amount: v.amount, to: uint32(m.row(v.to)), currency: v.currency, state: stateTried}
 	switch v.action { //nolint:exhaustive // the others do not begin a transfer
 	case actPrepare:
 		a.status |= locked
 		p.state = statePrepared
 	case actCredit:
-		m.credit(from, a.tenant, v.currency, b, v.amount)
+		m.credit(from, &p, a.tenant, b)
 		p.state = stateCredited
 		return p
 	}
@@ -177,18 +182,27 @@ func (f *funds) room(a money.Amount) bool {
 	return p >= a && f.amount <= math.MaxInt64-p
 }
 
-// credit adds an amount that there is room for.
-func (m *Machine) credit(from, tenant uint16, c money.Currency, b held, a money.Amount) {
+// credit adds the amount, which there is room for, to the payee's balance.
+func (m *Machine) credit(from uint16, p *participant, tenant uint16, b held) {
 	m.touch(b)
-	b.amount += a
-	m.crossing.totals.of(from, tenant, c).in.add(int64(a))
+	b.amount += p.amount
+	m.crossing.totals.of(from, tenant, p.currency).in.add(int64(p.amount))
+	var payer Handle
+	if p.from != 0 {
+		payer = Handle(from)<<partitionShift + Handle(p.from)
+	}
+	m.effect(&Event{
+		Kind: Credit, Tenant: tenant, Currency: p.currency, Account: m.base + Handle(p.to) + 1, Other: payer,
+		ID: p.key.id(), Amount: p.amount, Balance: b.amount,
+	})
+	p.key, p.from = key{}, 0 // not needed any more
 }
 
 func (m *Machine) confirm(from uint16, p *participant) Code {
 	switch p.state {
 	case stateTried, statePrepared:
 		b := m.settleTried(p)
-		m.credit(from, m.accounts.at(uint64(p.to)).tenant, p.currency, b, p.amount)
+		m.credit(from, p, m.accounts.at(uint64(p.to)).tenant, b)
 		p.state = stateCredited
 	case stateCredited:
 	case stateUnseen, stateRefused, endState:

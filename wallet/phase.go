@@ -209,6 +209,7 @@ func (m *Machine) begin(tenant uint16, v *movement, from *account) Code {
 		debit.amount = after
 		debit.pending += v.amount
 		m.crossing.totals.of(peer, tenant, v.currency).out.add(int64(v.amount))
+		m.paid(&f, Debit, -v.amount, after)
 	}
 	out.push(f)
 	m.enter(peer, out.next-1, out.at(out.next-1), first)
@@ -246,6 +247,7 @@ func (m *Machine) applyAnswers(dst []byte, h Header, body []byte) []byte {
 				code = m.settle(peer, parseAnswer(part), &m.window[i])
 			}
 			dst = append(dst, byte(code))
+			m.command++
 			part = part[answerBytes:]
 		}
 		records = records[min(len(records), window*answerBytes):]
@@ -365,6 +367,7 @@ func (m *Machine) giveBack(peer uint16, f *flight) {
 	m.touch(b)
 	b.amount += f.amount
 	m.crossing.totals.of(peer, f.tenant, f.currency).out.add(-int64(f.amount))
+	m.paid(f, Return, f.amount, b.amount)
 }
 
 // pay debits the payer, which was locked until now.
@@ -373,4 +376,13 @@ func (m *Machine) pay(peer uint16, f *flight) {
 	m.touch(b)
 	b.amount -= f.amount
 	m.crossing.totals.of(peer, f.tenant, f.currency).out.add(int64(f.amount))
+	m.paid(f, Debit, -f.amount, b.amount)
+}
+
+// paid notes a change of the payer's balance.
+func (m *Machine) paid(f *flight, kind EventKind, amount, after money.Amount) {
+	m.effect(&Event{
+		Kind: kind, Tenant: f.tenant, Currency: f.currency, Account: m.base + Handle(f.from) + 1, Other: f.to,
+		ID: f.key.id(), Amount: amount, Balance: after,
+	})
 }

@@ -60,10 +60,12 @@ type movement struct {
 	fromHash, toHash uint64 // nameHash of the sides
 	amount           money.Amount
 	currency         money.Currency
-	same             bool     // both sides were given as the same account
-	foreign          bool     // another partition has to decide it
-	protocol         Protocol // NoProtocol: both sides are here
-	began            int64    // with a protocol: the batch's time
+	same             bool         // both sides were given as the same account
+	foreign          bool         // another partition has to decide it
+	protocol         Protocol     // NoProtocol: both sides are here
+	began            int64        // with a protocol: the batch's time
+	fromAfter        money.Amount // the balances of the sides afterwards, if move applied it
+	toAfter          money.Amount
 }
 
 func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Result {
@@ -88,7 +90,11 @@ func (m *Machine) transferByHandle(tenant uint16, r []byte, p *prefetched) Resul
 	if from == nil || to == nil {
 		v.foreign = m.foreign(v.from) || m.foreign(v.to)
 	}
-	return m.count(m.once(tenant, &v, from, to))
+	result := m.once(tenant, &v, from, to)
+	if result == Result(Applied) {
+		m.balancesAfter(v.fromAfter, v.toAfter)
+	}
+	return m.count(result)
 }
 
 // reserved says that the reserved bytes of a record are zero.
@@ -111,7 +117,11 @@ func (m *Machine) transferByName(tenant uint16, cmd []byte) Result {
 	if v.from == 0 || v.to == 0 {
 		v.foreign = m.foreignName(tenant, v.fromHash) || m.foreignName(tenant, v.toHash)
 	}
-	return m.count(m.once(tenant, &v, m.get(tenant, v.from), m.get(tenant, v.to)))
+	result := m.once(tenant, &v, m.get(tenant, v.from), m.get(tenant, v.to))
+	if result == Result(Applied) {
+		m.moved(tenant, &v)
+	}
+	return m.count(result)
 }
 
 func (m *Machine) count(r Result) Result {
@@ -185,6 +195,7 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 	m.touch(debit)
 	m.touch(credit)
 	debit.amount, credit.amount = after, sum
+	v.fromAfter, v.toAfter = after, sum
 	return Applied
 }
 

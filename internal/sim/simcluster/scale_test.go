@@ -15,9 +15,9 @@ var scale = flag.Bool("scale", false, "let TestScale run clusters of the sizes t
 // What wallet/DESIGN.md counts with for a transfer, half of them being between
 // partitions.
 const (
-	mostLog     = 3 * 95 // bytes on the three replicas
-	mostNetwork = 240    // bytes between nodes
-	mostSkew    = 1.2    // how much more a node has to do than the average
+	mostLog     = 3 * 105 // bytes on the three replicas
+	mostNetwork = 248     // bytes between nodes
+	mostSkew    = 1.2     // how much more a node has to do than the average
 )
 
 // TestScale counts what transfers take on clusters in which nothing goes wrong.

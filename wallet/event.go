@@ -1,0 +1,194 @@
+package wallet
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"maru.example/money"
+)
+
+// EventKind says what happened. The numbers are part of the format of effects.
+type EventKind uint8
+
+// The kinds of events. The first three change a balance: Amount is by how much, and
+// Balance what it is then.
+const (
+	NoEvent        EventKind = iota
+	Debit                    // an account paid
+	Credit                   // an account was paid
+	Return                   // the payer got back what was on its way to another partition
+	AccountOpened            // Account, Name, Currency, Min
+	CurrencyAdded            // Name, Currency, Min
+	LimitChanged             // Name, Currency, Min
+	StatusChanged            // Name, Status
+	TenantMade               // Name, and Tenant is its number
+	TransferFailed           // ID, Code: a refusal, for ever or for now
+	endEvent
+)
+
+// String returns the name that the API shows.
+func (k EventKind) String() string {
+	names := [endEvent]string{
+		"none", "debit", "credit", "return", "account_opened", "currency_added", "limit_changed", "status_changed",
+		"tenant_made", "transfer_failed",
+	}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("event(%d)", uint8(k))
+}
+
+// Event is what a command did. Which fields it has beside the first three is said
+// with the kinds; accounts opened before their name is known are known by handle.
+type Event struct {
+	Kind    EventKind
+	Command uint32 // its number in the batch, from 0
+	Tenant  uint16
+
+	Account  Handle
+	Other    Handle // the other side; 0 where it is not known
+	ID       TransactionID
+	Amount   money.Amount // less than zero: was debited
+	Balance  money.Amount // afterwards
+	Currency money.Currency
+	Code     Code
+	Name     string
+	Min      money.Amount
+	Status   Status
+}
+
+// Events calls f with what a batch did, in the order of its commands: from the batch
+// as it is in the log, and the results and the effects with which the machine answered
+// it. The event is valid during the call. An answer that was given before, of which
+// nothing came this time, is no event. The error wraps ErrFormat if the three do not belong together,
+// or is f's.
+func Events(batch, results, effects []byte, f func(*Event) error) error {
+	h, err := Validate(batch)
+	if err != nil || len(results) == 1 && (Code(results[0]) == Malformed || Code(results[0]) == UnknownTenant) {
+		if len(effects) > 0 {
+			return fmt.Errorf("%w: a batch that was not decided has effects", ErrFormat)
+		}
+		return nil // it was answered, and changed nothing
+	}
+	size := resultSize(h.Kind)
+	if len(results) != size*h.Count {
+		return fmt.Errorf("%w: %d bytes of results of %d %v", ErrFormat, len(results), h.Count, h.Kind)
+	}
+	r := eventReader{tenant: h.Tenant, effects: effects, f: f}
+	body := batch[HeaderBytes+prefixSize(h.Kind):]
+	for r.command = range uint32(h.Count) {
+		n := commandSize(h.Kind)(body)
+		if err := r.read(h.Kind, body[:n], results[:size]); err != nil {
+			return err
+		}
+		body, results = body[n:], results[size:]
+	}
+	if len(r.effects) > 0 {
+		return fmt.Errorf("%w: %d bytes of effects are left", ErrFormat, len(r.effects))
+	}
+	return nil
+}
+
+// eventReader joins the commands of a batch with their results and effects.
+type eventReader struct {
+	tenant  uint16
+	command uint32
+	effects []byte // those that are left
+	event   Event
+	f       func(*Event) error
+}
+
+func (r *eventReader) emit(e Event) error {
+	e.Command = r.command
+	r.event = e
+	return r.f(&r.event)
+}
+
+// read emits the events of one command.
+func (r *eventReader) read(k Kind, cmd, result []byte) error {
+	switch k {
+	case KindTransfers:
+		return r.transfer(cmd, Result(result[0]))
+	case KindTransfersByName, KindCrossTransfers, KindCrossTransfersByName:
+		if code := Result(result[0]); code != Result(Applied) && code != Result(Pending) && !code.Repeated() {
+			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
+		}
+		return r.movements()
+	case KindParticipate, KindPhases:
+		return r.movements()
+	case KindOpenAccounts:
+		if o := ParseOpened(result); o.Code == Applied && !o.Before {
+			name, c, smallest := parseAccount(cmd)
+			return r.emit(Event{Kind: AccountOpened, Tenant: r.tenant, Account: o.Handle, Name: string(name), Currency: c, Min: smallest})
+		}
+	case KindAddCurrency:
+		return r.change(CurrencyAdded, cmd, result)
+	case KindSetLimit:
+		return r.change(LimitChanged, cmd, result)
+	case KindSetStatus:
+		if Code(result[0]) == Applied {
+			return r.emit(Event{Kind: StatusChanged, Tenant: r.tenant, Name: string(cmd[statusBytes:]), Status: Status(cmd[0])})
+		}
+	case KindCreateTenants:
+		if Code(result[0]) == Applied {
+			return r.emit(Event{Kind: TenantMade, Tenant: binary.LittleEndian.Uint16(result[1:]), Name: string(cmd[nameBytes:])})
+		}
+	case KindNone, KindLookup:
+	}
+	return nil
+}
+
+// change emits a change of an account's currencies.
+func (r *eventReader) change(k EventKind, cmd, result []byte) error {
+	if Code(result[0]) != Applied {
+		return nil
+	}
+	name, c, smallest := parseAccount(cmd)
+	return r.emit(Event{Kind: k, Tenant: r.tenant, Name: string(name), Currency: c, Min: smallest})
+}
+
+// transfer emits the two sides of a transfer by handle, whose effects are two balances.
+func (r *eventReader) transfer(cmd []byte, result Result) error {
+	e := Event{Tenant: r.tenant, ID: TransactionID(cmd[:16])}
+	switch {
+	case result.Repeated():
+		return nil
+	case result != Result(Applied):
+		e.Kind, e.Code = TransferFailed, result.Code()
+		return r.emit(e)
+	case len(r.effects) < balancesBytes:
+		return fmt.Errorf("%w: the effects end before command %d", ErrFormat, r.command)
+	}
+	amount := money.Amount(binary.LittleEndian.Uint64(cmd[32:]))
+	e.Account, e.Other = Handle(binary.LittleEndian.Uint64(cmd[16:])), Handle(binary.LittleEndian.Uint64(cmd[24:]))
+	e.Currency = money.Currency(binary.LittleEndian.Uint16(cmd[40:]))
+	e.Kind, e.Amount, e.Balance = Debit, -amount, money.Amount(binary.LittleEndian.Uint64(r.effects))
+	if err := r.emit(e); err != nil {
+		return err
+	}
+	e.Account, e.Other = e.Other, e.Account
+	e.Kind, e.Amount, e.Balance = Credit, amount, money.Amount(binary.LittleEndian.Uint64(r.effects[8:]))
+	r.effects = r.effects[balancesBytes:]
+	return r.emit(e)
+}
+
+// movements emits the effects of the command.
+func (r *eventReader) movements() error {
+	for len(r.effects) > 0 {
+		if len(r.effects) < movementBytes {
+			return fmt.Errorf("%w: %d bytes of effects are left", ErrFormat, len(r.effects))
+		}
+		e := parseMovement(r.effects)
+		if e.Command != r.command {
+			break
+		}
+		if e.Kind != Debit && e.Kind != Credit && e.Kind != Return {
+			return fmt.Errorf("%w: an effect of %v", ErrFormat, e.Kind)
+		}
+		if err := r.emit(e); err != nil {
+			return err
+		}
+		r.effects = r.effects[movementBytes:]
+	}
+	return nil
+}
