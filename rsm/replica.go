@@ -31,6 +31,8 @@ type Committed struct {
 	Term  uint64
 	Data  []byte // made by AppendEntry; empty: nothing to apply
 	Conf  []byte // the configuration from this entry on; nil: as before
+	// Place is where the consensus's log has the entry: kept with the decision.
+	Place uint64
 	// Proposals are those that the entry holds, in order, where it was proposed
 	// here; each gets its result.
 	Proposals []*Proposal
@@ -51,7 +53,13 @@ type ReplicaOptions struct {
 	// Answered is called on the replica's loop with the bytes of proposals that
 	// are about to be answered.
 	Answered func(bytes int64)
-	Logger   *slog.Logger // default: discards
+	// RecentBytes bounds the decided entries of a Recorder that are kept in memory for
+	// those who follow them; default 8 MiB.
+	RecentBytes int64
+	// Failed is called, on any loop, when the record of decisions cannot be written:
+	// the replica must not go on. Default: panics.
+	Failed func(error)
+	Logger *slog.Logger // default: discards
 }
 
 // Replica is the apply side of a replicated log: it feeds committed entries to a
@@ -70,6 +78,9 @@ type Replica struct {
 	reads   []indexedRead
 	shots   snapshotter
 	closed  bool
+
+	recorder  Recorder     // the machine, if it is one
+	decisions *DecisionLog // nil: nothing is recorded
 
 	recovered Recovery
 	counters  replicaCounters
@@ -128,8 +139,20 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 	if err := r.recover(); err != nil {
 		return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 	}
+	if m, ok := m.(Recorder); ok {
+		var err error
+		name := "decisions of " + path.Base(dir)
+		if r.decisions, err = openDecisions(dir, r.state.Index, rt.NewLoop(name), &r.options); err != nil {
+			return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
+		}
+		r.recorder = m
+	}
 	return r, nil
 }
+
+// Decisions returns the record of decisions, nil if the machine is no Recorder. It
+// may be called from anywhere.
+func (r *Replica) Decisions() *DecisionLog { return r.decisions }
 
 // Replay returns a replica that applies entries to a machine, which stands at a state,
 // and does nothing else: it has no files, no loops, and makes no snapshots.
@@ -149,6 +172,9 @@ func (o *ReplicaOptions) setDefaults() {
 	if o.SnapshotBytes == 0 {
 		o.SnapshotBytes = 1 << 30
 	}
+	if o.RecentBytes == 0 {
+		o.RecentBytes = 8 << 20
+	}
 	if o.Room == nil {
 		o.Room = func() error { return nil }
 	}
@@ -157,6 +183,9 @@ func (o *ReplicaOptions) setDefaults() {
 	}
 	if o.Answered == nil {
 		o.Answered = func(int64) {}
+	}
+	if o.Failed == nil {
+		o.Failed = func(err error) { panic(err) }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -200,11 +229,20 @@ func (r *Replica) Apply(c *Committed) error {
 	if c.Index != r.state.Index+1 {
 		panic(fmt.Sprintf("rsm: entry %d is applied after %d", c.Index, r.state.Index))
 	}
+	if r.recorder != nil {
+		r.decisions.writer.begin()
+	}
 	if len(c.Data) > 0 {
 		if err := r.applyEntry(c); err != nil {
 			return fmt.Errorf("rsm: apply entry %d: %w", c.Index, err)
 		}
 		r.counters.entries.Add(1)
+	}
+	if r.recorder != nil {
+		v := Decided{Index: c.Index, Term: c.Term, Time: r.state.Time, Entry: c.Data}
+		if err := r.decisions.record(v, c.Place); err != nil {
+			return fmt.Errorf("rsm: record the decision on entry %d: %w", c.Index, err)
+		}
 	}
 	r.state.Index, r.state.Term = c.Index, c.Term
 	if c.Conf != nil {
@@ -234,6 +272,9 @@ func (r *Replica) applyEntry(c *Committed) error {
 		n := e.length(i)
 		r.result = r.machine.Apply(r.result[:0], Batch{Index: c.Index, Time: at.Time, Data: data[:n:n]})
 		data = data[n:]
+		if r.recorder != nil {
+			r.decisions.writer.add(r.result, r.recorder.Effects())
+		}
 		if len(c.Proposals) == 0 {
 			continue
 		}
@@ -317,6 +358,13 @@ func openSnapshot(fsys vfs.FS, dir string, index Index) (vfs.File, error) {
 func (r *Replica) Close() {
 	r.closed = true
 	r.shots.stop()
+	if r.decisions != nil {
+		r.decisions.close(func(err error) {
+			if err != nil {
+				r.options.Logger.Warn("rsm: the record of decisions is not closed", "dir", r.dir, "error", err)
+			}
+		})
+	}
 	r.RefuseReads(ErrClosed)
 }
 

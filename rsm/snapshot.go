@@ -137,10 +137,32 @@ func (s *snapshotter) step() {
 	if !more {
 		job.source.Close()
 		job.source = nil
-		job.file.finish(s.r.files.kept(job.at.Index), func(err error) { s.end(job, err) })
+		s.finish(job)
 	}
 	s.held(start)
 	s.plan()
+}
+
+// finish makes the snapshot durable; before it, the decisions that it makes a
+// restart pass over.
+func (s *snapshotter) finish(job *snapshotJob) {
+	end := func() { job.file.finish(s.r.files.kept(job.at.Index), func(err error) { s.end(job, err) }) }
+	if s.r.decisions == nil {
+		end()
+		return
+	}
+	s.r.decisions.flush(func(err error) {
+		s.r.loop.Post(func() {
+			switch {
+			case s.job != job:
+			case err != nil:
+				job.file.abort()
+				s.end(job, err)
+			default:
+				end()
+			}
+		})
+	})
 }
 
 // written gets a buffer back from the file.

@@ -169,6 +169,9 @@ func (g *Group) saved(kept []rsm.State) {
 		return
 	}
 	g.log.saved(kept)
+	if d := g.replica.Decisions(); d != nil && g.host.options.CutLog && g.kept.Load() == 0 {
+		d.Cut(kept[0].Index + 1)
+	}
 	g.savedAt.Store(g.log.log.Metrics().Bytes)
 	g.noteNeeds()
 	g.host.saves.Post(g.host.writeCheckpoint)
@@ -182,6 +185,9 @@ func (h *Host) writeCheckpoint() {
 	for _, g := range groups {
 		n := g.needs.Load()
 		c.from, cut = min(c.from, n.from), min(cut, n.cut)
+		if kept := g.kept.Load(); kept > 0 {
+			cut = min(cut, wal.Index(kept))
+		}
 		c.groups = append(c.groups, checkpointGroup{g.id, n.hard, n.snapshot})
 	}
 	h.mu.Lock()

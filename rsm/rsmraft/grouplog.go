@@ -1,9 +1,7 @@
 package rsmraft
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -46,8 +44,7 @@ type groupLog struct {
 	maxCache   int64
 	applied    uint64 // entries up to it are cached only as far as maxCache goes
 
-	reader *wal.Reader // where the last read of the log ended
-	next   wal.Index   // that it gives next
+	reader entryReader
 }
 
 // termRun says that the entries from first on have the term.
@@ -165,52 +162,19 @@ func (l *groupLog) entry(i uint64) (*pb.Entry, error) {
 
 // readEntry returns the record of an entry, valid until the next call.
 func (l *groupLog) readEntry(i uint64) (record, error) {
-	r, err := l.read(l.refs[i-l.firstIndex()])
-	if err == nil && (r.group != l.group || r.index != i) {
-		err = fmt.Errorf("the record is of group %d and index %d: %w", r.group, r.index, wal.ErrCorrupt)
-	}
-	return r, err
+	l.reader.log, l.reader.group = l.log, l.group
+	return l.reader.entry(l.refs[i-l.firstIndex()], i)
 }
 
-// readAhead is how far away in the log the next read may be to go there record
-// by record.
-const readAhead = 64
-
-// read returns a record of the host's log, valid until the next call.
-func (l *groupLog) read(at wal.Index) (record, error) {
-	if l.reader == nil || at < l.next || at > l.next+readAhead {
-		if err := l.closeReader(); err != nil {
-			return record{}, err
-		}
-		r, err := l.log.Reader(at)
-		if err != nil {
-			return record{}, err
-		}
-		l.reader, l.next = r, at
+// place returns the record of an entry that is durable, 0 if it is not known.
+func (l *groupLog) place(i uint64) wal.Index {
+	if i < l.firstIndex() || i > l.lastIndex() {
+		return 0
 	}
-	for {
-		i, b, err := l.reader.Next()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return record{}, errors.Join(err, l.closeReader())
-		}
-		l.next = i + 1
-		if i == at {
-			return decodeRecord(b)
-		}
-	}
+	return l.refs[i-l.firstIndex()]
 }
 
-func (l *groupLog) closeReader() error {
-	r := l.reader
-	if r == nil {
-		return nil
-	}
-	l.reader = nil
-	return r.Close()
-}
+func (l *groupLog) closeReader() error { return l.reader.close() }
 
 // add notes an entry that became durable in a record of the host's log. Entries
 // that were at its index and after it are void.

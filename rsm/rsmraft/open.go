@@ -84,6 +84,8 @@ func (h *Host) openReplica(id GroupID, m rsm.Machine) (*replicaParts, error) {
 		SnapshotBytes: h.options.SnapshotBytes,
 		Room:          h.room,
 		Logger:        h.options.Logger,
+		Failed:        h.fail,
+		RecentBytes:   h.options.CacheBytes / 2,
 		Answered:      func(bytes int64) { p.group.Load().answered(bytes) },
 		Saved: func(kept []rsm.State) {
 			g := p.group.Load()

@@ -71,7 +71,12 @@ func (g *Group) remove(at Point, done func(error)) {
 		then: func(wal.Index) {
 			g.apply.Post(func() {
 				g.replica.Close()
-				g.host.saves.Post(func() { g.host.forget(g, term, done) })
+				forget := func() { g.host.saves.Post(func() { g.host.forget(g, term, done) }) }
+				if d := g.replica.Decisions(); d != nil {
+					d.Closed(forget)
+				} else {
+					forget()
+				}
 			})
 		},
 	})
@@ -109,7 +114,7 @@ func (h *Host) afterFormer(id GroupID) uint64 {
 	return 0
 }
 
-// removeFiles removes the snapshots of a group, durably.
+// removeFiles removes the snapshots and decisions of a group, durably.
 func (h *Host) removeFiles(id GroupID) error {
 	dir := h.groupDir(id)
 	names, err := h.options.FS.List(dir)
@@ -119,7 +124,13 @@ func (h *Host) removeFiles(id GroupID) error {
 		}
 		return fmt.Errorf("list %s: %w", dir, err)
 	}
+	if err := rsm.RemoveDecisions(h.options.FS, dir); err != nil {
+		return err
+	}
 	for _, name := range names {
+		if name == rsm.DecisionsName {
+			continue
+		}
 		if err := h.options.FS.Remove(path.Join(dir, name)); err != nil {
 			return err
 		}

@@ -115,13 +115,17 @@ type Options struct {
 	// does not wait for room, may use an eighth more.
 	MaxQueueBytes int64
 	// CacheBytes bounds the entries of a group that are kept in memory for
-	// followers, beside those that are not applied yet; default 16 MiB.
+	// followers, beside those that are not applied yet; default 16 MiB. Half as much
+	// is kept of decided entries for feeds.
 	CacheBytes int64
 	// SnapshotBytes, see rsm.ReplicaOptions.
 	SnapshotBytes int64
 	// CutLog removes the log before the older of the two snapshots that each
 	// group keeps. The default keeps it all.
 	CutLog bool
+	// Feeds says that somebody follows the feed of each group whose decisions are
+	// recorded: with CutLog, nothing is removed before Group.Keep lets it go.
+	Feeds bool
 	// ReserveBytes is the free space below which the host takes no proposals, and
 	// below half of which it takes no entries of other nodes; no snapshot touches it; default 1 GiB, at least MinReserveBytes;
 	// negative: none, and a full disk fails the log.

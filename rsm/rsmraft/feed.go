@@ -1,0 +1,156 @@
+package rsmraft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"maru.example/rsm"
+	"maru.example/wal"
+)
+
+// Feed gives the decided entries of a group in order: the newest from memory, what is
+// older from the log and the record of decisions, where both are joined. It reads
+// beside the group's work, which it does not hold up. It is for one goroutine.
+type Feed struct {
+	group     *Group
+	next      rsm.Index
+	decisions *rsm.DecisionReader
+	entries   entryReader
+}
+
+// ErrNoFeed says that a group's decisions are not recorded: its machine is no rsm.Recorder.
+var ErrNoFeed = errors.New("rsmraft: the group's decisions are not on record")
+
+// Feed returns a feed that begins with the entry at an index.
+func (g *Group) Feed(from rsm.Index) (*Feed, error) {
+	d := g.replica.Decisions()
+	if d == nil {
+		return nil, fmt.Errorf("%w: group %d", ErrNoFeed, g.id)
+	}
+	return &Feed{group: g, next: max(from, 1), decisions: d.Reader(), entries: entryReader{log: g.log.log, group: g.id}}, nil
+}
+
+// Next waits for the next entry. What it returns is the caller's. An error wraps
+// rsm.ErrGap where the entry or its decision is not there any more, or never was, and
+// says where the record goes on; rsm.ErrClosed when the group has ended.
+func (f *Feed) Next(ctx context.Context) (rsm.Decided, error) {
+	v, whole, err := f.decisions.Next(ctx, f.next)
+	if err != nil {
+		return rsm.Decided{}, fmt.Errorf("rsmraft: feed of group %d: %w", f.group.id, err)
+	}
+	if !whole {
+		if v.Decided, err = f.entries.join(&v); err != nil {
+			return rsm.Decided{}, fmt.Errorf("rsmraft: feed of group %d: entry %d: %w", f.group.id, f.next, err)
+		}
+	}
+	f.next++
+	return v.Decided, nil
+}
+
+// Seek lets the feed go on with the entry at an index.
+func (f *Feed) Seek(to rsm.Index) { f.next = max(to, 1) }
+
+// Close closes what the feed has opened.
+func (f *Feed) Close() error { return errors.Join(f.decisions.Close(), f.entries.close()) }
+
+// Keep says that whoever follows the feed needs nothing before the entry at an
+// index: with Options.CutLog and Options.Feeds that may be removed.
+func (g *Group) Keep(from rsm.Index) error {
+	d := g.replica.Decisions()
+	if d == nil {
+		return fmt.Errorf("%w: group %d", ErrNoFeed, g.id)
+	}
+	if !g.host.options.Feeds || !g.host.options.CutLog || from <= 1 {
+		return nil
+	}
+	r := d.Reader()
+	v, _, err := r.Next(context.Background(), from-1) // it is there: who says so has read it
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("rsmraft: keep the log of group %d from entry %d: %w", g.id, from, err)
+	}
+	if v.Place > g.kept.Load() {
+		g.kept.Store(v.Place)
+	}
+	d.Cut(from - 1)
+	return nil
+}
+
+// Applied returns up to which entry the feed has something to give now.
+func (g *Group) Applied() rsm.Index { return g.replica.Applied() }
+
+// entryReader reads records of a group's entries from a host's log.
+type entryReader struct {
+	log    *wal.Log
+	group  GroupID
+	reader *wal.Reader
+	next   wal.Index // that it gives next
+}
+
+// readAhead is how far away in the log the next read may be to go there record
+// by record.
+const readAhead = 64
+
+// read returns a record, valid until the next call.
+func (r *entryReader) read(at wal.Index) (record, error) {
+	if r.reader == nil || at < r.next || at > r.next+readAhead {
+		if err := r.close(); err != nil {
+			return record{}, err
+		}
+		reader, err := r.log.Reader(at)
+		if err != nil {
+			return record{}, err
+		}
+		r.reader, r.next = reader, at
+	}
+	for {
+		i, b, err := r.reader.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return record{}, errors.Join(err, r.close())
+		}
+		r.next = i + 1
+		if i == at {
+			return decodeRecord(b)
+		}
+	}
+}
+
+// entry returns the record of an entry, valid until the next call.
+func (r *entryReader) entry(at wal.Index, index uint64) (record, error) {
+	v, err := r.read(at)
+	if err == nil && (v.group != r.group || v.index != index) {
+		err = fmt.Errorf("the record is of group %d and index %d: %w", v.group, v.index, wal.ErrCorrupt)
+	}
+	return v, err
+}
+
+// join returns a decision with its entry.
+func (r *entryReader) join(v *rsm.DecisionPlace) (rsm.Decided, error) {
+	out := v.Decided
+	out.Decision = append([]byte(nil), v.Decision...)
+	if len(out.Decision) == 0 {
+		return out, nil // nothing was to be decided
+	}
+	e, err := r.entry(wal.Index(v.Place), uint64(v.Index))
+	if errors.Is(err, wal.ErrTruncated) {
+		return out, fmt.Errorf("%w: the log begins after it: %w", rsm.ErrGap, err)
+	}
+	if err == nil && e.term != v.Term {
+		err = fmt.Errorf("the entry is of term %d, its decision of term %d: %w", e.term, v.Term, wal.ErrCorrupt)
+	}
+	out.Entry = append([]byte(nil), e.data...)
+	return out, err
+}
+
+func (r *entryReader) close() error {
+	l := r.reader
+	if l == nil {
+		return nil
+	}
+	r.reader = nil
+	return l.Close()
+}
