@@ -45,10 +45,9 @@ type DecisionLog struct {
 	logger  *slog.Logger
 
 	// The replica's loop alone has these.
-	writer decisionWriter
-	again  decisionReader // what is on record of entries that are applied again
-	next   Index          // of the entry to be recorded next; 0: any
-	last   Index          // on record when it was opened
+	again decisionReader // what is on record of entries that are applied again
+	next  Index          // of the entry to be recorded next; 0: any
+	last  Index          // on record when it was opened
 
 	mu        sync.Mutex
 	firsts    []Index  // of the logs, oldest first
@@ -98,6 +97,22 @@ func openDecisions(dir string, at Index, loop Loop, o *ReplicaOptions) (*Decisio
 	}
 	return d, nil
 }
+
+// OpenDecisions opens the record in the directory of a replica that does not run, to
+// be read; nil if there is none.
+func OpenDecisions(fsys vfs.FS, dir string, logger *slog.Logger) (*DecisionLog, error) {
+	o := &ReplicaOptions{FS: fsys, Logger: logger}
+	o.setDefaults()
+	d, err := openDecisions(dir, 0, nil, o)
+	if err != nil || d.log == nil {
+		return nil, err
+	}
+	d.err = fmt.Errorf("%w: it ends with entry %d", ErrGap, d.last)
+	return d, nil
+}
+
+// Close closes a record that OpenDecisions opened.
+func (d *DecisionLog) Close() error { return d.log.Close() }
 
 func (d *DecisionLog) open(first, verified Index) (*wal.Log, error) {
 	name := d.path(first)
@@ -166,10 +181,9 @@ func removeFiles(fsys vfs.FS, dir string) error {
 	return vfs.SyncDir(fsys, dir)
 }
 
-// record takes up the decision on an entry, which the writer holds. It is called on
-// the replica's loop, for each entry in order.
+// record takes up the decision on an entry. It is called on the replica's loop, for
+// each entry in order.
 func (d *DecisionLog) record(v Decided, place uint64) error {
-	v.Decision = d.writer.end()
 	if v.Index <= d.last && d.next != 0 {
 		if err := d.compare(&v); err != nil {
 			return err
@@ -200,7 +214,7 @@ func (d *DecisionLog) compare(v *Decided) error {
 		return fmt.Errorf("read the decision on entry %d: %w", v.Index, err)
 	}
 	if old.Term != v.Term || old.Time != v.Time || !bytes.Equal(old.Decision, v.Decision) {
-		return fmt.Errorf("%w: entry %d; \"maru wallet replay\" shows the differences", ErrDecision, v.Index)
+		return ErrDecision
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func TestDecidedOtherwise(t *testing.T) {
 	r.Close()
 	r.settle()
 	r.reopen(&rsmtest.Recorded{Rule: "new"})
-	if err := r.Apply(r.log[0]); !errors.Is(err, rsm.ErrDecision) || !strings.Contains(err.Error(), "entry 1") {
+	if err := r.Apply(r.log[0]); !errors.Is(err, rsm.ErrDecision) || !strings.Contains(err.Error(), "entry 1:") {
 		t.Errorf("got %v", err)
 	}
 }

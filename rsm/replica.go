@@ -79,7 +79,9 @@ type Replica struct {
 	shots   snapshotter
 	closed  bool
 
-	recorder  Recorder     // the machine, if it is one
+	recorder  Recorder // the machine, if it is one and somebody wants to know
+	writer    decisionWriter
+	decided   func(v Decided, place uint64) error
 	decisions *DecisionLog // nil: nothing is recorded
 
 	recovered Recovery
@@ -145,7 +147,7 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 		if r.decisions, err = openDecisions(dir, r.state.Index, rt.NewLoop(name), &r.options); err != nil {
 			return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 		}
-		r.recorder = m
+		r.recorder, r.decided = m, r.decisions.record
 	}
 	return r, nil
 }
@@ -155,13 +157,17 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 func (r *Replica) Decisions() *DecisionLog { return r.decisions }
 
 // Replay returns a replica that applies entries to a machine, which stands at a state,
-// and does nothing else: it has no files, no loops, and makes no snapshots.
-func Replay(m Machine, at State) *Replica {
+// and does nothing else: it has no files, no loops, and makes no snapshots. If the
+// machine is a Recorder, decided is called with each entry; it may be nil.
+func Replay(m Machine, at State, decided func(*Decided) error) *Replica {
 	r := &Replica{machine: m, state: at, files: &snapshotDir{}}
 	r.options.SnapshotBytes = -1
 	r.options.setDefaults()
 	r.shots.init(r)
 	r.counters.applied.Store(uint64(at.Index))
+	if m, ok := m.(Recorder); ok && decided != nil {
+		r.recorder, r.decided = m, func(v Decided, _ uint64) error { return decided(&v) }
+	}
 	return r
 }
 
@@ -230,7 +236,7 @@ func (r *Replica) Apply(c *Committed) error {
 		panic(fmt.Sprintf("rsm: entry %d is applied after %d", c.Index, r.state.Index))
 	}
 	if r.recorder != nil {
-		r.decisions.writer.begin()
+		r.writer.begin()
 	}
 	if len(c.Data) > 0 {
 		if err := r.applyEntry(c); err != nil {
@@ -239,9 +245,9 @@ func (r *Replica) Apply(c *Committed) error {
 		r.counters.entries.Add(1)
 	}
 	if r.recorder != nil {
-		v := Decided{Index: c.Index, Term: c.Term, Time: r.state.Time, Entry: c.Data}
-		if err := r.decisions.record(v, c.Place); err != nil {
-			return fmt.Errorf("rsm: record the decision on entry %d: %w", c.Index, err)
+		v := Decided{Index: c.Index, Term: c.Term, Time: r.state.Time, Entry: c.Data, Decision: r.writer.end()}
+		if err := r.decided(v, c.Place); err != nil {
+			return fmt.Errorf("rsm: decision on entry %d: %w", c.Index, err)
 		}
 	}
 	r.state.Index, r.state.Term = c.Index, c.Term
@@ -273,7 +279,7 @@ func (r *Replica) applyEntry(c *Committed) error {
 		r.result = r.machine.Apply(r.result[:0], Batch{Index: c.Index, Time: at.Time, Data: data[:n:n]})
 		data = data[n:]
 		if r.recorder != nil {
-			r.decisions.writer.add(r.result, r.recorder.Effects())
+			r.writer.add(r.result, r.recorder.Effects())
 		}
 		if len(c.Proposals) == 0 {
 			continue

@@ -13,6 +13,7 @@ import (
 
 	"maru.example/cluster"
 	"maru.example/internal/httpd"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wal"
@@ -183,12 +184,16 @@ func (o *serveOptions) logger(cmd *cobra.Command) (*slog.Logger, error) {
 	return nil, usageError("--log-format is text or json", "unknown log format %q", o.logFormat)
 }
 
+const hintDecision = "this program has other rules than the one that decided it: run that one; `maru wallet replay` shows the differences"
+
 // openError explains why the data directory cannot be used.
 func openError(data string, err error) error {
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
 		return failed(fmt.Errorf("%s is in use by another process", data),
 			"stop the other `maru serve`, or give this one a directory of its own with --data")
+	case errors.Is(err, rsm.ErrDecision):
+		return failed(err, hintDecision)
 	case errors.Is(err, wal.ErrCorrupt):
 		return failed(err, "no record was changed; bring the file that is damaged or missing back from a copy: what it held was acknowledged")
 	case errors.Is(err, os.ErrPermission):
@@ -218,6 +223,9 @@ func atLeastOne(b byteSize) int64 {
 
 // logFailure returns the failure of a server whose log failed.
 func logFailure(err error) error {
+	if errors.Is(err, rsm.ErrDecision) {
+		return failed(err, hintDecision)
+	}
 	if errors.Is(err, wal.ErrCorrupt) {
 		return failed(fmt.Errorf("the log failed: %w", err),
 			"this node has lost what it had acknowledged: stop it, and give its place to another with `maru cluster replace`")

@@ -43,7 +43,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),
-		newVerifyCommand(),
+		newVerifyCommand(), newReplayCommand(),
 	)
 }
 

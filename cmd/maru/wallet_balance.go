@@ -101,12 +101,12 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 	}
 	limit := at.UnixNano()
 	defer follow(cmd, func() string { return "deciding again" })()
-	end, err := n.history.Replay(g.ID, from, g.Last, m, func(_ rsm.Index, t int64) error {
+	end, err := n.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{Before: func(_ rsm.Index, t int64) error {
 		if t > limit {
 			return rsmraft.ErrStop
 		}
 		return cmd.Context().Err()
-	}, nil)
+	}})
 	if err != nil {
 		return nil, openError(n.data, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ const mostDifferences = 10
 type verdict struct {
 	Partition    uint16     `json:"partition"`
 	Entries      uint64     `json:"entries"`   // of the log, decided again
+	Compared     uint64     `json:"compared"`  // of those, with what is on record of the decisions
 	Transfers    uint64     `json:"transfers"` // ids that were decided: repetitions are none
 	Accounts     uint64     `json:"accounts"`
 	From         *time.Time `json:"from"` // of the first entry and the last; null without any
@@ -45,7 +47,8 @@ func newVerifyCommand() *cobra.Command {
 not run, or a copy of it. For each partition that the node has:
 
   - every record of the log is read, and its checksum and its place are checked;
-  - all commands since the first are decided again by this program, from nothing;
+  - all commands since the first are decided again by this program, from nothing, and
+    compared with what is on record of the decisions;
   - at each snapshot that is on the disk, the state is compared with it: every balance,
     limit and status, every transaction id and its decision, all that is under way;
   - at the end the books are checked: all balances, and the money that is on its way
@@ -81,7 +84,15 @@ type verifier struct {
 	done, of atomic.Uint64 // entries
 }
 
-func verify(cmd *cobra.Command, data string) (_ []verdict, err error) {
+func verify(cmd *cobra.Command, data string) ([]verdict, error) {
+	return eachPartition(cmd, data, "decided again", func(ctx context.Context, v *verifier, g rsmraft.GroupHistory) (verdict, error) {
+		return v.partition(ctx, g)
+	})
+}
+
+// eachPartition does something with each replica of a node that does not run, several
+// at a time.
+func eachPartition[T any](cmd *cobra.Command, data, what string, do func(context.Context, *verifier, rsmraft.GroupHistory) (T, error)) (_ []T, err error) {
 	past, err := openPast(cmd, data)
 	if err != nil {
 		return nil, err
@@ -91,8 +102,8 @@ func verify(cmd *cobra.Command, data string) (_ []verdict, err error) {
 	for _, g := range past.groups {
 		v.of.Add(uint64(g.Last - min(g.Last, g.First-1)))
 	}
-	defer follow(cmd, func() string { return share(v.done.Load(), v.of.Load(), "decided again") })()
-	verdicts, failures := make([]verdict, len(past.groups)), make([]error, len(past.groups))
+	defer follow(cmd, func() string { return share(v.done.Load(), v.of.Load(), what) })()
+	results, failures := make([]T, len(past.groups)), make([]error, len(past.groups))
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	var work sync.WaitGroup
@@ -100,7 +111,7 @@ func verify(cmd *cobra.Command, data string) (_ []verdict, err error) {
 	for i, g := range past.groups {
 		work.Go(func() {
 			places <- struct{}{}
-			if verdicts[i], failures[i] = v.partition(ctx, g); failures[i] != nil {
+			if results[i], failures[i] = do(ctx, v, g); failures[i] != nil {
 				cancel()
 			}
 			<-places
@@ -112,7 +123,7 @@ func verify(cmd *cobra.Command, data string) (_ []verdict, err error) {
 			return nil, openError(data, err)
 		}
 	}
-	return verdicts, nil
+	return results, nil
 }
 
 // partition verifies one replica.
@@ -138,7 +149,8 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 		compare(g.First - 1) // the group may have been asked for one before its first entry
 	}
 	before := m.Metrics()
-	_, err := v.history.Replay(g.ID, from, g.Last, m, nil, func(at rsm.State) error {
+	again := &replayer{verifier: v, span: span{math.MinInt64, math.MaxInt64}, limit: mostDifferences}
+	_, err := v.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{Decided: again.compare, After: func(at rsm.State) error {
 		out.Entries++
 		v.done.Add(1)
 		if at.Time > 0 {
@@ -150,9 +162,14 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 		}
 		compare(at.Index)
 		return ctx.Err()
-	})
+	}})
 	if err != nil {
 		return out, err
+	}
+	out.Compared = again.out.Entries
+	if n := again.out.Different; n > 0 {
+		d := again.out.Differences[0]
+		out.Wrong = append(out.Wrong, fmt.Sprintf("%d commands are decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", n, d.Entry, d.Was, d.Is))
 	}
 	if _, err := m.Audit(); err != nil {
 		out.Wrong = append(out.Wrong, plain(err))

@@ -1,6 +1,7 @@
 package rsmraft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type History struct {
 	fs     vfs.FS
 	dir    string
 	lock   io.Closer
+	logger *slog.Logger // nil: discards
 	log    *wal.Log
 	groups map[GroupID]*groupHistory
 }
@@ -62,7 +64,7 @@ func OpenHistory(dir string, o *HistoryOptions) (_ *History, err error) {
 		if o.FS != nil {
 			h.fs = o.FS
 		}
-		options.Progress, options.Logger = o.Progress, o.Logger
+		options.Progress, options.Logger, h.logger = o.Progress, o.Logger, o.Logger
 	}
 	if h.lock, err = h.fs.Lock(path.Join(dir, lockName)); err != nil {
 		return nil, fmt.Errorf("rsmraft: lock %s: %w", dir, err)
@@ -187,12 +189,20 @@ func (h *History) RestoreSnapshot(id GroupID, at rsm.Index, m rsm.Machine) (rsm.
 // ErrStop ends a Replay early, without an error.
 var ErrStop = errors.New("rsmraft: replay stopped")
 
+// ReplayOptions are functions that are called for each entry of a Replay. Each may be
+// nil, and ends the replay with its error, which is returned unless it is ErrStop.
+type ReplayOptions struct {
+	Before func(rsm.Index, int64) error // before the entry is applied, with its index and time
+	After  func(rsm.State) error        // after it, with where the state stands
+	// Decided is called before After, if the machine is an rsm.Recorder, with what it
+	// decides now, and what is on record; nil: nothing is.
+	Decided func(now, recorded *rsm.Decided) error
+}
+
 // Replay lets a machine decide again what a group has decided, up to an index: from the
 // group's first entry, with a machine in its initial state and the zero State, or on
-// from a snapshot that RestoreSnapshot restored. Each function is called for each entry, before
-// it is applied with its index and time, and after it with where the state stands. Both may be nil, and
-// end the replay with an error, which is returned unless it is ErrStop.
-func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machine, before func(rsm.Index, int64) error, after func(rsm.State) error) (rsm.State, error) {
+// from a snapshot that RestoreSnapshot restored.
+func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machine, o *ReplayOptions) (rsm.State, error) {
 	g := h.groups[id]
 	switch {
 	case g == nil || from.Index == 0 && !g.whole:
@@ -202,42 +212,94 @@ func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machi
 	case uint64(from.Index) < g.first || uint64(from.Index) > g.last():
 		return rsm.State{}, fmt.Errorf("rsmraft: the log of group %d has the entries %d to %d, and does not go on from %d", id, g.first+1, g.last(), from.Index)
 	}
-	log := &groupLog{log: h.log, group: id, refs: g.refs[uint64(from.Index)-g.first:], start: from}
-	replica := rsm.Replay(m, from)
-	err := log.replay(replica, uint64(last), before, after)
-	err = errors.Join(err, log.closeReader())
+	r := &replay{log: &groupLog{log: h.log, group: id, refs: g.refs[uint64(from.Index)-g.first:], start: from}}
+	if o != nil {
+		r.options = *o
+	}
+	err := r.open(h, id)
+	if err == nil {
+		r.to = rsm.Replay(m, from, r.decided)
+		err = r.run(uint64(last))
+	}
+	err = errors.Join(err, r.close())
 	if errors.Is(err, ErrStop) {
 		err = nil
 	}
 	if err != nil {
-		err = fmt.Errorf("rsmraft: group %d: %w", id, err)
+		return rsm.State{}, fmt.Errorf("rsmraft: group %d: %w", id, err)
 	}
-	return replica.State(), err
+	return r.to.State(), nil
 }
 
-func (l *groupLog) replay(to *rsm.Replica, last uint64, before func(rsm.Index, int64) error, after func(rsm.State) error) error {
-	for i := l.firstIndex(); i <= min(last, l.lastIndex()); i++ {
-		r, err := l.readEntry(i)
+// replay is a Replay under way.
+type replay struct {
+	options ReplayOptions
+	log     *groupLog
+	to      *rsm.Replica
+	record  *rsm.DecisionLog // nil: there is none
+	reader  *rsm.DecisionReader
+}
+
+func (r *replay) open(h *History, id GroupID) (err error) {
+	if r.options.Decided == nil {
+		return nil
+	}
+	if r.record, err = rsm.OpenDecisions(h.fs, groupDir(h.dir, id), h.logger); err == nil && r.record != nil {
+		r.reader = r.record.Reader()
+	}
+	return err
+}
+
+func (r *replay) close() error {
+	err := r.log.closeReader()
+	if r.record != nil {
+		err = errors.Join(err, r.reader.Close(), r.record.Close())
+	}
+	return err
+}
+
+func (r *replay) run(last uint64) error {
+	for i := r.log.firstIndex(); i <= min(last, r.log.lastIndex()); i++ {
+		v, err := r.log.readEntry(i)
 		if err != nil {
 			return fmt.Errorf("read entry %d: %w", i, err)
 		}
-		c := &rsm.Committed{Index: rsm.Index(i), Term: r.term}
-		if r.kind == recordEntry {
-			c.Data = r.data
+		c := &rsm.Committed{Index: rsm.Index(i), Term: v.term}
+		if v.kind == recordEntry {
+			c.Data = v.data
 		}
-		if before != nil {
-			if err := before(c.Index, max(to.State().Time, rsm.EntryTime(c.Data))); err != nil {
+		if f := r.options.Before; f != nil {
+			if err := f(c.Index, max(r.to.State().Time, rsm.EntryTime(c.Data))); err != nil {
 				return err
 			}
 		}
-		if err := to.Apply(c); err != nil {
+		if err := r.to.Apply(c); err != nil {
 			return err
 		}
-		if after != nil {
-			if err := after(to.State()); err != nil {
+		if f := r.options.After; f != nil {
+			if err := f(r.to.State()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// decided brings what is decided now together with what is on record.
+func (r *replay) decided(now *rsm.Decided) error {
+	if r.options.Decided == nil {
+		return nil
+	}
+	if r.reader == nil {
+		return r.options.Decided(now, nil)
+	}
+	v, _, err := r.reader.Next(context.Background(), now.Index)
+	if errors.Is(err, rsm.ErrGap) {
+		return r.options.Decided(now, nil)
+	}
+	if err != nil {
+		return err
+	}
+	v.Entry = now.Entry
+	return r.options.Decided(now, &v.Decided)
 }

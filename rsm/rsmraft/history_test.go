@@ -59,10 +59,10 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 		all := append(numbered("a", 10), numbered("b", 10)...)
 		l := &rsmtest.List{}
 		var indexes []rsm.Index
-		end, err := h.Replay(1, rsm.State{}, is.Last, l, func(i rsm.Index, _ int64) error {
+		end, err := h.Replay(1, rsm.State{}, is.Last, l, &rsmraft.ReplayOptions{Before: func(i rsm.Index, _ int64) error {
 			indexes = append(indexes, i)
 			return nil
-		}, nil)
+		}})
 		if err != nil || end.Index != is.Last {
 			t.Fatalf("replay to %d ends at %+v: %v", is.Last, end, err)
 		}
@@ -78,7 +78,7 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 		if diff := cmp.Diff(all[:10], from.Data()); diff != "" {
 			t.Errorf("snapshot (-want +got):\n%s", diff)
 		}
-		if end, err = h.Replay(1, at, is.Last, from, nil, nil); err != nil || end.Index != is.Last {
+		if end, err = h.Replay(1, at, is.Last, from, nil); err != nil || end.Index != is.Last {
 			t.Fatalf("replay from the snapshot: %+v, %v", end, err)
 		}
 		if diff := cmp.Diff(l.Batches, from.Batches); diff != "" {
@@ -86,23 +86,23 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 		}
 
 		stopped := &rsmtest.List{}
-		end, err = h.Replay(1, rsm.State{}, is.Last, stopped, nil, func(at rsm.State) error {
+		end, err = h.Replay(1, rsm.State{}, is.Last, stopped, &rsmraft.ReplayOptions{After: func(at rsm.State) error {
 			if at.Index == is.Snapshots[0] {
 				return rsmraft.ErrStop
 			}
 			return nil
-		})
+		}})
 		if diff := cmp.Diff(all[:10], stopped.Data()); diff != "" || err != nil || end.Index != is.Snapshots[0] {
 			t.Errorf("stopped at %+v, %v (-want +got):\n%s", end, err, diff)
 		}
 		failure := errors.New("no more")
-		if _, err := h.Replay(1, rsm.State{}, is.Last, &rsmtest.List{}, func(rsm.Index, int64) error { return failure }, nil); !errors.Is(err, failure) {
+		if _, err := h.Replay(1, rsm.State{}, is.Last, &rsmtest.List{}, &rsmraft.ReplayOptions{Before: func(rsm.Index, int64) error { return failure }}); !errors.Is(err, failure) {
 			t.Errorf("got %v, want what the function returned", err)
 		}
-		if _, err := h.Replay(1, rsm.State{Index: is.Last + 1}, is.Last, &rsmtest.List{}, nil, nil); err == nil {
+		if _, err := h.Replay(1, rsm.State{Index: is.Last + 1}, is.Last, &rsmtest.List{}, nil); err == nil {
 			t.Error("a replay from behind the end: no error")
 		}
-		if _, err := h.Replay(7, rsm.State{}, 9, &rsmtest.List{}, nil, nil); err == nil {
+		if _, err := h.Replay(7, rsm.State{}, 9, &rsmtest.List{}, nil); err == nil {
 			t.Error("a group that is not there has a history")
 		}
 	})
@@ -142,7 +142,7 @@ func TestHistoryOfMembers(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if _, err := h.Replay(1, from, is.Last, l, nil, nil); err != nil {
+				if _, err := h.Replay(1, from, is.Last, l, nil); err != nil {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(want[:len(l.Batches)], l.Batches); diff != "" || len(want)-len(l.Batches) > is.Undecided {
@@ -172,14 +172,14 @@ func TestHistoryThatWasCut(t *testing.T) {
 		if is.Whole || is.First > is.Snapshots[0]+1 {
 			t.Fatalf("history %+v", is)
 		}
-		if _, err := h.Replay(1, rsm.State{}, is.Last, l, nil, nil); err == nil {
+		if _, err := h.Replay(1, rsm.State{}, is.Last, l, nil); err == nil {
 			t.Error("a log that was cut was replayed from nothing")
 		}
 		at, err := h.RestoreSnapshot(1, is.Snapshots[0], l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.Replay(1, at, is.Last+rsm.Index(is.Undecided), l, nil, nil); err != nil || len(l.Batches) != 153 {
+		if _, err := h.Replay(1, at, is.Last+rsm.Index(is.Undecided), l, nil); err != nil || len(l.Batches) != 153 {
 			t.Errorf("%d batches, %v, want 153", len(l.Batches), err)
 		}
 	})

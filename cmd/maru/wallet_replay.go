@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
+	"maru.example/wallet"
+	"maru.example/wallet/walletraft"
+)
+
+// replayed is what became of deciding a partition's commands again.
+type replayed struct {
+	Partition    uint16       `json:"partition"`
+	Entries      uint64       `json:"entries"`  // compared
+	Commands     uint64       `json:"commands"` // compared
+	Events       uint64       `json:"events"`   // that they had, and have
+	From         *time.Time   `json:"from"`     // of the first entry that was compared, and the last; null without any
+	Until        *time.Time   `json:"until"`
+	FromSnapshot uint64       `json:"from_snapshot,omitempty"` // it began with the state there
+	Unrecorded   uint64       `json:"unrecorded,omitempty"`    // entries whose decision is not on record
+	Undecided    int          `json:"undecided,omitempty"`     // entries at the end that are not known to be committed
+	Different    uint64       `json:"different"`               // commands
+	Differences  []difference `json:"differences,omitempty"`   // the first of them
+}
+
+// difference is a command that is decided in another way than it was.
+type difference struct {
+	Entry         uint64    `json:"entry"`
+	Time          time.Time `json:"time"`
+	Batch         int       `json:"batch"`   // in the entry, from 0
+	Command       int       `json:"command"` // in the batch, from 0
+	Kind          string    `json:"kind"`
+	TransactionID string    `json:"transaction_id,omitempty"`
+	Was           string    `json:"was"`
+	Is            string    `json:"is"`
+}
+
+// span is what is to be compared, by the time of the log's entries, both included.
+type span struct{ from, until int64 }
+
+func newReplayCommand() *cobra.Command {
+	var data, from, until string
+	asJSON, limit := false, 20
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Decide the commands of the past with this program, and compare event by event",
+		Long: `Decide the commands of the past with this program, and compare event by event with what
+was decided, in the directory of a server that does not run, or a copy of it. It answers
+whether a change of the program would have decided anything otherwise: run it with the new program before
+that is used.
+
+A command is the same if its code is, and what it changed, and the balances after it. After the first
+difference the states differ, and others may follow from it.
+
+With --from and --until only what was decided in that time is compared; what came before is decided too, for the
+state, unless a snapshot has that. Exit status 3 if there are differences.`,
+		Example: "  maru wallet replay\n  maru wallet replay --from 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := parseSpan(from, until)
+			if err != nil {
+				return err
+			}
+			all, err := replay(cmd, data, s, limit)
+			if err != nil {
+				return err
+			}
+			return printReplayed(cmd, all, asJSON)
+		},
+	}
+	dataFlag(cmd, &data)
+	cmd.Flags().StringVar(&from, "from", "", "compare from this `moment` on (RFC 3339); default: the beginning")
+	cmd.Flags().StringVar(&until, "until", "", "compare up to this `moment` (RFC 3339); default: the end")
+	cmd.Flags().IntVar(&limit, "limit", limit, "list so many `differences` of each partition")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func parseSpan(from, until string) (span, error) {
+	s := span{math.MinInt64, math.MaxInt64}
+	for flag, v := range map[string]struct {
+		text string
+		to   *int64
+	}{"from": {from, &s.from}, "until": {until, &s.until}} {
+		if v.text == "" {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339Nano, v.text)
+		if err != nil {
+			return s, usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "--%s %s is no moment in the form of RFC 3339", flag, quoted(v.text))
+		}
+		*v.to = t.UnixNano()
+	}
+	if s.from > s.until {
+		return s, usageError("--from is to be before --until", "there is nothing between --from %s and --until %s", from, until)
+	}
+	return s, nil
+}
+
+func replay(cmd *cobra.Command, data string, s span, limit int) ([]replayed, error) {
+	return eachPartition(cmd, data, "decided again", func(ctx context.Context, v *verifier, g rsmraft.GroupHistory) (replayed, error) {
+		r := &replayer{verifier: v, span: s, limit: limit}
+		return r.partition(ctx, g)
+	})
+}
+
+// replayer decides the commands of a partition again.
+type replayer struct {
+	*verifier
+	span
+	limit int
+	out   replayed
+}
+
+func (r *replayer) partition(ctx context.Context, g rsmraft.GroupHistory) (replayed, error) {
+	r.out = replayed{Partition: uint16(g.ID - walletraft.Group(0)), Undecided: g.Undecided}
+	m := r.machine(r.out.Partition)
+	from, err := r.nearest(g, r.from, m)
+	if err != nil {
+		return r.out, err
+	}
+	r.out.FromSnapshot = uint64(from.Index)
+	r.done.Add(uint64(from.Index - min(from.Index, g.First-1)))
+	_, err = r.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{
+		Before: func(_ rsm.Index, at int64) error {
+			if at > r.until {
+				return rsmraft.ErrStop
+			}
+			return ctx.Err()
+		},
+		Decided: r.compare,
+		After: func(rsm.State) error {
+			r.done.Add(1)
+			return nil
+		},
+	})
+	return r.out, err
+}
+
+// nearest brings a machine to the newest state on the disk that is not later than a
+// moment: that of a snapshot, or the beginning.
+func (n *pastNode) nearest(g rsmraft.GroupHistory, moment int64, m *wallet.Machine) (at rsm.State, err error) {
+	for _, index := range slices.Backward(g.Snapshots) {
+		if index+1 < g.First || index > g.Last {
+			continue
+		}
+		at, err = n.history.RestoreSnapshot(g.ID, index, m)
+		if err == nil && at.Time < moment {
+			return at, nil
+		}
+	}
+	if g.Whole {
+		*m = *n.machine(uint16(g.ID - walletraft.Group(0)))
+		return rsm.State{}, nil
+	}
+	at, _, err = n.begin(g, m)
+	return at, err
+}
+
+// compare compares what is decided now with what is on record.
+func (r *replayer) compare(now, was *rsm.Decided) error {
+	if now.Time < r.from || len(now.Entry) == 0 {
+		return nil
+	}
+	t := time.Unix(0, now.Time).UTC()
+	r.out.Until = &t
+	if r.out.From == nil {
+		r.out.From = &t
+	}
+	if was == nil {
+		r.out.Unrecorded++
+		return nil
+	}
+	r.out.Entries++
+	var before []rsm.DecidedBatch
+	err := was.Batches(func(b rsm.DecidedBatch) error {
+		before = append(before, b)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("what was decided on entry %d: %w", now.Index, err)
+	}
+	i := 0
+	return now.Batches(func(b rsm.DecidedBatch) error {
+		i++
+		return r.batch(now, i-1, before[i-1], b)
+	})
+}
+
+func (r *replayer) batch(at *rsm.Decided, number int, was, is rsm.DecidedBatch) error {
+	if h, _, err := wallet.ParseHeader(is.Data); err == nil {
+		r.out.Commands += uint64(h.Count)
+	}
+	if err := wallet.Events(is.Data, is.Results, is.Effects, func(*wallet.Event) error {
+		r.out.Events++
+		return nil
+	}); err != nil {
+		return fmt.Errorf("entry %d: %w", at.Index, err)
+	}
+	if bytes.Equal(was.Results, is.Results) && bytes.Equal(was.Effects, is.Effects) {
+		return nil
+	}
+	all, err := wallet.Disagreements(is.Data, wallet.Decision{Results: was.Results, Effects: was.Effects}, wallet.Decision{Results: is.Results, Effects: is.Effects})
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", at.Index, err)
+	}
+	for _, d := range all {
+		if r.out.Different++; len(r.out.Differences) < r.limit {
+			v := difference{
+				Entry: uint64(at.Index), Time: time.Unix(0, at.Time).UTC(), Batch: number, Command: d.Command, Kind: d.Kind.String(), Was: d.Was, Is: d.Is,
+			}
+			if d.ID != (wallet.TransactionID{}) {
+				v.TransactionID = d.ID.String()
+			}
+			r.out.Differences = append(r.out.Differences, v)
+		}
+	}
+	return nil
+}
+
+func printReplayed(cmd *cobra.Command, all []replayed, asJSON bool) error {
+	t := newTable("partition", ">entries", ">commands", ">events", "from", "until", ">different")
+	different, unrecorded := uint64(0), uint64(0)
+	for i := range all {
+		v := &all[i]
+		different += v.Different
+		unrecorded += v.Unrecorded
+		t.add(fmt.Sprint(v.Partition), count(v.Entries), count(v.Commands), count(v.Events), moment(v.From), moment(v.Until), count(v.Different))
+	}
+	var err error
+	if asJSON {
+		err = printJSON(cmd.OutOrStdout(), map[string]any{"partitions": all, "different": different, "unrecorded": unrecorded})
+	} else {
+		err = t.print(cmd.OutOrStdout())
+		for i := range all {
+			explainReplayed(cmd, &all[i])
+		}
+	}
+	if err != nil || different == 0 {
+		return err
+	}
+	return &failure{
+		fmt.Errorf("%d commands are decided otherwise than they were", different),
+		"this program has other rules than the one that decided them, or the log or the record was changed: `maru wallet verify` tells", exitRefused,
+	}
+}
+
+func explainReplayed(cmd *cobra.Command, v *replayed) {
+	out := cmd.OutOrStdout()
+	if v.FromSnapshot > 0 {
+		fmt.Fprintf(out, "partition %d: begun with the snapshot at entry %d\n", v.Partition, v.FromSnapshot)
+	}
+	if v.Unrecorded > 0 {
+		fmt.Fprintf(out, "partition %d: what was decided on %d entries is not on record: the newest are when the server starts again; the others were decided before there was a record, or this replica was given a snapshot instead\n", v.Partition, v.Unrecorded)
+	}
+	if v.Undecided > 0 {
+		fmt.Fprintf(out, "partition %d: the last %d entries are not known to be committed, and were left out\n", v.Partition, v.Undecided)
+	}
+	for _, d := range v.Differences {
+		what := d.Kind
+		if d.TransactionID != "" {
+			what += " " + d.TransactionID
+		}
+		fmt.Fprintf(out, "partition %d, entry %d, %s, batch %d, command %d, %s:\n  was %s\n  is  %s\n",
+			v.Partition, d.Entry, d.Time.Format(time.RFC3339Nano), d.Batch, d.Command, what, d.Was, d.Is)
+	}
+	if n := v.Different - uint64(len(v.Differences)); n > 0 {
+		fmt.Fprintf(out, "partition %d: %d more differences (--limit)\n", v.Partition, n)
+	}
+}

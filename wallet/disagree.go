@@ -1,0 +1,90 @@
+package wallet
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Decision is what a machine decided on a batch: see [Machine.Apply] and [Machine.Effects].
+type Decision struct{ Results, Effects []byte }
+
+// Disagreement is a command that two decisions do not agree about.
+type Disagreement struct {
+	Command int  // its number in the batch, from 0
+	Kind    Kind // of the batch
+	// ID is that of the transfer, the zero value of other commands.
+	ID TransactionID
+	// Was and Is are the code, and what it did: each in words.
+	Was, Is string
+}
+
+// Disagreements returns the commands of a batch that were decided in one way and are in
+// another. The error wraps ErrFormat if a decision does not belong to the batch.
+func Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
+	if bytes.Equal(was.Results, is.Results) && bytes.Equal(was.Effects, is.Effects) {
+		return nil, nil
+	}
+	before, err := describeDecision(batch, was)
+	if err != nil {
+		return nil, fmt.Errorf("decided before: %w", err)
+	}
+	now, err := describeDecision(batch, is)
+	if err != nil {
+		return nil, fmt.Errorf("decided now: %w", err)
+	}
+	h, body, err := ParseHeader(batch)
+	if err != nil || len(before) != len(now) {
+		return []Disagreement{{Kind: h.Kind, Was: strings.Join(before, "; "), Is: strings.Join(now, "; ")}}, nil //nolint:nilerr // of a malformed batch there is one answer
+	}
+	var all []Disagreement
+	size := commandSize(h.Kind)
+	body = body[prefixSize(h.Kind):]
+	for i := range before {
+		n := size(body)
+		if before[i] != now[i] {
+			all = append(all, Disagreement{i, h.Kind, transferID(h.Kind, body[:n]), before[i], now[i]})
+		}
+		body = body[n:]
+	}
+	return all, nil
+}
+
+// transferID returns the id in a command that is a transfer.
+func transferID(k Kind, cmd []byte) TransactionID {
+	switch k { //nolint:exhaustive // the others have none
+	case KindTransfers, KindTransfersByName, KindCrossTransfers, KindCrossTransfersByName:
+		return TransactionID(cmd[:16])
+	}
+	return TransactionID{}
+}
+
+// describeDecision says in words what became of each command of a batch, or of all of
+// them together if there is one answer for all.
+func describeDecision(batch []byte, d Decision) ([]string, error) {
+	h, err := Validate(batch)
+	if size := resultSize(h.Kind); err != nil || len(d.Results) != h.Count*size {
+		return []string{fmt.Sprintf("%x", d.Results)}, nil //nolint:nilerr // it was answered, and so it is described
+	}
+	out := make([]string, h.Count)
+	for i := range out {
+		r := Result(d.Results[i*resultSize(h.Kind)])
+		out[i] = r.Code().String()
+		if r.Repeated() {
+			out[i] += ", as before"
+		}
+	}
+	err = Events(batch, d.Results, d.Effects, func(e *Event) error {
+		switch e.Kind {
+		case Debit, Credit, Return:
+			out[e.Command] += fmt.Sprintf(", %v of account %d by %s %v to %s", e.Kind, e.Account, e.Amount.Format(e.Currency), e.Currency, e.Balance.Format(e.Currency))
+		case AccountOpened:
+			out[e.Command] += fmt.Sprintf(", account %d", e.Account)
+		case TenantMade:
+			out[e.Command] += fmt.Sprintf(", tenant %d", e.Tenant)
+		case NoEvent, CurrencyAdded, LimitChanged, StatusChanged, TransferFailed, endEvent:
+		}
+		return nil
+	})
+	return out, err
+}
