@@ -16,8 +16,22 @@ import (
 )
 
 // ErrGap says that an entry's decision is not on record: it was cut, or the replica
-// was given a snapshot instead of the entry. The error that wraps it says where the record goes on.
+// was given a snapshot instead of the entry.
 var ErrGap = errors.New("rsm: decision not on record")
+
+// GapError is an ErrGap that says where the record goes on.
+type GapError struct {
+	At   Index
+	Next Index // the first that is on record after At; 0: not known
+}
+
+// Error names both.
+func (e *GapError) Error() string {
+	return fmt.Sprintf("%v: entry %d; the record goes on with entry %d", ErrGap, e.At, e.Next)
+}
+
+// Unwrap returns ErrGap.
+func (e *GapError) Unwrap() error { return ErrGap }
 
 // DecisionsName is the name of the directory of decisions, in a replica's.
 const DecisionsName = "decisions"
@@ -107,7 +121,7 @@ func OpenDecisions(fsys vfs.FS, dir string, logger *slog.Logger) (*DecisionLog, 
 	if err != nil || d.log == nil {
 		return nil, err
 	}
-	d.err = fmt.Errorf("%w: it ends with entry %d", ErrGap, d.last)
+	d.err = &GapError{At: d.last + 1}
 	return d, nil
 }
 

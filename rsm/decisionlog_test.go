@@ -151,7 +151,7 @@ func TestGapInTheRecord(t *testing.T) {
 	r.restart(false)
 	r.commit("after")
 	for range 2 {
-		if got, gap := r.read(1); len(got) != 5 || gap == nil || !strings.Contains(gap.Error(), "goes on with 10") {
+		if got, gap := r.read(1); len(got) != 5 || gap == nil || !strings.Contains(gap.Error(), "goes on with entry 10") {
 			t.Errorf("from the beginning: %v, %v", got, gap)
 		}
 		if got, gap := r.read(10); len(got) != 1 || gap != nil {
@@ -162,7 +162,7 @@ func TestGapInTheRecord(t *testing.T) {
 	}
 	r.Decisions().Cut(10)
 	r.settle()
-	if got, gap := r.read(1); len(got) != 0 || gap == nil || !strings.Contains(gap.Error(), "goes on with 10") {
+	if got, gap := r.read(1); len(got) != 0 || gap == nil || !strings.Contains(gap.Error(), "goes on with entry 10") {
 		t.Errorf("after the cut: %v, %v", got, gap)
 	}
 }

@@ -135,8 +135,8 @@ func (d *DecisionLog) Reader() *DecisionReader { return &DecisionReader{log: d} 
 
 // Next waits until there is a decision at an index, and returns it. Entry is set where the
 // entry is in memory; else it is at Place in the consensus's log, unless the decision is empty. What is
-// returned is valid until the next call. An error wraps ErrGap where the decision is
-// not on record, and says where the record goes on.
+// returned is valid until the next call. It returns a GapError where the
+// decision is not on record.
 func (r *DecisionReader) Next(ctx context.Context, at Index) (DecisionPlace, bool, error) {
 	if err := r.log.Wait(ctx, at); err != nil {
 		return DecisionPlace{}, false, err
@@ -149,7 +149,7 @@ func (r *DecisionReader) Next(ctx context.Context, at Index) (DecisionPlace, boo
 	}
 	v, err := r.read(r.file, at)
 	if errors.Is(err, wal.ErrTruncated) {
-		err = fmt.Errorf("%w: entry %d, it goes on with %d: %w", ErrGap, at, r.file.First(), err)
+		err = &GapError{at, Index(r.file.First())}
 	}
 	return v, false, err
 }
@@ -166,15 +166,15 @@ func (r *DecisionReader) choose(at Index) error {
 	}
 	switch {
 	case i < 0 && len(firsts) > 0:
-		return fmt.Errorf("%w: entry %d, it goes on with %d", ErrGap, at, firsts[0])
+		return &GapError{at, firsts[0]}
 	case i < 0 || newest == nil:
-		return fmt.Errorf("%w: entry %d", ErrGap, at)
+		return &GapError{At: at}
 	case i == len(firsts)-1 && at > Index(newest.Last()): // a new log is about to begin
 		n := slices.IndexFunc(recent, func(v DecisionPlace) bool { return v.Index > at })
 		if n < 0 {
-			return fmt.Errorf("%w: entry %d", ErrGap, at)
+			return &GapError{At: at}
 		}
-		return fmt.Errorf("%w: entry %d, it goes on with %d", ErrGap, at, recent[n].Index)
+		return &GapError{at, recent[n].Index}
 	}
 	if i == len(firsts)-1 {
 		if newest == r.file {
@@ -195,7 +195,7 @@ func (r *DecisionReader) choose(at Index) error {
 		r.file, r.old, r.first = l, true, firsts[i]
 	}
 	if Index(r.file.Last()) < at {
-		return fmt.Errorf("%w: entry %d, it goes on with %d", ErrGap, at, firsts[i+1])
+		return &GapError{at, firsts[i+1]}
 	}
 	return nil
 }

@@ -32,9 +32,9 @@ func (g *Group) Feed(from rsm.Index) (*Feed, error) {
 	return &Feed{group: g, next: max(from, 1), decisions: d.Reader(), entries: entryReader{log: g.log.log, group: g.id}}, nil
 }
 
-// Next waits for the next entry. What it returns is the caller's. An error wraps
-// rsm.ErrGap where the entry or its decision is not there any more, or never was, and
-// says where the record goes on; rsm.ErrClosed when the group has ended.
+// Next waits for the next entry. What it returns is the caller's. The error is an
+// rsm.GapError where the entry or its decision is not there any more, or never was;
+// it wraps rsm.ErrClosed when the group has ended.
 func (f *Feed) Next(ctx context.Context) (rsm.Decided, error) {
 	v, whole, err := f.decisions.Next(ctx, f.next)
 	if err != nil {
@@ -137,7 +137,7 @@ func (r *entryReader) join(v *rsm.DecisionPlace) (rsm.Decided, error) {
 	}
 	e, err := r.entry(wal.Index(v.Place), uint64(v.Index))
 	if errors.Is(err, wal.ErrTruncated) {
-		return out, fmt.Errorf("%w: the log begins after it: %w", rsm.ErrGap, err)
+		return out, &rsm.GapError{At: v.Index, Next: v.Index + 1} // the log begins after it
 	}
 	if err == nil && e.term != v.Term {
 		err = fmt.Errorf("the entry is of term %d, its decision of term %d: %w", e.term, v.Term, wal.ErrCorrupt)

@@ -87,7 +87,7 @@ func (b *books) note(a *audited, batch rsm.Batch, result []byte) {
 	if err != nil {
 		w.failf("node %d after %+v: %w", a.node.ID, a.at, err)
 	}
-	sum := sumOf(batch, result)
+	sum := sumOf(batch, result, a.Effects())
 	if known, ok := part.batches[a.at]; ok && known != sum {
 		w.failf("node %d has another batch or result at %+v of partition %d than the node that applied it first", a.node.ID, a.at, a.partition)
 	}
@@ -125,11 +125,12 @@ func (b *books) sum(a *audited) {
 	part.sums[a.at] = sum
 }
 
-func sumOf(b rsm.Batch, result []byte) uint64 {
+func sumOf(b rsm.Batch, result, effects []byte) uint64 {
 	h := fnv.New64a()
 	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(b.Time)))
 	h.Write(b.Data)
 	h.Write(result)
+	h.Write(effects)
 	return h.Sum64()
 }
 

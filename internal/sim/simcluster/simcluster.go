@@ -120,6 +120,7 @@ func (w *world) run() {
 // check checks what has to be so in the end.
 func (w *world) check() {
 	w.until("replicas are equal", w.equal)
+	w.checkFeeds()
 	w.bank.check()
 	w.bank.prove()
 }
