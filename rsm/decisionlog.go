@@ -125,6 +125,9 @@ func OpenDecisions(fsys vfs.FS, dir string, logger *slog.Logger) (*DecisionLog, 
 	return d, nil
 }
 
+// Last returns the last entry that was on record when it was opened.
+func (d *DecisionLog) Last() Index { return d.last }
+
 // Close closes a record that OpenDecisions opened.
 func (d *DecisionLog) Close() error { return d.log.Close() }
 

@@ -166,15 +166,30 @@ func (h *History) Groups() ([]GroupHistory, error) {
 			return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
 		}
 		decided := g.decided()
-		if n := len(snapshots); n > 0 { // what is in a snapshot was committed
-			decided = max(decided, min(uint64(snapshots[n-1]), g.last()))
+		known, err := h.known(id)
+		if err != nil {
+			return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
 		}
+		if n := len(snapshots); n > 0 {
+			known = max(known, snapshots[n-1])
+		}
+		decided = max(decided, min(uint64(known), g.last()))
 		all = append(all, GroupHistory{
 			ID: id, Whole: g.whole, First: rsm.Index(g.first + 1), Last: rsm.Index(decided),
 			Undecided: int(g.last() - decided), Snapshots: snapshots,
 		})
 	}
 	return all, nil
+}
+
+// known returns the last entry of a group whose decision is on record: it was committed, as
+// all are that are in a snapshot.
+func (h *History) known(id GroupID) (rsm.Index, error) {
+	d, err := rsm.OpenDecisions(h.fs, groupDir(h.dir, id), h.logger)
+	if err != nil || d == nil {
+		return 0, err
+	}
+	return d.Last(), d.Close()
 }
 
 // RestoreSnapshot restores a machine from a group's snapshot at an index.
