@@ -22,7 +22,8 @@ type Flow struct {
 // Audit checks the books of the partition as they are between two batches, and
 // returns what they say of the money to and from other partitions. For each tenant
 // and currency all balances and that money add up to zero; and what is pending for
-// a balance, and who is locked, is what the transfers under way say. It looks at
+// a balance, and who is locked, is what the transfers under way say; what is held is
+// what the holds say. It looks at
 // everything: it is for small states, and for those who doubt.
 func (m *Machine) Audit() ([]Flow, error) {
 	flows := make([]Flow, 0, len(m.crossing.totals.all))
@@ -46,7 +47,13 @@ func (m *Machine) Audit() ([]Flow, error) {
 			}
 		}
 	}
-	return flows, m.auditPending()
+	if err := m.auditPending(); err != nil {
+		return flows, err
+	}
+	if err := m.auditHolds(); err != nil {
+		return flows, fmt.Errorf("wallet: partition %d, %w", m.options.Partition, err)
+	}
+	return flows, nil
 }
 
 // promises is what the transfers under way say of an account.
@@ -150,6 +157,9 @@ func (m *Machine) Sum() uint64 {
 	}
 	for row := range m.balances.len {
 		write(appendBalance(b, m.balances.at(row)))
+	}
+	if sum := m.sumHolds(); sum != 0 {
+		write(binary.LittleEndian.AppendUint64(b, sum))
 	}
 	for _, t := range m.tenants {
 		var ids uint64 // in whatever order the table has them

@@ -35,6 +35,11 @@ const (
 	KindCrossTransfersByName // transfers by account id to other partitions; results of 1 byte
 	KindParticipate          // messages of a paying to a receiving partition; results of 1 byte
 	KindPhases               // their answers, brought to the paying partition; results of 1 byte
+
+	KindHolds          // commands about holds; results of 1 byte
+	KindCrossCaptures  // captures for accounts of other partitions; results of 1 byte
+	KindSetDailyLimits // daily limits of accounts to be changed; results of 1 byte
+	KindExpire         // nothing, but that the time has come for a hold to expire; results of 1 byte
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -66,6 +71,14 @@ func (k Kind) String() string {
 		return "participate"
 	case KindPhases:
 		return "phases"
+	case KindHolds:
+		return "holds"
+	case KindCrossCaptures:
+		return "cross captures"
+	case KindSetDailyLimits:
+		return "set daily limits"
+	case KindExpire:
+		return "expire"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -172,7 +185,8 @@ func ValidateRequest(b []byte) (Header, error) {
 		}
 		return h, nil
 	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
-		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases:
+		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases,
+		KindHolds, KindCrossCaptures, KindSetDailyLimits, KindExpire:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -227,6 +241,17 @@ func commandSize(k Kind) func(b []byte) int {
 		return messageSize
 	case KindPhases:
 		return func([]byte) int { return answerBytes }
+	case KindHolds, KindCrossCaptures:
+		return func(b []byte) int {
+			if len(b) < holdBytes {
+				return 0
+			}
+			return holdBytes + int(b[61]) + int(b[62])
+		}
+	case KindSetDailyLimits:
+		return named(dailyBytes)
+	case KindExpire:
+		return func([]byte) int { return expireBytes }
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ func (m *Machine) image() (out crossImage) {
 		totals = append(totals, totalRow{k, *m.crossing.totals.all[k]})
 	}
 	imageRows(&out, blockTotals, 0, 0, totals, appendTotal)
+	m.imageCaptures(&out)
 	return out
 }
 
@@ -269,6 +270,9 @@ func (r *restorer) joinCrossing() error {
 	m := r.m
 	if !r.partition && m.options.Partitions > 1 {
 		return fmt.Errorf("%w: of a wallet of one partition", ErrSnapshot)
+	}
+	if err := r.joinHolds(); err != nil {
+		return err
 	}
 	for i := range m.crossing.peers {
 		p := &m.crossing.peers[i]

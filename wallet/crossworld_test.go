@@ -84,10 +84,10 @@ func (w *world) openAccount(t *rapid.T, p, tenant uint16, a NewAccount, yen bool
 			}
 			continue
 		}
-		v := &modelAccount{Partition: p, Tenant: tenant, Handle: got.Handle, Balances: []Balance{{a.Currency, 0, a.Min}}}
+		v := &modelAccount{Partition: p, Tenant: tenant, Handle: got.Handle, Balances: []Balance{{Currency: a.Currency, Min: a.Min}}}
 		if yen {
 			w.apply(p, KindAddCurrency, tenant, 1, AppendAccount(nil, &NewAccount{a.ID, jpy, Unlimited}))
-			v.Balances = append(v.Balances, Balance{jpy, 0, Unlimited})
+			v.Balances = append(v.Balances, Balance{Currency: jpy, Min: Unlimited})
 		}
 		w.model.accounts[fmt.Sprint(tenant, "/", a.ID)] = v
 		w.names[tenant] = append(w.names[tenant], a.ID)

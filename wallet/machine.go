@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"math"
 
 	"maru.example/money"
 	"maru.example/rsm"
@@ -17,6 +18,8 @@ type Machine struct {
 	options  MachineOptions
 	base     Handle // the handle of row n is base + n + 1
 	crossing crossing
+	holds    holdTable
+	spends   spendTable
 	tenants  []*tenant
 	accounts table[account]
 	balances table[balance] // of the second and later currencies of accounts
@@ -48,7 +51,7 @@ type account struct {
 	openSum  uint32
 	currency money.Currency
 	tenant   uint16
-	status   Status // with the bit locked
+	status   Status // with the bits locked and limited
 	nameLen  uint8
 	_        [2]byte
 }
@@ -56,7 +59,7 @@ type account struct {
 // funds is what an account holds of a currency.
 type funds struct {
 	amount  money.Amount
-	min     money.Amount
+	floor   money.Amount // debits may not bring amount below it: the smallest balance, and what is held, or Unlimited
 	pending money.Amount // what transfers under way may still add; amount + pending fits 64 bits
 }
 
@@ -76,6 +79,7 @@ func NewMachine(o *MachineOptions) *Machine {
 	m := &Machine{options: o.withDefaults()}
 	m.base = Handle(m.options.Partition) << partitionShift
 	m.crossing = newCrossing(m.options.Partitions)
+	m.holds, m.spends = newHoldTable(), newSpendTable()
 	m.changes = m.options.Random()
 	m.names.seed = maphash.MakeSeed()
 	m.addTenant(string(DefaultTenant))
@@ -95,6 +99,7 @@ func (m *Machine) addTenant(name string) {
 func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	m.changes++
 	m.command, m.effects = 0, m.effects[:0]
+	m.expire(b.Time)
 	h, err := Validate(b.Data)
 	switch {
 	case err != nil, h.Kind == KindLookup:
@@ -139,6 +144,12 @@ func (m *Machine) applyCommand(dst []byte, h Header, now int64, cmd []byte) []by
 		return m.createTenant(dst, cmd)
 	case KindCrossTransfersByName:
 		return append(dst, byte(m.crossByName(h.Tenant, now, cmd)))
+	case KindHolds, KindCrossCaptures:
+		return append(dst, byte(m.holdCommand(h.Tenant, h.Kind, cmd)))
+	case KindSetDailyLimits:
+		return append(dst, byte(m.setDaily(h.Tenant, cmd)))
+	case KindExpire:
+		return append(dst, byte(Applied)) // what it is for was done before
 	case KindNone, KindTransfers, KindLookup, KindCrossTransfers, KindParticipate, KindPhases:
 	}
 	panic(fmt.Sprintf("wallet: %v batch in applyCommand", h.Kind))
@@ -198,7 +209,7 @@ func (m *Machine) openAccount(tenant uint16, now int64, cmd []byte) Opened {
 		return Opened{Code: LimitReached}
 	}
 	row := m.accounts.add(account{
-		funds: funds{min: smallest}, opened: now, currency: c, openSum: openSum(c, smallest), tenant: tenant,
+		funds: funds{floor: smallest}, opened: now, currency: c, openSum: openSum(c, smallest), tenant: tenant,
 		hash: nameHash(name), name: m.arena.add(string(name)), nameLen: uint8(len(name)),
 	})
 	m.names.add(hash, uint32(row+1))
@@ -249,7 +260,7 @@ func (m *Machine) addCurrency(tenant uint16, cmd []byte) Code {
 		return AccountClosed
 	}
 	if b, ok := m.hold(h, a, c); ok {
-		if b.min != smallest {
+		if m.smallest(b) != smallest {
 			return CurrencyExists
 		}
 		return Applied
@@ -265,7 +276,7 @@ func (m *Machine) addCurrency(tenant uint16, cmd []byte) Code {
 	if count >= MaxCurrencies || m.balances.len >= MaxAccounts {
 		return LimitReached
 	}
-	row := uint32(m.balances.add(balance{funds: funds{min: smallest}, currency: c}))
+	row := uint32(m.balances.add(balance{funds: funds{floor: smallest}, currency: c}))
 	if last != 0 {
 		m.balances.touch(uint64(last - 1))
 		m.balances.at(uint64(last - 1)).next = row + 1
@@ -290,8 +301,14 @@ func (m *Machine) setLimit(tenant uint16, cmd []byte) Code {
 	if !ok {
 		return CurrencyNotHeld
 	}
+	s := m.holds.sums[b.ref()]
+	if smallest > 0 && s.held+s.flying > math.MaxInt64-smallest {
+		return Overflow
+	}
 	m.touch(b)
-	b.min = smallest
+	if b.floor = smallest; smallest != Unlimited {
+		b.floor += s.held
+	}
 	return Applied
 }
 
@@ -304,17 +321,19 @@ func (m *Machine) setStatus(tenant uint16, cmd []byte) Code {
 		return Malformed
 	case a == nil:
 		return m.missing(tenant, name)
-	case a.status&^locked == to:
+	case a.status&^marks == to:
 		return Applied
 	case a.status&Closed != 0:
 		return AccountClosed
 	case to == Closed && a.status&locked != 0:
 		return AccountLocked
+	case to == Closed && m.hasHolds(h, a):
+		return HoldsOpen
 	case to == Closed && !m.empty(a):
 		return BalanceNotZero
 	}
 	m.accounts.touch(m.row(h))
-	a.status = a.status&locked | to
+	a.status = a.status&marks | to
 	return Applied
 }
 
@@ -364,13 +383,14 @@ func (m *Machine) tenantNumber(name string) int {
 func (m *Machine) account(h Handle) Account {
 	a := m.accounts.at(m.row(h))
 	out := Account{
-		ID: AccountID(m.arena.get(a.name, a.nameLen)), Handle: h, Status: a.status &^ locked, OpenedAt: a.opened,
-		Balances: []Balance{{a.currency, a.amount, a.min}},
+		ID: AccountID(m.arena.get(a.name, a.nameLen)), Handle: h, Status: a.status &^ marks, OpenedAt: a.opened,
 	}
-	for next := a.next; next != 0; {
-		b := m.balances.at(uint64(next - 1))
-		out.Balances = append(out.Balances, Balance{b.currency, b.amount, b.min})
-		next = b.next
+	c := a.currency
+	for b, more := m.first(h, a); more; {
+		out.Balances = append(out.Balances, Balance{c, b.amount, m.smallest(b), m.holds.sum(b.ref()).held, m.daily(b)})
+		if b, more = m.following(b); more {
+			c = m.balances.at(b.row).currency
+		}
 	}
 	return out
 }
@@ -382,7 +402,9 @@ func (m *Machine) Metrics() Metrics {
 		Accounts: m.accounts.len, Balances: m.accounts.len + m.balances.len,
 		Tenants: uint64(len(m.tenants)), Repeated: m.repeated,
 		TableBytes: m.names.bytes() + uint64(len(m.arena.chunks))*arenaChunk +
-			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32,
+			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32 +
+			m.holds.bytes() + m.spends.bytes(),
+		Holds: uint64(len(m.holds.index)),
 	}
 	copy(out.Decided[:], m.decided[:])
 	for _, t := range m.tenants {

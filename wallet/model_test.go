@@ -125,7 +125,7 @@ func (n *naive) add(a *naiveAccount, c money.Currency, smallest money.Amount) Co
 		}
 		return Applied
 	}
-	a.balances = append(a.balances, Balance{c, 0, smallest})
+	a.balances = append(a.balances, Balance{Currency: c, Min: smallest})
 	return Applied
 }
 

@@ -152,7 +152,7 @@ func (m *Machine) consider(from uint16, v *message) participant {
 		return refuse(AmountNotPositive)
 	case a == nil:
 		return refuse(UnknownAccount)
-	case a.status != Open:
+	case a.status&^limited != Open:
 		return refuse(barred(a.status))
 	}
 	b, ok := m.hold(v.to, a, v.currency)

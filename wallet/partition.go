@@ -22,6 +22,9 @@ type MachineOptions struct {
 	// Due is told that a transfer to a peer has another message to be sent now:
 	// see Machine.message.
 	Due func(peer uint16, seq uint64)
+	// Expires is told that another hold than before may be the next to expire: see
+	// Machine.untilExpiry.
+	Expires func()
 	// Random gives the seeds of the hash tables of transaction ids, by which a
 	// snapshot is ordered: nobody who chooses ids may know them. Default: the
 	// process's own randomness. A simulation needs one that repeats itself.

@@ -136,6 +136,8 @@ type flight struct {
 	tenant   uint16
 	protocol Protocol
 	phase    Phase
+	final    bool   // of a capture: what is left then is released
+	hold     uint32 // of a capture: 1 + row of the hold; 0: it is a transfer
 }
 
 // peer is what a partition keeps for another one.
@@ -169,15 +171,14 @@ func (m *Machine) begin(tenant uint16, v *movement, from *account) Code {
 		return SameAccount
 	case from == nil || v.to.Partition() >= m.options.Partitions || v.to<<(64-partitionShift) == 0:
 		return UnknownAccount
-	case from.status != Open:
+	case from.status&^limited != Open:
 		return barred(from.status)
 	}
 	debit, ok := m.hold(v.from, from, v.currency)
 	if !ok {
 		return CurrencyNotHeld
 	}
-	after := debit.amount - v.amount
-	if code := affordable(debit.funds, after); code != Applied {
+	if code := m.mayDebit(from, debit, v.amount); code != Applied {
 		return code
 	}
 	if v.amount > math.MaxInt64-debit.pending {
@@ -206,11 +207,12 @@ func (m *Machine) begin(tenant uint16, v *movement, from *account) Code {
 	}
 	if first != Preparing {
 		m.touch(debit)
-		debit.amount = after
+		debit.amount -= v.amount
 		debit.pending += v.amount
 		m.crossing.totals.of(peer, tenant, v.currency).out.add(int64(v.amount))
-		m.paid(&f, Debit, -v.amount, after)
+		m.paid(&f, Debit, -v.amount, debit.amount)
 	}
+	m.noteSpent(from, debit, v.amount)
 	out.push(f)
 	m.enter(peer, out.next-1, out.at(out.next-1), first)
 	return Pending
@@ -295,11 +297,15 @@ func (m *Machine) settle(peer uint16, a answer, p *prefetched) Code {
 		m.release(f)
 		if a.code != Applied {
 			m.giveBack(peer, f)
+		} else if f.hold != 0 {
+			m.landCapture(f, true)
 		}
 	case Preparing:
 		m.accounts.at(uint64(f.from)).status &^= locked
 		if a.code == Applied {
 			m.pay(peer, f)
+		} else {
+			m.uncount(f)
 		}
 	case Confirming, Canceling, NoPhase, Finished, endPhase:
 	}
@@ -326,6 +332,7 @@ func (m *Machine) giveUp(peer uint16, seq uint64, f *flight, p *prefetched) Code
 		m.giveBack(peer, f)
 	case Preparing:
 		m.accounts.at(uint64(f.from)).status &^= locked
+		m.uncount(f)
 	case Canceling, Finished:
 		return Forgotten
 	case Crediting, Confirming:
@@ -368,6 +375,17 @@ func (m *Machine) giveBack(peer uint16, f *flight) {
 	b.amount += f.amount
 	m.crossing.totals.of(peer, f.tenant, f.currency).out.add(-int64(f.amount))
 	m.paid(f, Return, f.amount, b.amount)
+	m.uncount(f)
+}
+
+// uncount takes back what a transfer that was not made counted for: the payer's limit of
+// the day, or what its hold has left.
+func (m *Machine) uncount(f *flight) {
+	if f.hold != 0 {
+		m.landCapture(f, false)
+		return
+	}
+	m.unspend(m.payer(f).ref(), f.began, f.amount, 1)
 }
 
 // pay debits the payer, which was locked until now.

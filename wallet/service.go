@@ -377,6 +377,7 @@ type Metrics struct {
 	Decided      [len(codeNames)]uint64 // transfers by Code, with those replayed at the start
 	Repeated     uint64                 // of those, answered from memory
 	InFlight     [endPhase]uint64       // transfers to other partitions by Phase
+	Holds        uint64                 // open
 	TableBytes   uint64                 // memory of the tables
 }
 
@@ -403,6 +404,7 @@ func (m *Metrics) add(other Metrics) {
 	m.Tenants = max(m.Tenants, other.Tenants)
 	m.Repeated += other.Repeated
 	m.TableBytes += other.TableBytes
+	m.Holds += other.Holds
 	for i, n := range other.InFlight {
 		m.InFlight[i] += n
 	}

@@ -37,6 +37,8 @@ type snapshot struct {
 	ended   bool
 	cross   crossImage
 	ids     [][idSegments]uint32 // entries of each tenant's segments
+	used    uint64               // rows of holds and limits
+	time    int64                // the machine's
 	tenant  int                  // where the walk over ids stands
 	segment int
 	entry   uint32
@@ -57,6 +59,9 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 	}
 	m.accounts.freeze()
 	m.balances.freeze()
+	m.holds.rows.freeze()
+	m.spends.rows.freeze()
+	s.used, s.time = m.holds.rows.used()+m.spends.rows.used(), m.holds.now
 	m.open = s
 	return s
 }
@@ -66,6 +71,8 @@ func (s *snapshot) Close() {
 	if s.m.open == s {
 		s.m.accounts.thaw()
 		s.m.balances.thaw()
+		s.m.holds.rows.thaw()
+		s.m.spends.rows.thaw()
 		s.m.open = nil
 	}
 	s.ended = true
@@ -92,7 +99,7 @@ func (s *snapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 
 // count is the number of all rows, which the end block repeats.
 func (s *snapshot) count() uint64 {
-	n := s.m.accounts.frozen + s.m.balances.frozen + s.cross.rows
+	n := s.m.accounts.frozen + s.m.balances.frozen + s.cross.rows + s.used
 	for i := range s.ids {
 		for _, c := range s.ids[i] {
 			n += uint64(c)
@@ -111,6 +118,9 @@ func (s *snapshot) head(dst []byte) []byte {
 	}
 	if n := s.m.options.Partitions; n > 1 {
 		dst = appendBlock(dst, blockPartition, int(s.m.options.Partition), 0, uint64(n))
+	}
+	if s.used > 0 {
+		dst = appendBlock(dst, blockTime, 0, 0, uint64(s.time))
 	}
 	return dst
 }
@@ -143,24 +153,27 @@ func (s *snapshot) block(dst []byte) ([]byte, bool) {
 	}) {
 		return dst, true
 	}
+	if out, more := s.holdBlock(dst); more {
+		return out, true
+	}
 	return s.idBlock(dst)
 }
 
 func (m *Machine) appendAccount(dst []byte, a *account) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(a.amount))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(a.min))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(a.floor))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(a.opened))
 	dst = binary.LittleEndian.AppendUint32(dst, a.next)
 	dst = binary.LittleEndian.AppendUint32(dst, a.openSum)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(a.currency))
 	dst = binary.LittleEndian.AppendUint16(dst, a.tenant)
-	dst = append(dst, byte(a.status&^locked), a.nameLen)
+	dst = append(dst, byte(a.status&^marks), a.nameLen)
 	return append(dst, m.arena.get(a.name, a.nameLen)...)
 }
 
 func appendBalance(dst []byte, b *balance) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.amount))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.min))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.floor))
 	dst = binary.LittleEndian.AppendUint32(dst, b.next)
 	return binary.LittleEndian.AppendUint16(dst, uint16(b.currency))
 }
@@ -212,8 +225,10 @@ type restorer struct {
 	rows uint64 // read so far
 	// how many rows are still missing
 	accounts, balances uint64
-	partition          bool // was read, if there are several
-	pending            int  // ids whose row says Pending
+	partition          bool               // was read, if there are several
+	pending            int                // ids whose row says Pending
+	holds              map[holdKey]uint32 // rows
+	captures           []captureRow
 }
 
 func (r *restorer) restore() error {
@@ -274,6 +289,10 @@ func (r *restorer) block() (done bool, err error) {
 		}
 		return true, nil
 	}
+	if kind == blockTime {
+		r.m.holds.now = int64(first)
+		return false, nil
+	}
 	if kind >= blockPartition && kind <= blockTotals {
 		return false, r.crossBlock(kind, tenant, n, first)
 	}
@@ -287,6 +306,12 @@ func (r *restorer) block() (done bool, err error) {
 			err = r.balance(first + i)
 		case blockIDs:
 			err = r.id(tenant)
+		case blockHolds:
+			err = r.holdRow()
+		case blockCaptures:
+			err = r.captureRow()
+		case blockLimits:
+			err = r.limitRow()
 		default:
 			err = fmt.Errorf("%w: block of kind %d", ErrSnapshot, kind)
 		}
@@ -363,7 +388,7 @@ func (r *restorer) account(row uint64) error {
 }
 
 func readFunds(b []byte) funds {
-	return funds{amount: money.Amount(binary.LittleEndian.Uint64(b)), min: money.Amount(binary.LittleEndian.Uint64(b[8:]))}
+	return funds{amount: money.Amount(binary.LittleEndian.Uint64(b)), floor: money.Amount(binary.LittleEndian.Uint64(b[8:]))}
 }
 
 // filled says that a row of accounts was read before.

@@ -174,8 +174,14 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 	case from == nil || to == nil:
 		return UnknownAccount
 	case from.status|to.status != Open:
-		return barred(from.status | to.status)
+		return m.moveMarked(v, from, to)
 	}
+	return m.post(v, from, to)
+}
+
+// post carries out a movement between accounts that may be debited and credited, or
+// says why not: the rest of the rules.
+func (m *Machine) post(v *movement, from, to *account) Code {
 	debit, ok := m.hold(v.from, from, v.currency)
 	if !ok {
 		return CurrencyNotHeld
@@ -185,7 +191,7 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 		return CurrencyNotHeld
 	}
 	after := debit.amount - v.amount
-	if code := affordable(debit.funds, after); code != Applied {
+	if code := affordable(debit.funds, after); code != Applied && !m.freed(debit, v.amount) {
 		return code
 	}
 	sum := credit.amount + v.amount
@@ -202,9 +208,9 @@ func (m *Machine) move(v *movement, from, to *account) Code {
 // affordable judges a debit that would leave after; the amount is more than zero.
 func affordable(f *funds, after money.Amount) Code {
 	switch {
-	case f.min == Unlimited && after >= f.amount:
+	case f.floor == Unlimited && after >= f.amount:
 		return Overflow
-	case f.min != Unlimited && (after >= f.amount || after < f.min):
+	case f.floor != Unlimited && (after >= f.amount || after < f.floor):
 		return InsufficientFunds
 	}
 	return Applied

@@ -141,7 +141,17 @@ type Transfer struct {
 type Balance struct {
 	Currency money.Currency
 	Amount   money.Amount
-	Min      money.Amount // transfers out may not bring Amount below it; 0 by default, or Unlimited
+	Min      money.Amount // transfers out may not bring Amount, less what is held, below it; 0 by default, or Unlimited
+	Held     money.Amount // reserved by holds
+	Daily    Daily        // limit of what may leave the account on one day
+}
+
+// Available is what is not held: Amount less Held.
+func (b *Balance) Available() money.Amount {
+	if b.Amount < math.MinInt64+b.Held {
+		return math.MinInt64
+	}
+	return b.Amount - b.Held
 }
 
 // Account is the state of an account at one moment.
@@ -182,29 +192,37 @@ type Code uint8
 
 // The codes.
 const (
-	Undecided         Code = iota // never seen; not an answer to a command
-	Applied                       // done
-	UnknownAccount                // no account has this id or handle
-	AccountFrozen                 // one of the accounts is frozen
-	AccountClosed                 // one of the accounts is closed
-	CurrencyNotHeld               // one of the accounts does not hold the currency
-	InsufficientFunds             // the paying account would go below its smallest balance
-	AmountNotPositive             // the amount is zero or less
-	SameAccount                   // both sides are the same account
-	Overflow                      // a balance would not fit 64 bits
-	IDReused                      // the transaction_id was used for another transfer
-	AccountExists                 // the account was opened with other content
-	CurrencyExists                // the account holds the currency, with another limit now
-	BalanceNotZero                // only accounts with no money can be closed
-	UnknownTenant                 // no tenant has this name
-	LimitReached                  // a table is full: see Limits
-	Malformed                     // the command breaks the format
-	Pending                       // under way between two partitions: ask again
-	AccountLocked                 // one of the accounts is locked by a transfer under way
-	WrongPartition                // another partition has to decide it
-	Canceled                      // given up before the receiving side agreed
-	TooManyInFlight               // MaxInFlight transfers between the two partitions are under way
-	Forgotten                     // finished long ago; an answer between partitions only
+	Undecided          Code = iota // never seen; not an answer to a command
+	Applied                        // done
+	UnknownAccount                 // no account has this id or handle
+	AccountFrozen                  // one of the accounts is frozen
+	AccountClosed                  // one of the accounts is closed
+	CurrencyNotHeld                // one of the accounts does not hold the currency
+	InsufficientFunds              // the paying account would go below its smallest balance
+	AmountNotPositive              // the amount is zero or less
+	SameAccount                    // both sides are the same account
+	Overflow                       // a balance would not fit 64 bits
+	IDReused                       // the transaction_id was used for another transfer
+	AccountExists                  // the account was opened with other content
+	CurrencyExists                 // the account holds the currency, with another limit now
+	BalanceNotZero                 // only accounts with no money can be closed
+	UnknownTenant                  // no tenant has this name
+	LimitReached                   // a table is full: see Limits
+	Malformed                      // the command breaks the format
+	Pending                        // under way between two partitions: ask again
+	AccountLocked                  // one of the accounts is locked by a transfer under way
+	WrongPartition                 // another partition has to decide it
+	Canceled                       // given up before the receiving side agreed
+	TooManyInFlight                // MaxInFlight transfers between the two partitions are under way
+	Forgotten                      // finished long ago; an answer between partitions only
+	Held                           // the hold was placed
+	UnknownHold                    // no hold has this id
+	HoldFinished                   // the hold was captured, released or has expired
+	HoldMismatch                   // the hold is of another account or currency, or for another payee
+	HoldExceeded                   // the hold has not so much left
+	HoldsOpen                      // an account with open holds cannot be closed
+	ExpiryOutOfRange               // a hold expires later than the machine's time, by MaxHoldFor at the most
+	DailyLimitExceeded             // more would leave the account than it may on one day
 )
 
 var codeNames = [...]string{
@@ -231,6 +249,15 @@ var codeNames = [...]string{
 	Canceled:          "canceled",
 	TooManyInFlight:   "too_many_in_flight",
 	Forgotten:         "forgotten",
+
+	Held:               "held",
+	UnknownHold:        "unknown_hold",
+	HoldFinished:       "hold_finished",
+	HoldMismatch:       "hold_mismatch",
+	HoldExceeded:       "hold_exceeded",
+	HoldsOpen:          "holds_open",
+	ExpiryOutOfRange:   "expiry_out_of_range",
+	DailyLimitExceeded: "daily_limit_exceeded",
 }
 
 // Codes returns all codes in the order of their numbers.
