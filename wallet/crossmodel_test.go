@@ -21,6 +21,9 @@ type crossModel struct {
 	flights    []*modelFlight
 	decided    map[string]*modelDecision // by partition, tenant and transaction id
 	announced  map[[2]uint16]uint64      // the largest low that a payee's partition has heard
+	now        int64                     // the time of the command that is judged
+	holds      []*modelHold
+	limits     map[*Balance]*modelLimit
 }
 
 type modelAccount struct {
@@ -37,6 +40,8 @@ type modelDecision struct {
 	tenant  uint16
 	t       Transfer
 	payee   Handle // of a transfer to another partition
+	at      int64
+	what    string // "" for a transfer, "capture", or "hold" for what moves nothing
 }
 
 // modelFlight is what both sides know of a transfer.
@@ -54,6 +59,8 @@ type modelFlight struct {
 	payee    *modelAccount // as the payee's side knows it
 	seen     string        // "", tried, prepared, credited, refused
 	refusal  Code
+	hold     *modelHold // that it is paid out of
+	final    bool
 }
 
 // modelTransfer is a command to begin a transfer, to a partition.
@@ -130,10 +137,15 @@ func (n *crossModel) room(a *modelAccount, b *Balance, amount money.Amount) bool
 	return pending.IsInt64() && sum.IsInt64()
 }
 
-func debitCode(b *Balance, amount money.Amount) Code {
+func (n *crossModel) debitCode(a *modelAccount, b *Balance, amount money.Amount) Code {
+	if !n.withinDay(a, b, amount) {
+		return DailyLimitExceeded
+	}
 	underflow := b.Amount < math.MinInt64+amount
+	left := new(big.Int).Sub(big.NewInt(int64(b.Amount)), big.NewInt(int64(amount)))
+	left.Sub(left, n.held(a, b.Currency))
 	switch {
-	case b.Min != Unlimited && (underflow || b.Amount-amount < b.Min):
+	case b.Min != Unlimited && left.Cmp(big.NewInt(int64(b.Min))) < 0:
 		return InsufficientFunds
 	case underflow:
 		return Overflow
@@ -150,7 +162,7 @@ func (n *crossModel) transfer(v modelTransfer) Result {
 		}
 		return Repeat(d.code)
 	}
-	d := &modelDecision{content: content, tenant: v.tenant, t: v.t, payee: v.handle}
+	d := &modelDecision{content: content, tenant: v.tenant, t: v.t, payee: v.handle, at: n.now}
 	code, f := n.judge(v)
 	if code == WrongPartition || code == AccountLocked || code == TooManyInFlight {
 		return Result(code)
@@ -194,10 +206,15 @@ func (n *crossModel) judge(v modelTransfer) (Code, *modelFlight) {
 		return code, nil
 	}
 	debit, credit := payer.hold(v.t.Currency), payee.hold(v.t.Currency)
-	if debit == nil || credit == nil {
+	switch {
+	case debit == nil:
+		return CurrencyNotHeld, nil
+	case !n.withinDay(payer, debit, v.t.Amount):
+		return DailyLimitExceeded, nil
+	case credit == nil:
 		return CurrencyNotHeld, nil
 	}
-	if code := debitCode(debit, v.t.Amount); code != Applied {
+	if code := n.debitCode(payer, debit, v.t.Amount); code != Applied {
 		return code, nil
 	}
 	most := n.pending(payee, v.t.Currency)
@@ -220,7 +237,7 @@ func (n *crossModel) begin(v modelTransfer, payer *modelAccount) (Code, *modelFl
 	if debit == nil {
 		return CurrencyNotHeld, nil
 	}
-	if code := debitCode(debit, v.t.Amount); code != Applied {
+	if code := n.debitCode(payer, debit, v.t.Amount); code != Applied {
 		return code, nil
 	}
 	if p := n.pending(payer, v.t.Currency); !p.Add(p, big.NewInt(int64(v.t.Amount))).IsInt64() {
@@ -230,17 +247,22 @@ func (n *crossModel) begin(v modelTransfer, payer *modelAccount) (Code, *modelFl
 		from: v.at, to: v.handle.Partition(), tenant: v.tenant, payer: payer, toHandle: v.handle,
 		amount: v.t.Amount, currency: v.t.Currency, phase: map[Protocol]Phase{TCC: Trying, Saga: Crediting, TwoPhase: Preparing}[v.protocol],
 	}
-	f.seq = 1
-	for _, g := range n.flights {
-		if g.from == f.from && g.to == f.to {
-			f.seq = g.seq + 1
-		}
-	}
+	f.seq = n.nextSeq(f.from, f.to)
 	if f.phase != Preparing {
 		debit.Amount -= v.t.Amount
 		f.paid = true
 	}
 	return Pending, f
+}
+
+func (n *crossModel) nextSeq(from, to uint16) uint64 {
+	seq := uint64(1)
+	for _, g := range n.flights {
+		if g.from == from && g.to == to {
+			seq = g.seq + 1
+		}
+	}
+	return seq
 }
 
 func (n *crossModel) flight(from, to uint16, seq uint64) *modelFlight {
@@ -326,6 +348,12 @@ func (n *crossModel) consider(f *modelFlight, a action) {
 // answer is what the paying side does with an answer that a payee's side gave.
 func (n *crossModel) answer(from, to uint16, a answer) Code {
 	f := n.flight(from, to, a.seq)
+	paid := func() {
+		if f.hold != nil {
+			f.hold.captured += f.amount
+			n.end(f.hold, f.final)
+		}
+	}
 	back := func() {
 		if f.paid {
 			f.payer.hold(f.currency).Amount += f.amount
@@ -350,9 +378,13 @@ func (n *crossModel) answer(from, to uint16, a answer) Code {
 			f.payer.hold(f.currency).Amount -= f.amount
 			f.paid = true
 		}
+		paid()
 		return Applied
 	case a.code != Applied:
 		back()
+	case f.phase == Crediting:
+		f.phase = Finished
+		paid()
 	}
 	if f.phase != Canceling {
 		f.decision.code = a.code
@@ -369,6 +401,8 @@ func (n *crossModel) setStatus(a *modelAccount, to Status) Code {
 		return AccountClosed
 	case to == Closed && n.locked(a):
 		return AccountLocked
+	case to == Closed && slices.ContainsFunc(a.Balances, func(b Balance) bool { return n.count(a, b.Currency) > 0 }):
+		return HoldsOpen
 	case to == Closed && slices.ContainsFunc(a.Balances, func(b Balance) bool {
 		return b.Amount != 0 || n.pending(a, b.Currency).Sign() != 0
 	}):

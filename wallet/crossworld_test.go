@@ -21,6 +21,7 @@ type world struct {
 	model   *crossModel
 	names   [][]AccountID // of each tenant
 	now     int64
+	ids     int // given to commands about holds
 }
 
 type worldPart struct {
@@ -32,6 +33,7 @@ type worldPart struct {
 	opened   int // length of the log
 	partial  []byte
 	finished map[string]Code
+	time     int64 // of the last batch
 }
 
 // packet is a batch on its way: messages to a payee's partition, or answers back.
@@ -45,7 +47,7 @@ type packet struct {
 func newWorld(t *rapid.T, partitions uint16) *world {
 	w := &world{model: &crossModel{
 		partitions: partitions, tenants: []Tenant{DefaultTenant, "acme"}, accounts: map[string]*modelAccount{},
-		decided: map[string]*modelDecision{}, announced: map[[2]uint16]uint64{},
+		decided: map[string]*modelDecision{}, announced: map[[2]uint16]uint64{}, limits: map[*Balance]*modelLimit{},
 	}}
 	for p := range partitions {
 		part := &worldPart{finished: map[string]Code{}, books: newEventBooks()}
@@ -70,7 +72,7 @@ func newWorld(t *rapid.T, partitions uint16) *world {
 }
 
 func (p *worldPart) machine(number, of uint16) *Machine {
-	return NewMachine(&MachineOptions{Partition: number, Partitions: of, Finished: func(tenant uint16, id TransactionID, c Code) {
+	return NewMachine(&MachineOptions{Partition: number, Partitions: of, expired: 1, Finished: func(tenant uint16, id TransactionID, c Code) {
 		p.finished[fmt.Sprint(number, tenant, id)] = c
 	}})
 }
@@ -97,7 +99,9 @@ func (w *world) openAccount(t *rapid.T, p, tenant uint16, a NewAccount, yen bool
 // apply commits a batch in a partition.
 func (w *world) apply(p uint16, kind Kind, tenant uint16, count int, body []byte) []byte {
 	w.now++
+	w.model.now = w.now + 1
 	part := w.parts[p]
+	part.time = w.now
 	b := rsm.Batch{Time: w.now, Data: append(AppendHeader(nil, Header{kind, tenant, count}), body...)}
 	part.log = append(part.log, b)
 	return part.books.take(part.m, b)
@@ -335,8 +339,11 @@ func (w *world) check(t *rapid.T) {
 			t.Fatalf("the events of partition %d do not tell its accounts (-machine +events):\n%s", p, diff)
 		}
 	}
+	defer func() { w.model.now = w.now + 1 }()
 	for _, want := range w.model.sorted() {
 		m := w.parts[want.Partition].m
+		w.model.now = w.parts[want.Partition].time
+		w.model.show(want)
 		got := m.account(want.Handle)
 		if diff := gocmp.Diff(want, &modelAccount{want.Partition, want.Tenant, got.Handle, got.Status, got.Balances}); diff != "" {
 			t.Fatalf("account %s (-want +got):\n%s", got.ID, diff)
@@ -442,7 +449,7 @@ func (w *world) checkApplied(t *rapid.T) {
 	want := map[string]money.Amount{} // wraps around, and back
 	key := func(h Handle, c money.Currency) string { return fmt.Sprint(h, c) }
 	for _, d := range w.model.decided {
-		if d.code == Applied {
+		if d.code == Applied && d.what != "hold" {
 			payee := d.payee
 			if payee == 0 {
 				payee = w.model.account(d.tenant, d.t.To).Handle

@@ -14,7 +14,7 @@ func (m *Machine) expire(now int64) {
 		return
 	}
 	ended := 0
-	for ; ended < maxExpired && m.holds.overdue(); ended++ {
+	for ; ended < m.options.expired && m.holds.overdue(); ended++ {
 		m.finishHold(m.holds.due[0])
 	}
 	if ended > 0 {

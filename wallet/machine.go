@@ -301,6 +301,7 @@ func (m *Machine) setLimit(tenant uint16, cmd []byte) Code {
 	if !ok {
 		return CurrencyNotHeld
 	}
+	m.expireOf(b)
 	s := m.holds.sums[b.ref()]
 	if smallest > 0 && s.held+s.flying > math.MaxInt64-smallest {
 		return Overflow

@@ -334,6 +334,7 @@ func describe(m *Machine) string {
 		fmt.Fprintln(&b, i, *m.balances.at(i))
 	}
 	describeCrossing(&b, m)
+	describeHolds(&b, m)
 	for i, t := range m.tenants {
 		var ids []string
 		for j := range t.ids.segs {
@@ -352,7 +353,14 @@ func describeCrossing(b *bytes.Buffer, m *Machine) {
 	for i := range m.crossing.peers {
 		p := &m.crossing.peers[i]
 		if p.out.next > 1 || p.in.next > 1 {
-			fmt.Fprintln(b, "to", i, p.out.low, p.out.next, p.out.appendTo(nil))
+			flights := p.out.appendTo(nil)
+			for i := range flights {
+				if f := &flights[i]; f.hold != 0 {
+					fmt.Fprintln(b, "capture", f.key, m.holds.rows.at(uint64(f.hold-1)).key)
+					f.hold = 0 // the row is another one after a restart
+				}
+			}
+			fmt.Fprintln(b, "to", i, p.out.low, p.out.next, flights)
 			fmt.Fprintln(b, "from", i, p.in.low, p.in.next, p.in.appendTo(nil))
 		}
 	}

@@ -29,6 +29,8 @@ type MachineOptions struct {
 	// snapshot is ordered: nobody who chooses ids may know them. Default: the
 	// process's own randomness. A simulation needs one that repeats itself.
 	Random func() uint64
+
+	expired int // how many holds a batch ends at the most; default maxExpired
 }
 
 func (o *MachineOptions) withDefaults() MachineOptions {
@@ -38,6 +40,9 @@ func (o *MachineOptions) withDefaults() MachineOptions {
 	}
 	if out.Partitions == 0 {
 		out.Partitions = 1
+	}
+	if out.expired == 0 {
+		out.expired = maxExpired
 	}
 	if out.Random == nil {
 		out.Random = func() uint64 { return maphash.String(maphash.MakeSeed(), "") }
