@@ -17,7 +17,7 @@ type holdTable struct {
 	now   int64                  // the machine's time
 }
 
-// holdRow is a hold. 160 bytes.
+// holdRow is a hold. 168 bytes.
 type holdRow struct {
 	holdKey
 	account  uint32 // row
@@ -213,6 +213,6 @@ func (t *holdTable) sum(r balanceRef) holdSum {
 // bytes is the memory that the table takes, about.
 func (t *holdTable) bytes() uint64 {
 	const indexed, summed = 56, 64 // of a map, with what it leaves free
-	return uint64(len(t.rows.chunks))*chunkRows*160 + uint64(cap(t.due)+cap(t.place)+cap(t.rows.free))*4 +
+	return uint64(len(t.rows.chunks))*chunkRows*168 + uint64(cap(t.due)+cap(t.place)+cap(t.rows.free))*4 +
 		uint64(len(t.index))*indexed + uint64(len(t.sums))*summed
 }

@@ -67,6 +67,7 @@ type Partition struct {
 	number      uint16
 	remote      Remote
 	coordinator coordinator
+	clock       holdClock
 	random      func() uint64
 
 	mu      sync.Mutex
@@ -81,6 +82,7 @@ func NewPartition(number, of uint16, random func() uint64) *Partition {
 		Partition: number, Partitions: of, Random: random,
 		Finished: p.finished,
 		Due:      func(peer uint16, seq uint64) { p.coordinator.due(peer, seq) },
+		Expires:  func() { p.clock.changed() },
 	})
 	return p
 }
@@ -138,7 +140,11 @@ func await(ctx context.Context, start func(done func())) error {
 // runs on a log.
 func NewService(log PartitionLog, m *Machine) *Service {
 	p := barePartition(0, nil)
-	p.Machine, p.Log = m, log
+	p.Machine, p.Log, p.clock.p = m, log, p
+	log.ApplyLoop().Post(func() {
+		m.options.Expires = p.clock.changed
+		log.OnLeading(p.clock.lead)
+	})
 	return newService([]*Partition{p}, nil)
 }
 
@@ -148,11 +154,17 @@ func NewDividedService(parts []*Partition, o *ServiceOptions) *Service {
 	s := newService(parts, o)
 	for _, p := range parts {
 		p.Log.ApplyLoop().Post(func() {
-			p.coordinator.p, p.coordinator.all = p, parts
-			p.Log.OnLeading(p.coordinator.lead)
+			p.coordinator.p, p.coordinator.all, p.clock.p = p, parts, p
+			p.Log.OnLeading(p.lead)
 		})
 	}
 	return s
+}
+
+// lead is called when the group begins or ceases to lead here.
+func (p *Partition) lead(leads bool) {
+	p.coordinator.lead(leads)
+	p.clock.lead(leads)
 }
 
 func newService(parts []*Partition, o *ServiceOptions) *Service {

@@ -97,7 +97,7 @@ func TestUnknownStays(t *testing.T) {
 	ctx := context.Background()
 	t.Run("one partition", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := NewService(&toldLog{propose: rsm.ErrUnknown, submit: rsm.ErrNoLeader}, nil)
+			s := NewService(&toldLog{propose: rsm.ErrUnknown, submit: rsm.ErrNoLeader}, NewMachine(nil))
 			if _, err := s.Transfer(ctx, DefaultTenant, toldTransfer(1, "a", "b")); !errors.Is(err, rsm.ErrUnknown) {
 				t.Errorf("got %v, want ErrUnknown", err)
 			}

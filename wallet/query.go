@@ -34,6 +34,8 @@ const (
 	aboutNames    subject = "names"     // Name, Handles: Accounts, "" where there is none
 	aboutTotals   subject = "totals"    // Tenant, Row: Sums of a slice of the accounts, Row and More, Changes
 	aboutInFlight subject = "in_flight" // Name, Cursor: Transfers of a slice, Cursor and More
+	aboutHold     subject = "hold"      // Tenant, Transaction: Code and the hold
+	aboutHolds    subject = "holds"     // Name, Accounts[0], After, Limit: Code, Holds and More
 )
 
 // query asks something of a partition's machine, wherever a replica is.
@@ -47,6 +49,8 @@ type query struct {
 	Handles     []Handle       `json:"handles,omitempty"`
 	Row         uint64         `json:"row,omitzero"`
 	Cursor      inFlightCursor `json:"cursor,omitzero"`
+	After       HoldCursor     `json:"after,omitzero"`
+	Limit       int            `json:"limit,omitzero"`
 }
 
 // finding is the answer to a query.
@@ -64,13 +68,15 @@ type finding struct {
 	Changes   uint64         `json:"changes,omitzero"`
 	Transfers []InFlight     `json:"transfers,omitempty"`
 	Cursor    inFlightCursor `json:"cursor,omitzero"`
+	Holds     []Hold         `json:"holds,omitempty"`
 	More      bool           `json:"more,omitzero"`
 }
 
 // known says whether this program answers such a query: a newer one may have others.
 func (q *query) known() bool {
 	switch q.Subject {
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight,
+		aboutHold, aboutHolds:
 		return q.Consistency <= asItIs
 	}
 	return false
@@ -114,6 +120,10 @@ func (m *Machine) query(q *query) *finding {
 		m.findTotals(f, q)
 	case aboutInFlight:
 		m.findInFlight(f, q)
+	case aboutHold:
+		m.findHold(f, q)
+	case aboutHolds:
+		m.findHolds(f, q)
 	}
 	return f
 }
@@ -238,7 +248,7 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Handles) == len(q.Handles) && len(f.Hashes) == len(q.Handles)
 	case aboutNames:
 		return len(f.Accounts) == len(q.Handles)
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds:
 	}
 	return true
 }

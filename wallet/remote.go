@@ -74,7 +74,9 @@ func (p *Partition) ask(kind requestKind, protocol Protocol, batch []byte, done 
 
 // repeatable says that a command of the kind that is done twice, the second time
 // late, does not undo what was done in between.
-func (k Kind) repeatable() bool { return k != KindSetStatus && k != KindSetLimit }
+func (k Kind) repeatable() bool {
+	return k != KindSetStatus && k != KindSetLimit && k != KindSetDailyLimits
+}
 
 // Serve does what the Service of another node asks for through its Remote, and
 // calls reply once, on any loop. The request must not be changed any more.
@@ -106,7 +108,7 @@ func (s *Service) Serve(requested []byte, reply func(answer []byte, err error)) 
 	case requestPropose:
 		s.parts[r.partition].propose(r.body, done)
 	case requestRoute:
-		if h.Kind > KindCreateTenants { // those are of a partition's log
+		if h.Kind > KindCreateTenants && h.Kind != KindHolds && h.Kind != KindSetDailyLimits { // those are of a partition's log
 			reply(nil, fmt.Errorf("%w: %v", errRequest, h.Kind))
 			return
 		}

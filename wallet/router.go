@@ -162,6 +162,16 @@ func (s *Service) placeOf(h Header, cmd []byte) (uint16, Kind) {
 		return s.partitionOf(h.Tenant, name), h.Kind
 	case KindSetStatus:
 		return s.partitionOf(h.Tenant, cmd[statusBytes:]), h.Kind
+	case KindSetDailyLimits:
+		name, _, _ := parseDaily(cmd)
+		return s.partitionOf(h.Tenant, name), h.Kind
+	case KindHolds:
+		c, _ := parseHold(cmd)
+		payer := s.partitionOf(h.Tenant, c.from)
+		if c.action == holdCapture && s.partitionOf(h.Tenant, c.to) != payer {
+			return payer, KindCrossCaptures
+		}
+		return payer, KindHolds
 	}
 	return 0, h.Kind
 }
@@ -186,7 +196,7 @@ func (p *piece) begin(wait bool) {
 
 // crosses says whether a piece is one of transfers to other partitions.
 func (p *piece) crosses() bool {
-	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName
+	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName || p.kind == KindCrossCaptures
 }
 
 // forward lets a node that has a replica of the partition route the piece.
@@ -213,6 +223,10 @@ func (p *piece) payee(i int) (h Handle, name []byte) {
 	cmd := p.commands[i]
 	if p.kind == KindCrossTransfers {
 		return Handle(binary.LittleEndian.Uint64(cmd[24:])), nil
+	}
+	if p.kind == KindCrossCaptures {
+		c, _ := parseHold(cmd)
+		return 0, c.to
 	}
 	_, _, to, _, _ := parseTransfer(cmd)
 	return 0, to
@@ -370,6 +384,13 @@ func (p *piece) encode(cmd []byte, to Handle, toHash uint64) []byte {
 		out[42] = byte(protocol)
 		binary.LittleEndian.PutUint64(out[48:], toHash)
 		return out
+	}
+	if p.kind == KindCrossCaptures {
+		c, _ := parseHold(cmd)
+		if c.handle, c.protocol = to, protocol; protocol == TwoPhase {
+			c.protocol = TCC // what is held needs no lock
+		}
+		return appendHold(make([]byte, 0, len(cmd)), &c)
 	}
 	id, from, name, amount, currency := parseTransfer(cmd)
 	t := crossTransfer{handle: to, protocol: protocol}

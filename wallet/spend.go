@@ -22,7 +22,7 @@ type spendTable struct {
 	of   map[balanceRef]uint32
 }
 
-// spendRow is a daily limit, and what counts for it. 72 bytes.
+// spendRow is a daily limit, and what counts for it. 64 bytes.
 type spendRow struct {
 	balance  balanceRef
 	account  uint32 // row
@@ -40,7 +40,7 @@ func newSpendTable() spendTable { return spendTable{of: make(map[balanceRef]uint
 // bytes is the memory that the table takes, about.
 func (t *spendTable) bytes() uint64 {
 	const found = 32 // of the map
-	return uint64(len(t.rows.chunks))*chunkRows*72 + uint64(len(t.of))*found
+	return uint64(len(t.rows.chunks))*chunkRows*64 + uint64(len(t.of))*found
 }
 
 func dayOf(ns int64) int64 { return ns / dayNanos }
