@@ -114,6 +114,12 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
 		}
 		return r.movements()
+	case KindHolds, KindCrossCaptures:
+		code, action := Result(result[0]), holdAction(cmd[holdActionAt])
+		if code != Result(Applied) && code != Result(Pending) && !code.Repeated() && action == holdCapture {
+			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
+		}
+		return r.movements()
 	case KindParticipate, KindPhases:
 		return r.movements()
 	case KindOpenAccounts:
@@ -133,7 +139,7 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 		if Code(result[0]) == Applied {
 			return r.emit(Event{Kind: TenantMade, Tenant: binary.LittleEndian.Uint16(result[1:]), Name: string(cmd[nameBytes:])})
 		}
-	case KindNone, KindLookup:
+	case KindNone, KindLookup, KindSetDailyLimits, KindExpire:
 	}
 	return nil
 }

@@ -44,12 +44,12 @@ func (b *eventBooks) event(e *Event, now int64) error {
 			return fmt.Errorf("account %x was opened twice", e.Account)
 		}
 		b.accounts[e.Account] = &Account{
-			ID: AccountID(e.Name), Handle: e.Account, OpenedAt: now, Balances: []Balance{{e.Currency, 0, e.Min}},
+			ID: AccountID(e.Name), Handle: e.Account, OpenedAt: now, Balances: []Balance{{Currency: e.Currency, Min: e.Min}},
 		}
 		b.names[fmt.Sprint(e.Tenant, e.Name)] = e.Account
 	case CurrencyAdded:
 		if !slices.ContainsFunc(named.Balances, func(h Balance) bool { return h.Currency == e.Currency }) {
-			named.Balances = append(named.Balances, Balance{e.Currency, 0, e.Min})
+			named.Balances = append(named.Balances, Balance{Currency: e.Currency, Min: e.Min})
 		}
 	case LimitChanged:
 		balanceOf(named, e.Currency).Min = e.Min
@@ -83,7 +83,11 @@ func balanceOf(a *Account, c money.Currency) *Balance {
 func (b *eventBooks) diff(m *Machine) string {
 	var want, got []Account
 	for row := range m.accounts.len {
-		want = append(want, m.account(m.base+Handle(row)+1))
+		a := m.account(m.base + Handle(row) + 1)
+		for i := range a.Balances { // which is no event
+			a.Balances[i].Held, a.Balances[i].Daily = 0, Daily{}
+		}
+		want = append(want, a)
 	}
 	for _, h := range slices.Sorted(maps.Keys(b.accounts)) {
 		got = append(got, *b.accounts[h])

@@ -8,9 +8,10 @@ import (
 
 // Commands about holds, and limits of accounts: see docs/format/wallet.md.
 const (
-	holdBytes   = 63 // and two names
-	dailyBytes  = 15 // amount 8, count 4, currency 2, length; and a name
-	expireBytes = 8
+	holdBytes    = 63 // and two names
+	holdActionAt = 58
+	dailyBytes   = 15 // amount 8, count 4, currency 2, length; and a name
+	expireBytes  = 8
 )
 
 // holdAction says what a command does with a hold. The numbers are part of the log's format.
@@ -88,7 +89,7 @@ func parseHold(b []byte) (c holdCommand, ok bool) {
 		expires:  Millis(binary.LittleEndian.Uint64(b[40:])),
 		handle:   Handle(binary.LittleEndian.Uint64(b[48:])),
 		currency: money.Currency(binary.LittleEndian.Uint16(b[56:])),
-		action:   holdAction(b[58]), final: b[59] == finalFlag, protocol: Protocol(b[60]),
+		action:   holdAction(b[holdActionAt]), final: b[59] == finalFlag, protocol: Protocol(b[60]),
 		from: names[:b[61]], to: names[b[61]:][:b[62]],
 	}
 	return c, b[59] <= finalFlag

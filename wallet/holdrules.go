@@ -200,6 +200,10 @@ func (m *Machine) captureHold(tenant uint16, c *holdCommand) Code {
 	h.left -= c.amount
 	h.captured += c.amount
 	m.addHeld(debit, -c.amount)
+	m.moved(tenant, &movement{
+		key: makeKey(c.id[:]), from: m.base + Handle(h.account) + 1, to: to, amount: c.amount, currency: h.currency,
+		fromAfter: debit.amount, toAfter: credit.amount,
+	})
 	m.endHold(row, c.final)
 	return Applied
 }
@@ -231,15 +235,17 @@ func (m *Machine) beginCapture(tenant uint16, c *holdCommand, row uint32) Code {
 	m.fly(h, c.amount)
 	m.addHeld(debit, -c.amount)
 	peer := c.handle.Partition()
-	m.crossing.totals.of(peer, tenant, c.currency).out.add(int64(c.amount))
+	m.crossing.totals.of(peer, tenant, h.currency).out.add(int64(c.amount))
 	first := Trying
 	if c.protocol == Saga {
 		first = Crediting
 	}
-	out.push(flight{
+	f := flight{
 		key: makeKey(c.id[:]), amount: c.amount, began: m.holds.now, to: c.handle, from: h.account,
-		currency: c.currency, tenant: tenant, protocol: c.protocol, hold: row + 1, final: c.final,
-	})
+		currency: h.currency, tenant: tenant, protocol: c.protocol, hold: row + 1, final: c.final,
+	}
+	m.paid(&f, Debit, -c.amount, debit.amount)
+	out.push(f)
 	m.enter(peer, out.next-1, out.at(out.next-1), first)
 	return Pending
 }
