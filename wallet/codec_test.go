@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"maru.example/money"
@@ -90,7 +92,7 @@ func TestGoldenSnapshot(t *testing.T) {
 // FuzzApply gives the machine any bytes: it must answer, keep the money in
 // balance, and be the same after a snapshot.
 func FuzzApply(f *testing.F) {
-	for _, b := range samples() {
+	for _, b := range append(slices.Collect(maps.Values(samples())), holdSamples()...) {
 		SetTenant(b, 0)
 		f.Add(b)
 	}

@@ -119,6 +119,10 @@ func FuzzApplyCross(f *testing.F) {
 		SetTenant(b, 0)
 		f.Add(b, b)
 	}
+	for _, b := range holdSamples() {
+		SetTenant(b, 0)
+		f.Add(b, b)
+	}
 	all := crossSamples()
 	f.Add(all[2], all[3])
 	f.Fuzz(func(t *testing.T, first, second []byte) {
@@ -146,6 +150,7 @@ func FuzzRestoreCross(f *testing.F) {
 	c := busyCouple(f)
 	f.Add(image(c.p))
 	f.Add(image(c.q))
+	f.Add(image(busyHolds(f).p))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for number := range uint16(2) {
 			m := newPartition(number, 2)

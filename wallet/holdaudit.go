@@ -64,7 +64,7 @@ func (m *Machine) auditLimits() error {
 	marked := map[uint64]bool{}
 	for ref, row := range m.spends.of {
 		s := m.spends.rows.at(uint64(row))
-		if s.balance != ref || !s.used || s.spent < 0 || int32(s.count) < 0 {
+		if s.balance != ref || !s.used || s.spent < 0 {
 			return fmt.Errorf("account %d: a limit of %d, of which %d are spent in %d debits", s.account, s.limit.Amount, s.spent, s.count)
 		}
 		marked[uint64(s.account)] = true
