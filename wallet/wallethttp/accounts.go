@@ -152,9 +152,12 @@ func newAccountAnswer(a *wallet.Account) *accountAnswer {
 	}
 	for _, b := range a.Balances {
 		answer.Balances = append(answer.Balances, balanceAnswer{
-			Currency: currency(b.Currency.String()),
-			Balance:  amount(b.Amount.Format(b.Currency)),
-			Min:      limit(formatLimit(b.Min, b.Currency)),
+			Currency:  currency(b.Currency.String()),
+			Balance:   amount(b.Amount.Format(b.Currency)),
+			Held:      amount(b.Held.Format(b.Currency)),
+			Available: amount(b.Available().Format(b.Currency)),
+			Min:       limit(formatLimit(b.Min, b.Currency)),
+			Daily:     newDailyAnswer(b.Daily, b.Currency),
 		})
 	}
 	return answer

@@ -196,6 +196,8 @@ func statusCode(status, code string) (wallet.Code, error) {
 		return wallet.Applied, nil
 	case "pending":
 		return wallet.Pending, nil
+	case "held":
+		return wallet.Held, nil
 	}
 	c, ok := parseCode(code)
 	if !ok {
@@ -452,7 +454,11 @@ func (a *accountAnswer) parse() (wallet.Account, error) {
 		if err != nil {
 			return wallet.Account{}, err
 		}
-		out.Balances = append(out.Balances, wallet.Balance{Currency: of, Amount: balance, Min: smallest})
+		parsed := wallet.Balance{Currency: of, Amount: balance, Min: smallest}
+		if err := b.parseHolds(&parsed); err != nil {
+			return wallet.Account{}, err
+		}
+		out.Balances = append(out.Balances, parsed)
 	}
 	return out, nil
 }

@@ -282,7 +282,7 @@ func TestClientProblems(t *testing.T) {
 
 // An answer that makes no sense is an error, never a guess.
 func TestClientSenselessAnswers(t *testing.T) {
-	const balance = `{"currency":"USD","balance":"1.00","min_balance":"0.00"}`
+	const balance = `{"currency":"USD","balance":"1.00","held":"0.00","available":"1.00","min_balance":"0.00"}`
 	account := func(handle, status, opened, balance string) string {
 		return `{"id":"a","handle":"` + handle + `","status":"` + status + `","opened_at":"` + opened + `","balances":[` + balance + `]}`
 	}

@@ -22,10 +22,11 @@ type decoder struct {
 }
 
 // A member is one that an object must have, unless optional: its name and where
-// its value goes, which is a string, or a list whose items are read one by one.
+// its value goes, which is a string, true or false, or a list whose items are read one by one.
 type member struct {
 	name     string
 	value    *string
+	flag     *bool
 	list     func(d *decoder)
 	optional bool
 }
@@ -95,6 +96,12 @@ func find(members []member, name string) int {
 // member reads the value of a member.
 func (d *decoder) member(m *member) {
 	switch c := d.text[d.pos]; {
+	case m.flag != nil && (c == 't' || c == 'f'):
+		*m.flag = c == 't'
+		d.skip()
+	case m.flag != nil:
+		d.fail(m.name, "must be true or false, not "+d.kind())
+		d.skip()
 	case m.list == nil && c == '"':
 		if *m.value = d.string(); m.optional && *m.value == "" {
 			d.fail(m.name, "must not be empty: leave it out")

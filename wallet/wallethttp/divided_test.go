@@ -190,7 +190,7 @@ func TestCanceled(t *testing.T) {
 		time.Sleep(5 * time.Minute) // of the bubble
 		for _, e := range []exchange{
 			{"canceled", "", transferPath, transferBody("a", "b", "1", id("1")), 409, `{"code":"canceled","transaction_id":"` + id("1") + `"}`},
-			{"the money is back", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"1","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"unlimited"}]}`},
+			{"the money is back", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"1","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"unlimited"}]}`},
 		} {
 			e.run(t, h)
 		}
@@ -211,7 +211,7 @@ func TestConsistency(t *testing.T) {
 				t.Errorf("%s: got %d, want %d (-want +got):\n%s", name, got.status, status, diff)
 			}
 		}
-		const b = `{"id":"b","handle":"281474976710657","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]`
+		const b = `{"id":"b","handle":"281474976710657","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"0.00"}]`
 		account("default", "b", 200, b+"}")
 		account("linearizable", "b?consistency=linearizable", 200, b+"}")
 		account("stale", "b?consistency=stale", 200, b+`,"age_ms":"young"}`)

@@ -41,8 +41,8 @@ func openFaulty(t *testing.T, fs vfs.FS) (h http.Handler, stop func()) {
 	}
 	h = truthful(t, wallethttp.NewHandler(wallet.NewService(n, m), nil))
 	for _, e := range []exchange{
-		{"open a", "", "/v1/wallet/accounts", `{"id":"a","currency":"USD","min_balance":"unlimited"}`, 201, `{"id":"a","handle":"1","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"unlimited"}]}`},
-		{"open b", "", "/v1/wallet/accounts", `{"id":"b","currency":"USD"}`, 201, `{"id":"b","handle":"2","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
+		{"open a", "", "/v1/wallet/accounts", `{"id":"a","currency":"USD","min_balance":"unlimited"}`, 201, `{"id":"a","handle":"1","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"unlimited"}]}`},
+		{"open b", "", "/v1/wallet/accounts", `{"id":"b","currency":"USD"}`, 201, `{"id":"b","handle":"2","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"0.00"}]}`},
 	} {
 		e.run(t, h)
 	}

@@ -26,6 +26,10 @@ type (
 	limit         string
 	sum           string
 	protocol      string
+	moment        string
+	dailyAmount   string
+	dailyCount    string
+	flag          bool
 )
 
 func stringSchema(pattern, description, example string) *huma.Schema {
@@ -92,6 +96,33 @@ func (protocol) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
+// Schema describes a time that a client gives.
+func (moment) Schema(huma.Registry) *huma.Schema {
+	s := stringSchema(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$`, "A time of RFC 3339.", "2026-12-31T23:59:59.999Z")
+	s.Format = "date-time"
+	return s
+}
+
+// Schema describes the sum of what may leave an account on one day.
+func (dailyAmount) Schema(huma.Registry) *huma.Schema {
+	return stringSchema("^(unlimited|"+amountPattern+")$", "The sum that may leave the account on one day (UTC). Or \"unlimited\".", "500.00")
+}
+
+// Schema describes how many debits an account may have on one day.
+func (dailyCount) Schema(huma.Registry) *huma.Schema {
+	return stringSchema("^(unlimited|[1-9][0-9]{0,9})$", "How many transfers and holds may leave the account on one day (UTC). Or \"unlimited\".", "20")
+}
+
+// Schema describes a yes or no.
+func (flag) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeBoolean, Examples: []any{false}}
+}
+
+// limitSchema describes how many of a list are asked for.
+func limitSchema(most, usual int) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(most)), Default: usual}
+}
+
 // documents are the forms of the API's description. Each is made when it is
 // asked for first, as that takes milliseconds, and depends on nothing but the
 // program: that it can be made is tested.
@@ -144,7 +175,7 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Responses:   op.problems(schemas),
 	}
 	for _, match := range pathParameter.FindAllStringSubmatch(op.path, -1) {
-		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "currency": currency("")}[match[1]]
+		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "hold_id": transactionID(""), "currency": currency("")}[match[1]]
 		o.Parameters = append(o.Parameters, &huma.Param{Name: match[1], In: "path", Required: true, Schema: of.Schema(schemas)})
 	}
 	o.Parameters = append(o.Parameters, &huma.Param{
@@ -182,7 +213,10 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 			Description: "The transfer had been decided before; nothing moved this time.",
 			Schema:      &huma.Schema{Type: huma.TypeString, Enum: []any{"true"}},
 		}
-		for _, status := range []string{"200", "404", "409", "422"} { // those of decisions
+		for _, status := range []string{"200", "404", "409", "410", "422"} { // those of decisions
+			if o.Responses[status] == nil {
+				continue
+			}
 			if o.Responses[status].Headers == nil {
 				o.Responses[status].Headers = map[string]*huma.Param{}
 			}

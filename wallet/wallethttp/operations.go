@@ -1,6 +1,8 @@
 package wallethttp
 
 import (
+	"slices"
+
 	"github.com/danielgtaylor/huma/v2"
 
 	"maru.example/wallet"
@@ -34,7 +36,7 @@ type parameter struct {
 
 // operations returns the API.
 func operations() []operation {
-	return append(transferOperations(), append(accountOperations(), tenantOperations()...)...)
+	return slices.Concat(transferOperations(), accountOperations(), holdOperations(), tenantOperations())
 }
 
 func transferOperations() []operation {
@@ -48,7 +50,7 @@ func transferOperations() []operation {
 		codes: []wallet.Code{
 			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
 			wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.IDReused, wallet.LimitReached,
-			wallet.AccountLocked, wallet.Canceled, wallet.TooManyInFlight,
+			wallet.AccountLocked, wallet.Canceled, wallet.TooManyInFlight, wallet.DailyLimitExceeded,
 		},
 	}, {
 		id: "balance-transfers", method: "POST", path: "/v1/wallet/balance_transfers", scope: WriteScope,
@@ -67,10 +69,8 @@ func transferOperations() []operation {
 		id: "list-in-flight", method: "GET", path: "/v1/wallet/in-flight", scope: ReadScope,
 		summary:     "List transfers under way between partitions",
 		description: "Those of the tenant, by partition, the oldest first.",
-		parameters: []parameter{{"limit", "How many at the most.", &huma.Schema{
-			Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(wallet.MaxInFlightListed)), Default: defaultInFlight,
-		}}},
-		answer: inFlightAnswer{}, status: 200, do: (*server).inFlight,
+		parameters:  []parameter{{"limit", "How many at the most.", limitSchema(wallet.MaxInFlightListed, defaultInFlight)}},
+		answer:      inFlightAnswer{}, status: 200, do: (*server).inFlight,
 	}}
 }
 
@@ -98,6 +98,13 @@ func accountOperations() []operation {
 		summary:     "Change the smallest balance of a currency",
 		description: "A balance below the new limit stays: nothing can be taken out until it is above again.",
 		request:     limitRequest{}, do: (*server).setLimit,
+		codes: append(account, wallet.AccountClosed, wallet.CurrencyNotHeld, wallet.Overflow),
+	}, {
+		id: "set-daily-limit", method: "PUT", path: "/v1/wallet/accounts/{id}/daily-limits/{currency}",
+		summary: "Change how much may leave an account on one day",
+		description: "Transfers and holds count on the day (UTC) on which they are made; a capture does not count again. What was given back on the same day " +
+			"does not count, nor does what left before there was a limit.",
+		request: dailyRequest{}, do: (*server).setDaily,
 		codes: append(account, wallet.AccountClosed, wallet.CurrencyNotHeld),
 	}, {
 		id: "freeze-account", method: "POST", path: "/v1/wallet/accounts/{id}/freeze",
@@ -107,8 +114,8 @@ func accountOperations() []operation {
 		summary: "Let money move again", do: setStatus(wallet.Open), codes: append(account, wallet.AccountClosed),
 	}, {
 		id: "close-account", method: "POST", path: "/v1/wallet/accounts/{id}/close",
-		summary: "Close an account for ever", description: "All its balances must be zero.",
-		do: setStatus(wallet.Closed), codes: append(account, wallet.BalanceNotZero),
+		summary: "Close an account for ever", description: "All its balances must be zero, and its holds released.",
+		do: setStatus(wallet.Closed), codes: append(account, wallet.BalanceNotZero, wallet.HoldsOpen),
 	}}
 	for i := range ops {
 		ops[i].answer, ops[i].status, ops[i].account = accountAnswer{}, 200, true

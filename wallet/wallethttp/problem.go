@@ -183,10 +183,24 @@ func describe(c wallet.Code) (status int, detail string) {
 			"or with a new one if this was decided, as GET /v1/wallet/transfers/{transaction_id} tells"
 	case wallet.Canceled:
 		return http.StatusConflict, "the transfer was given up before the receiving side agreed; nothing moved: try again with a new transaction_id"
+	case wallet.UnknownHold:
+		return http.StatusNotFound, "there is no such hold"
+	case wallet.HoldFinished:
+		return http.StatusGone, "the hold was captured, released or has expired"
+	case wallet.HoldMismatch:
+		return http.StatusConflict, "the hold is of another account or currency, or for another payee"
+	case wallet.HoldExceeded:
+		return http.StatusUnprocessableEntity, "the hold has not so much left"
+	case wallet.HoldsOpen:
+		return http.StatusConflict, "an account with open holds cannot be closed: release them, or wait until they expire"
+	case wallet.ExpiryOutOfRange:
+		return http.StatusUnprocessableEntity, "a hold expires later than now, and within 366 days"
+	case wallet.DailyLimitExceeded:
+		return http.StatusUnprocessableEntity, "more would leave the account than it may on one day"
 	case wallet.TooManyInFlight:
 		return http.StatusTooManyRequests, "too many transfers between the two partitions are under way; nothing was done: try again with the same transaction_id"
-	case wallet.Malformed, wallet.Undecided, wallet.WrongPartition, wallet.Forgotten:
-		// The service checks the form first and finds the partition, and undecided and forgotten are no answers to a command.
+	case wallet.Malformed, wallet.Undecided, wallet.WrongPartition, wallet.Forgotten, wallet.Held:
+		// The service checks the form first and finds the partition, and undecided, forgotten and held are no refusals of a command.
 		return http.StatusInternalServerError, "the server made a mistake; nothing was done"
 	}
 	panic(fmt.Sprintf("wallethttp: no status for code %v", c))

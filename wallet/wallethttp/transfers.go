@@ -95,7 +95,7 @@ func (s *server) transfer(q query) (*reply, error) {
 		return nil, p
 	case wallet.UnknownTenant:
 		return nil, refusal(code)
-	case wallet.Applied, wallet.Pending:
+	case wallet.Applied, wallet.Pending, wallet.Held:
 		answer.Status, answer.Code = code.String(), ""
 	}
 	return jsonReply(answer), nil
@@ -103,7 +103,7 @@ func (s *server) transfer(q query) (*reply, error) {
 
 // inFlight lists transfers under way.
 func (s *server) inFlight(q query) (*reply, error) {
-	limit, err := q.inFlightLimit()
+	limit, err := q.limit(wallet.MaxInFlightListed, defaultInFlight)
 	if err != nil {
 		return nil, err
 	}
@@ -122,15 +122,15 @@ func (s *server) inFlight(q query) (*reply, error) {
 	return jsonReply(answer), nil
 }
 
-// inFlightLimit returns how many transfers a request asks for.
-func (q query) inFlightLimit() (int, error) {
+// limit returns how many of a list a request asks for.
+func (q query) limit(most, usual int) (int, error) {
 	text, err := q.parameter("limit")
 	if err != nil || text == "" {
-		return defaultInFlight, err
+		return usual, err
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > wallet.MaxInFlightListed {
-		return 0, invalidParameter("limit", fmt.Errorf("must be a number from 1 to %d", wallet.MaxInFlightListed))
+	if err != nil || n < 1 || n > most {
+		return 0, invalidParameter("limit", fmt.Errorf("must be a number from 1 to %d", most))
 	}
 	return n, nil
 }

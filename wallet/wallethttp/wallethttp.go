@@ -10,6 +10,11 @@
 //	POST /v1/wallet/accounts/{id}/currencies      let it hold one more currency
 //	PUT  /v1/wallet/accounts/{id}/limits/{currency}  change a smallest balance
 //	POST /v1/wallet/accounts/{id}/freeze          and unfreeze, and close
+//	PUT  /v1/wallet/accounts/{id}/daily-limits/{currency}  and what may leave it a day
+//	POST /v1/wallet/holds                         reserve money of an account
+//	GET  /v1/wallet/holds/{hold_id}               what a hold has left
+//	POST /v1/wallet/holds/{hold_id}/capture       pay out of it; and release, and extend
+//	GET  /v1/wallet/accounts/{id}/holds           an account's open holds, in pages
 //	GET  /v1/wallet/totals                        sums over all accounts
 //	GET  /v1/wallet/tenants                       list tenants; POST makes one
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
@@ -113,6 +118,7 @@ type Cluster struct {
 type Wallet interface {
 	Transfers
 	Accounts
+	Holds
 	Tenants
 }
 
@@ -129,9 +135,20 @@ type Accounts interface {
 	OpenAccount(ctx context.Context, tenant wallet.Tenant, a wallet.NewAccount) (wallet.Opened, error)
 	AddCurrency(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, c money.Currency, smallest money.Amount) (wallet.Code, error)
 	SetLimit(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, c money.Currency, smallest money.Amount) (wallet.Code, error)
+	SetDailyLimit(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, c money.Currency, l wallet.DailyLimit) (wallet.Code, error)
 	SetStatus(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, to wallet.Status) (wallet.Code, error)
 	Account(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, error)
 	AccountStale(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, time.Duration, error)
+}
+
+// Holds is the part of a Wallet that reserves money.
+type Holds interface {
+	PlaceHold(ctx context.Context, tenant wallet.Tenant, h wallet.NewHold) (wallet.Result, error)
+	Capture(ctx context.Context, tenant wallet.Tenant, c wallet.Capture) (wallet.Result, error)
+	Release(ctx context.Context, tenant wallet.Tenant, r wallet.Release) (wallet.Result, error)
+	Extend(ctx context.Context, tenant wallet.Tenant, e wallet.Extend) (wallet.Result, error)
+	Hold(ctx context.Context, tenant wallet.Tenant, id wallet.TransactionID) (wallet.Hold, wallet.Code, error)
+	Holds(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID, after wallet.HoldCursor, limit int) (wallet.HoldList, wallet.Code, error)
 }
 
 // Tenants is the part of a Wallet that is about all accounts.

@@ -152,7 +152,7 @@ func TestTransfers(t *testing.T) {
 			"batch", "", "/v1/wallet/balance_transfers", batch(transferBody("a", "b", "1", id("20")), transferBody("b", "x", "1", id("21")), transferBody("a", "b", "10.50", id("1"))), 200,
 			`{"results":[{"transaction_id":"` + id("20") + `","status":"success"},{"transaction_id":"` + id("21") + `","status":"refused","code":"unknown_account"},{"transaction_id":"` + id("1") + `","status":"success","replayed":true}]}`,
 		},
-		{"balances at the end", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"2","status":"open","balances":[{"currency":"USD","balance":"987.50","min_balance":"0.00"}]}`},
+		{"balances at the end", "GET", "/v1/wallet/accounts/a", "", 200, `{"id":"a","handle":"2","status":"open","balances":[{"currency":"USD","balance":"987.50","held":"0.00","available":"987.50","min_balance":"0.00"}]}`},
 		{"totals", "GET", "/v1/wallet/totals", "", 200, `{"settled":true,"totals":[{"currency":"USD","balances":3,"sum":"0.00","issued":"1000.00","in_flight":"0.00"}]}`},
 	} {
 		e.run(t, h)
@@ -179,9 +179,9 @@ func TestReplayedHeader(t *testing.T) {
 func TestAccounts(t *testing.T) {
 	h := truthful(t, wallethttp.NewHandler(newFunded(t), nil))
 	const accounts = "/v1/wallet/accounts"
-	zero := `{"id":"c","handle":"4","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"-5.00"}]}`
+	zero := `{"id":"c","handle":"4","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"-5.00"}]}`
 	two := func(status, first string) string {
-		return `{"id":"c","handle":"4","status":"` + status + `","balances":[{"currency":"USD","balance":"0.00","min_balance":"` + first + `"},{"currency":"JPY","balance":"0","min_balance":"unlimited"}]}`
+		return `{"id":"c","handle":"4","status":"` + status + `","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"` + first + `"},{"currency":"JPY","balance":"0","held":"0","available":"0","min_balance":"unlimited"}]}`
 	}
 	for _, e := range []exchange{
 		{"open", "", accounts, `{"id":"c","currency":"USD","min_balance":"-5"}`, 201, zero},
@@ -211,8 +211,8 @@ func TestAccounts(t *testing.T) {
 		{"open a closed one", "", accounts, `{"id":"c","currency":"USD","min_balance":"-5"}`, 409, `{"code":"account_closed"}`},
 		{"two dots are no name", "", accounts, `{"id":"..","currency":"USD"}`, 422, `{"code":"invalid_request"}`},
 		{"nor in a path", "GET", accounts + "/%2E%2E", "", 422, `{"code":"invalid_request"}`},
-		{"three are", "", accounts, `{"id":"...","currency":"USD"}`, 201, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
-		{"which a path can have", "GET", accounts + "/...", "", 200, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","min_balance":"0.00"}]}`},
+		{"three are", "", accounts, `{"id":"...","currency":"USD"}`, 201, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"0.00"}]}`},
+		{"which a path can have", "GET", accounts + "/...", "", 200, `{"id":"...","handle":"5","status":"open","balances":[{"currency":"USD","balance":"0.00","held":"0.00","available":"0.00","min_balance":"0.00"}]}`},
 	} {
 		e.run(t, h)
 	}

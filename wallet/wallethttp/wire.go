@@ -73,7 +73,7 @@ type transferResult struct {
 
 type decisionAnswer struct {
 	ID     transactionID `json:"transaction_id"`
-	Status string        `json:"status" enum:"applied,refused,pending"`
+	Status string        `json:"status" enum:"applied,refused,pending,held" doc:"held: it is the id of a hold, which was placed."`
 	Code   string        `json:"code,omitempty" doc:"Why it was refused."`
 }
 
@@ -105,9 +105,12 @@ type inFlightTransfer struct {
 }
 
 type balanceAnswer struct {
-	Currency currency `json:"currency"`
-	Balance  amount   `json:"balance"`
-	Min      limit    `json:"min_balance"`
+	Currency  currency     `json:"currency"`
+	Balance   amount       `json:"balance"`
+	Held      amount       `json:"held" doc:"Reserved by holds."`
+	Available amount       `json:"available" doc:"The balance less what is held."`
+	Min       limit        `json:"min_balance"`
+	Daily     *dailyAnswer `json:"daily_limit,omitempty" doc:"What may leave the account on one day, if that is limited."`
 }
 
 type totalsAnswer struct {
