@@ -54,6 +54,22 @@ func explain(c wallet.Code) explanation {
 		return explanation{"the transfer was given up before the receiving side agreed; nothing moved", "try again when all partitions can be reached"}
 	case wallet.TooManyInFlight:
 		return explanation{"too many transfers between the two partitions are under way", "try again later, with the same id"}
+	case wallet.Held:
+		return explanation{"it is the id of a hold, which was placed", "see `maru wallet hold show HOLD`"}
+	case wallet.UnknownHold:
+		return explanation{"there is no such hold", "`maru wallet hold list ACCOUNT` has those that are open"}
+	case wallet.HoldFinished:
+		return explanation{"the hold was captured, released or has expired", "place another one with `maru wallet hold place`"}
+	case wallet.HoldMismatch:
+		return explanation{"the hold is of another account or currency, or for another payee", "see `maru wallet hold show HOLD`"}
+	case wallet.HoldExceeded:
+		return explanation{"the hold has not so much left", "see `maru wallet hold show HOLD`"}
+	case wallet.HoldsOpen:
+		return explanation{"the account has open holds", "release them, or wait until they expire: `maru wallet hold list ID`"}
+	case wallet.ExpiryOutOfRange:
+		return explanation{"a hold expires later than now, and within 366 days", "choose another expiry"}
+	case wallet.DailyLimitExceeded:
+		return explanation{"more would leave the account than it may on one day", "see `maru wallet show ID`; `maru wallet daily-limit ID CODE AMOUNT` changes it"}
 	case wallet.Forgotten:
 		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
 	case wallet.Malformed:
@@ -90,11 +106,13 @@ func refusedTransfer(r wallet.Result) error {
 func remembered(c wallet.Code) bool {
 	switch c {
 	case wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
-		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.Canceled:
+		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.Canceled,
+		wallet.UnknownHold, wallet.HoldFinished, wallet.HoldMismatch, wallet.HoldExceeded, wallet.ExpiryOutOfRange, wallet.DailyLimitExceeded:
 		return true
 	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
 		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed,
-		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten:
+		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten,
+		wallet.Held, wallet.HoldsOpen:
 	}
 	return false
 }

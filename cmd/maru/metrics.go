@@ -31,6 +31,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 		telemetry.Gauge("accounts", "Accounts of all tenants.", func(m wallet.Metrics) uint64 { return m.Accounts }),
 		telemetry.Gauge("balances", "Balances of all accounts.", func(m wallet.Metrics) uint64 { return m.Balances }),
 		telemetry.Gauge("transactions", "Transaction ids that are remembered.", func(m wallet.Metrics) uint64 { return m.Transactions }),
+		telemetry.Gauge("holds", "Open holds.", func(m wallet.Metrics) uint64 { return m.Holds }),
 		telemetry.Gauge("tenants", "Tenants.", func(m wallet.Metrics) uint64 { return m.Tenants }),
 		telemetry.Gauge("table_bytes", "Memory of the wallet's tables.", func(m wallet.Metrics) uint64 { return m.TableBytes }),
 	)

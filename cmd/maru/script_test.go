@@ -43,6 +43,7 @@ const raceOptions = "atexit_sleep_ms=10"
 //	applied N            wait until the server has applied N transfers
 //	repeated N           wait until it was sent N transfers again since it started
 //	certificate          make cert.pem and key.pem for 127.0.0.1
+//	moment K D           set an environment variable to the time after a duration
 //	env-from-file K FILE set an environment variable to the content of a file
 //
 // and those of [clusterCommands].
@@ -75,6 +76,11 @@ func serverCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"applied":     waitFor("applied", `maru_wallet_decided_total{code="applied"} `),
 		"repeated":    waitFor("repeated", "maru_wallet_repeated_total "),
 		"certificate": scriptCertificate,
+		"moment": func(ts *testscript.TestScript, _ bool, args []string) {
+			d, err := time.ParseDuration(args[1])
+			ts.Check(err)
+			ts.Setenv(args[0], time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+		},
 		"env-from-file": func(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 		},

@@ -37,6 +37,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newShowCommand(),
 		newCurrencyCommand(),
 		newLimitCommand(),
+		newDailyLimitCommand(),
+		newHoldCommand(),
 		newStatusCommand("freeze", "Let no money move in or out of an account", wallet.Frozen),
 		newStatusCommand("unfreeze", "Let money move again in and out of an account that is frozen", wallet.Open),
 		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
@@ -261,12 +263,12 @@ id. That is for after a lost answer.`,
 // decisionView is what became of a transfer, as --json prints it.
 type decisionView struct {
 	TransactionID string `json:"transaction_id"`
-	Status        string `json:"status"`         // applied, refused, pending or undecided
+	Status        string `json:"status"`         // applied, refused, pending, held or undecided
 	Code          string `json:"code,omitempty"` // why it was refused
 }
 
 func viewDecision(id wallet.TransactionID, code wallet.Code) decisionView {
-	if code == wallet.Applied || code == wallet.Pending || code == wallet.Undecided {
+	if code == wallet.Applied || code == wallet.Pending || code == wallet.Undecided || code == wallet.Held {
 		return decisionView{TransactionID: id.String(), Status: code.String()}
 	}
 	return decisionView{TransactionID: id.String(), Status: "refused", Code: code.String()}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,9 +26,35 @@ type accountView struct {
 
 // balanceView is one of its balances.
 type balanceView struct {
-	Currency   string `json:"currency"`
-	Balance    string `json:"balance"`
-	MinBalance string `json:"min_balance"`
+	Currency   string     `json:"currency"`
+	Balance    string     `json:"balance"`
+	Held       string     `json:"held"`
+	Available  string     `json:"available"`
+	MinBalance string     `json:"min_balance"`
+	DailyLimit *dailyView `json:"daily_limit,omitempty"`
+}
+
+// dailyView is a daily limit.
+type dailyView struct {
+	Amount     string `json:"amount"`      // or unlimited
+	Count      string `json:"count"`       // or unlimited
+	Spent      string `json:"spent"`       // today
+	SpentCount uint32 `json:"spent_count"` // today
+}
+
+func viewBalance(b *wallet.Balance) balanceView {
+	c := b.Currency
+	v := balanceView{c.String(), b.Amount.Format(c), b.Held.Format(c), b.Available().Format(c), formatMin(b.Min, c), nil}
+	if l := b.Daily.Limit; l != (wallet.DailyLimit{}) {
+		v.DailyLimit = &dailyView{unlimited, unlimited, b.Daily.Spent.Format(c), b.Daily.SpentCount}
+		if l.Amount != 0 {
+			v.DailyLimit.Amount = l.Amount.Format(c)
+		}
+		if l.Count != 0 {
+			v.DailyLimit.Count = strconv.FormatUint(uint64(l.Count), 10)
+		}
+	}
+	return v
 }
 
 func viewAccount(a wallet.Account) accountView {
@@ -35,16 +62,27 @@ func viewAccount(a wallet.Account) accountView {
 		ID: string(a.ID), Handle: strconv.FormatUint(uint64(a.Handle), 10), Status: a.Status.String(),
 		OpenedAt: time.Unix(0, a.OpenedAt).UTC(), Balances: []balanceView{},
 	}
-	for _, b := range a.Balances {
-		v.Balances = append(v.Balances, balanceView{b.Currency.String(), b.Amount.Format(b.Currency), formatMin(b.Min, b.Currency)})
+	for i := range a.Balances {
+		v.Balances = append(v.Balances, viewBalance(&a.Balances[i]))
 	}
 	return v
 }
 
 func (v *accountView) table() *table {
-	t := newTable("currency", ">balance", ">min balance")
+	columns := []string{"currency", ">balance", ">held", ">available", ">min balance"}
+	limited := slices.ContainsFunc(v.Balances, func(b balanceView) bool { return b.DailyLimit != nil })
+	if limited {
+		columns = append(columns, ">a day", ">spent today")
+	}
+	t := newTable(columns...)
 	for _, b := range v.Balances {
-		t.add(b.Currency, b.Balance, b.MinBalance)
+		row := []string{b.Currency, b.Balance, b.Held, b.Available, b.MinBalance}
+		if d := b.DailyLimit; d != nil {
+			row = append(row, d.Amount+" in "+d.Count, fmt.Sprintf("%s in %d", d.Spent, d.SpentCount))
+		} else if limited {
+			row = append(row, "", "")
+		}
+		t.add(row...)
 	}
 	return t
 }

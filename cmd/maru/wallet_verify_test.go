@@ -263,12 +263,12 @@ func TestBalanceAtAMoment(t *testing.T) {
 		if err != nil || len(v.Balances) != 1 || v.Entry == 0 || !v.At.Equal(tt.at) {
 			t.Fatalf("at %s: %s, %v", at, out, err)
 		}
-		if diff := cmp.Diff(balanceView{"EUR", tt.want, "0.00"}, v.Balances[0]); diff != "" {
+		if diff := cmp.Diff(balanceView{Currency: "EUR", Balance: tt.want, Held: "0.00", Available: tt.want, MinBalance: "0.00"}, v.Balances[0]); diff != "" {
 			t.Errorf("at %s (-want +got):\n%s", at, diff)
 		}
 	}
 	out, _, err := runHere(t, "wallet", "balance", "a", "--at", first.Format(time.RFC3339Nano), "--data", p.data)
-	if want := "CURRENCY  BALANCE  MIN BALANCE\nEUR         10.00         0.00\n"; out != want || err != nil {
+	if want := "CURRENCY  BALANCE  HELD  AVAILABLE  MIN BALANCE\nEUR         10.00  0.00      10.00         0.00\n"; out != want || err != nil {
 		t.Errorf("got %q, %v", out, err)
 	}
 	for _, tt := range []struct {
