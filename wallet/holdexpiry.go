@@ -54,13 +54,23 @@ func (m *Machine) dueAgain() {
 	}
 }
 
-// untilExpiry returns how long after the machine's time the next hold expires, in
-// nanoseconds, and false if there is none.
-func (m *Machine) untilExpiry() (int64, bool) {
+// NextExpiry returns when the next open hold expires, as it is between two batches, and
+// false if there is none.
+func (m *Machine) NextExpiry() (Millis, bool) {
 	if len(m.holds.due) == 0 {
 		return 0, false
 	}
-	return max(0, int64(m.holds.rows.at(uint64(m.holds.due[0])).expires)*1e6-m.holds.now), true
+	return m.holds.rows.at(uint64(m.holds.due[0])).expires, true
+}
+
+// untilExpiry returns how long after the machine's time the next hold expires, in
+// nanoseconds, and false if there is none.
+func (m *Machine) untilExpiry() (int64, bool) {
+	at, any := m.NextExpiry()
+	if !any {
+		return 0, false
+	}
+	return max(0, int64(at)*1e6-m.holds.now), true
 }
 
 // overdueOf returns 1 + the row of the first open hold of a balance if there may be some

@@ -40,6 +40,13 @@ func partitions(says string) by {
 	}
 }
 
+// holds compares partitions of the wallet that have holds with a model.
+func holds(says string) by {
+	b := partitions(says)
+	b.run = "^TestHoldsAgainstModel$"
+	return b
+}
+
 var bugs = []bug{
 	// What is durable.
 	{
@@ -337,5 +344,19 @@ var bugs = []bug{
 		file:  "wallet/phase.go",
 		edits: []edit{{"\tif f.phase != Canceling {\n\t\tm.decide(f, a.code, p)\n\t}\n", "\tif f.phase != Canceling {\n\t\tm.decide(f, Applied, p)\n\t}\n"}},
 		found: []by{cluster()},
+	},
+
+	// Holds.
+	{
+		name:  "a capture for another partition leaves the hold as it is",
+		file:  "wallet/holdrules.go",
+		edits: []edit{{"\th.left -= c.amount\n\tm.fly(h, c.amount)\n\tm.addHeld(debit, -c.amount)\n", "\tm.fly(h, c.amount)\n"}},
+		found: []by{holds("account a|are left|held"), cluster()},
+	},
+	{
+		name:  "a hold ends a millisecond late",
+		file:  "wallet/hold.go",
+		edits: []edit{{"Millis(now/1e6) >= m }", "Millis(now/1e6) > m }"}},
+		found: []by{holds(`got \[.*\], want|account a`)},
 	},
 }

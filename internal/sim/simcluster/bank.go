@@ -30,15 +30,16 @@ const (
 	payer                // pays without limit, and is frozen at times
 	payee                // is paid, and is frozen at times
 	gone                 // is closed
+	holder               // pays out of holds only, without limit, and is paid
 	roles
 )
 
-func (r role) pays() bool    { return r != payee && r != gone }
+func (r role) pays() bool    { return r != payee && r != gone && r != holder }
 func (r role) isPaid() bool  { return r != payer }
 func (r role) freezes() bool { return r == payer || r == payee }
 func (r role) limited() bool { return r == customer || r == payee || r == gone }
 func (r role) String() string {
-	return [roles]string{"source", "customer", "payer", "payee", "gone"}[r]
+	return [roles]string{"source", "customer", "payer", "payee", "gone", "holder"}[r]
 }
 
 // account is one of the bank's.
@@ -69,6 +70,8 @@ type transfer struct {
 	called   moment
 	code     wallet.Code // Undecided as long as it is not known
 	never    bool        // the wallet has never heard of it
+	hold     *hold       // that it is paid out of; nil: it is no capture
+	final    bool        // of a capture: what is left then is released
 }
 
 func (t *transfer) id() (id wallet.TransactionID) {
@@ -94,6 +97,8 @@ type bank struct {
 	tenants   []wallet.Tenant
 	byID      map[accountKey]*account
 	transfers []*transfer
+	holds     []*hold
+	changes   uint64 // of holds
 	working   int // clients
 	reads     int
 	unproven  int
@@ -101,7 +106,7 @@ type bank struct {
 
 func newBank(w *world) *bank {
 	b := &bank{w: w, tenants: []wallet.Tenant{wallet.DefaultTenant, "acme"}[:1+w.Rand.IntN(2)], byID: map[accountKey]*account{}}
-	want := [roles]int{source: 1, customer: 3 - len(b.tenants), payer: 1, payee: 1}
+	want := [roles]int{source: 1, customer: 3 - len(b.tenants), payer: 1, payee: 1, holder: 1}
 	for _, tenant := range b.tenants {
 		b.add(tenant, "closed", gone)
 		for p := range uint16(w.partitions) {
@@ -239,6 +244,7 @@ func (b *bank) idle() bool { return b.working == 0 }
 // check checks that each answer still holds, and that the balances are what the
 // transfers make.
 func (b *bank) check() {
+	b.checkHolds()
 	asked := 0
 	want := map[*account]money.Amount{}
 	for _, tr := range b.transfers {

@@ -3,6 +3,7 @@ package simcluster
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -63,6 +64,8 @@ func (t *teller) note(tr *transfer) {
 		to.add(credited, tr.amount, tr.called, now)
 	case tr.code == wallet.InsufficientFunds:
 		from.add(lacked, tr.amount, tr.called, now)
+	case tr.hold != nil && slices.Contains(tr.hold.refusals(), tr.code):
+		// Nothing moved.
 	case paid && (tr.code != wallet.AccountFrozen || tr.to.role.freezes()):
 		from.add(debited, tr.amount, tr.called, now)
 		from.add(credited, tr.amount, tr.called, now)

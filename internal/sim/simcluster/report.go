@@ -22,6 +22,8 @@ type Report struct {
 	Crossings  int // applied, between partitions
 	Refused    int
 	Canceled   int // of those, as the payee was out of reach
+	Holds      int // that were placed
+	Captured   int // transfers applied out of them
 	Reads      int // of single accounts
 	Unproven   int // accounts whose history took too long to be proved linearizable
 }
@@ -37,14 +39,16 @@ func (r *Report) Add(o *Report) {
 	r.Crossings += o.Crossings
 	r.Refused += o.Refused
 	r.Canceled += o.Canceled
+	r.Holds += o.Holds
+	r.Captured += o.Captured
 	r.Reads += o.Reads
 	r.Unproven += o.Unproven
 }
 
 // Summary returns the figures for people.
 func (r *Report) Summary() string {
-	return fmt.Sprintf("%v of simulated time, %d nodes, %d messages; %d transfers, of which %d applied, %d of these between partitions, %d canceled; %d reads; %d histories unproven",
-		r.Time.Round(time.Second), r.Nodes, r.Messages, r.Transfers, r.Applied, r.Crossings, r.Canceled, r.Reads, r.Unproven)
+	return fmt.Sprintf("%v of simulated time, %d nodes, %d messages; %d transfers, of which %d applied, %d of these between partitions, %d canceled; %d holds, %d captures; %d reads; %d histories unproven",
+		r.Time.Round(time.Second), r.Nodes, r.Messages, r.Transfers, r.Applied, r.Crossings, r.Canceled, r.Holds, r.Captured, r.Reads, r.Unproven)
 }
 
 func (w *world) report() *Report {
@@ -53,10 +57,18 @@ func (w *world) report() *Report {
 		Nodes: len(w.nodes), Partitions: w.partitions, Protocol: w.protocol(),
 		Transfers: len(w.bank.transfers), Reads: w.bank.reads, Unproven: w.bank.unproven,
 	}
+	for _, h := range w.bank.holds {
+		if h.code == wallet.Held {
+			r.Holds++
+		}
+	}
 	for _, t := range w.bank.transfers {
 		switch {
 		case t.code == wallet.Applied:
 			r.Applied++
+			if t.hold != nil {
+				r.Captured++
+			}
 			if t.crosses() {
 				r.Crossings++
 			}

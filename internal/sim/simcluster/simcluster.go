@@ -114,6 +114,7 @@ func (w *world) run() {
 	w.until("the members are as wanted", w.members.settled)
 	w.until("all transfers are answered", w.bank.idle)
 	w.until("no money is on its way", w.books.even)
+	w.until("holds whose time has come are ended", w.expired)
 	w.check()
 }
 

@@ -46,8 +46,10 @@ func (t *teller) work() {
 	for !w.calm {
 		t.r.Sleep(w.Between(0, pace))
 		switch what := w.Rand.IntN(100); {
+		case what < 70:
+			t.make(t.draw())
 		case what < 80:
-			t.transfer()
+			t.reserve()
 		case what < 90:
 			t.setStatus()
 		case what < 96:
@@ -80,9 +82,8 @@ func (t *teller) watch() {
 	}
 }
 
-// transfer makes transfers, and does not always insist on answers.
-func (t *teller) transfer() {
-	batch := t.draw()
+// make makes transfers, and does not always insist on answers.
+func (t *teller) make(batch []*transfer) {
 	t.transfers, t.made = append(t.transfers, batch...), append(t.made, batch...)
 	for !t.try(batch) {
 		if t.w.calm || t.w.Chance(0.1) {
@@ -179,6 +180,11 @@ func (n *node) transfers(ctx context.Context, batch []*transfer) (results []wall
 		}
 		return results, err
 	}
+	if tr := batch[0]; tr.hold != nil {
+		t := wallet.Transfer{ID: tr.id(), From: tr.from.id, To: tr.to.id, Amount: tr.amount, Currency: usd}
+		result, err := n.wallet.Capture(ctx, tenant, wallet.Capture{Transfer: t, Hold: tr.hold.id(), Final: tr.final})
+		return []wallet.Result{result}, err
+	}
 	all := make([]wallet.Transfer, len(batch))
 	for i, tr := range batch {
 		all[i] = wallet.Transfer{ID: tr.id(), From: tr.from.id, To: tr.to.id, Amount: tr.amount, Currency: usd}
@@ -235,6 +241,9 @@ func (t *teller) expected(tr *transfer) []wallet.Code {
 	codes := []wallet.Code{wallet.Applied}
 	if tr.to.role == gone {
 		codes[0] = wallet.AccountClosed
+	}
+	if tr.hold != nil {
+		codes = append(codes, tr.hold.refusals()...)
 	}
 	if tr.from.role == customer {
 		codes = append(codes, wallet.InsufficientFunds)
