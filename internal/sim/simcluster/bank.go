@@ -99,7 +99,7 @@ type bank struct {
 	transfers []*transfer
 	holds     []*hold
 	changes   uint64 // of holds
-	working   int // clients
+	working   int    // clients
 	reads     int
 	unproven  int
 }
