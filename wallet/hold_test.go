@@ -230,7 +230,7 @@ func TestManyExpire(t *testing.T) {
 		}
 	}
 	m.Apply(nil, rsm.Batch{Time: ms(5), Data: appendExpire(AppendHeader(nil, Header{Kind: KindExpire, Count: 1}), 5)})
-	if left, any := m.untilExpiry(); !any || left != 0 || len(m.holds.due) != 90 {
+	if left, some := m.untilExpiry(); !some || left != 0 || len(m.holds.due) != 90 {
 		t.Fatalf("%d holds are left, the next expires in %d", len(m.holds.due), left)
 	}
 	if got := balanceNow(t, m, "alice"); got.Held != 0 {

@@ -32,7 +32,7 @@ func (c *holdClock) lead(leads bool) {
 	c.epoch++
 	c.stop()
 	if c.leads = leads; leads {
-		if _, any := c.p.Machine.untilExpiry(); any {
+		if _, some := c.p.Machine.untilExpiry(); some {
 			c.tick()
 		}
 	}
@@ -53,8 +53,8 @@ func (c *holdClock) changed() {
 // set waits for the next expiry.
 func (c *holdClock) set() {
 	c.stop()
-	left, any := c.p.Machine.untilExpiry()
-	if !c.leads || !any {
+	left, some := c.p.Machine.untilExpiry()
+	if !c.leads || !some {
 		return
 	}
 	c.after(min(time.Duration(left), longestTick), c.tick)
@@ -77,8 +77,8 @@ func (c *holdClock) after(d time.Duration, f func()) {
 
 // tick proposes that time has passed.
 func (c *holdClock) tick() {
-	left, any := c.p.Machine.untilExpiry()
-	if !any {
+	left, some := c.p.Machine.untilExpiry()
+	if !some {
 		return
 	}
 	due := millisOf(c.p.Machine.holds.now + left)

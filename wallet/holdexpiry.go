@@ -66,8 +66,8 @@ func (m *Machine) NextExpiry() (Millis, bool) {
 // untilExpiry returns how long after the machine's time the next hold expires, in
 // nanoseconds, and false if there is none.
 func (m *Machine) untilExpiry() (int64, bool) {
-	at, any := m.NextExpiry()
-	if !any {
+	at, some := m.NextExpiry()
+	if !some {
 		return 0, false
 	}
 	return max(0, int64(at)*1e6-m.holds.now), true

@@ -40,7 +40,7 @@ func TestHoldExpiresByItself(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					s, host = divided(t, fs, 1, wallet.TCC)
 				}
-				time.Sleep(time.UnixMilli(int64(expires)).Sub(time.Now()) - 1)
+				time.Sleep(time.Until(time.UnixMilli(int64(expires))) - 1)
 				synctest.Wait()
 				held(600)
 				if h, code, err := s.Hold(ctx, d, id(1)); err != nil || code != wallet.Applied || h.Left != 600 || h.Expires != expires {

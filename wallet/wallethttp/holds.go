@@ -237,8 +237,12 @@ func (s *server) placeHold(q query) (*reply, error) {
 	err := readBody(q.Request, MaxBodyBytes, func(d *decoder) {
 		var id, account, payee, amount, code, expires string
 		if d.object([]member{
-			{name: "hold_id", value: &id}, {name: "account", value: &account}, {name: "payee", value: &payee, optional: true},
-			{name: "amount", value: &amount}, {name: "currency", value: &code}, {name: "expires_at", value: &expires},
+			{name: "hold_id", value: &id},
+			{name: "account", value: &account},
+			{name: "payee", value: &payee, optional: true},
+			{name: "amount", value: &amount},
+			{name: "currency", value: &code},
+			{name: "expires_at", value: &expires},
 		}) {
 			h.ID, h.Account, h.Expires = d.id("hold_id", id), d.accountID("account", account), d.time("expires_at", expires)
 			if payee != "" {
@@ -281,8 +285,10 @@ func (s *server) release(q query) (*reply, error) {
 	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
 		var id, account, amount, code string
 		if d.object([]member{
-			{name: "transaction_id", value: &id}, {name: "account", value: &account},
-			{name: "amount", value: &amount, optional: true}, {name: "currency", value: &code},
+			{name: "transaction_id", value: &id},
+			{name: "account", value: &account},
+			{name: "amount", value: &amount, optional: true},
+			{name: "currency", value: &code},
 		}) {
 			r.ID, r.Account = d.id("transaction_id", id), d.accountID("account", account)
 			if r.Currency, r.Amount = d.money(code, orZero(amount)); amount != "" && len(d.errs) == 0 && r.Amount <= 0 {

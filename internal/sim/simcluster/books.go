@@ -87,7 +87,7 @@ func (b *books) note(a *audited, batch rsm.Batch, result []byte) {
 	if err != nil {
 		w.failf("node %d after %+v: %w", a.node.ID, a.at, err)
 	}
-	if at, any := a.NextExpiry(); any && int64(at)*1e6 <= batch.Time {
+	if at, some := a.NextExpiry(); some && int64(at)*1e6 <= batch.Time {
 		w.failf("node %d after %+v: a hold until %d is open at %d", a.node.ID, a.at, at, batch.Time)
 	}
 	sum := sumOf(batch, result, a.Effects())

@@ -149,7 +149,7 @@ func (w *world) expired() bool {
 			if g == nil || !g.Status().Leads {
 				continue
 			}
-			if at, any := n.parts[p].Machine.NextExpiry(); any && int64(at) <= n.Process.Now().UnixMilli() {
+			if at, some := n.parts[p].Machine.NextExpiry(); some && int64(at) <= n.Process.Now().UnixMilli() {
 				return false
 			}
 		}
