@@ -36,7 +36,8 @@ func (l answeringLog) StartRead(fn func(error)) { fn(nil) }
 
 func (l answeringLog) TrySubmit(ctx context.Context, p *rsm.Proposal) error { return l.Submit(ctx, p) }
 
-func (l answeringLog) ApplyLoop() rsm.Loop { return atOnce{} }
+func (answeringLog) ApplyLoop() rsm.Loop  { return atOnce{} }
+func (answeringLog) OnLeading(func(bool)) {}
 
 // atOnce is a loop that runs everything at once.
 type atOnce struct{}
