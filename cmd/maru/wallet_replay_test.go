@@ -73,7 +73,7 @@ func TestReplayWithOtherRules(t *testing.T) {
 	p := newPastTest(t)
 	p.live(250)
 	p.stop()
-	other := buildWith(t, "wallet/transfer.go", "case f.min != Unlimited && (after >= f.amount || after < f.min):", "case f.min != Unlimited:")
+	other := buildWith(t, "wallet/transfer.go", "case f.floor != Unlimited && (after >= f.amount || after < f.floor):", "case f.floor != Unlimited:")
 	cmd := exec.CommandContext(t.Context(), other, "wallet", "replay", "--data", p.data)
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitRefused {
