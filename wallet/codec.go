@@ -35,6 +35,9 @@ const (
 	KindCrossTransfersByName // transfers by account id to other partitions; results of 1 byte
 	KindParticipate          // messages of a paying to a receiving partition; results of 1 byte
 	KindPhases               // their answers, brought to the paying partition; results of 1 byte
+
+	KindTransactions      // transactions whose accounts are in one partition; results of 1 byte
+	KindCrossTransactions // transactions with accounts of several partitions; results of 1 byte
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -66,6 +69,10 @@ func (k Kind) String() string {
 		return "participate"
 	case KindPhases:
 		return "phases"
+	case KindTransactions:
+		return "transactions"
+	case KindCrossTransactions:
+		return "cross transactions"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -158,7 +165,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		return h, fmt.Errorf("%w: a tenant in a request", ErrFormat)
 	}
 	switch h.Kind {
-	case KindTransfers, KindTransfersByName, KindLookup:
+	case KindTransfers, KindTransfersByName, KindLookup, KindTransactions:
 		return h, nil
 	case KindOpenAccounts:
 		size, body := commandSize(h.Kind), b[HeaderBytes:]
@@ -172,7 +179,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		}
 		return h, nil
 	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
-		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases:
+		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases, KindCrossTransactions:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -227,6 +234,10 @@ func commandSize(k Kind) func(b []byte) int {
 		return messageSize
 	case KindPhases:
 		return func([]byte) int { return answerBytes }
+	case KindTransactions:
+		return transactionSize
+	case KindCrossTransactions:
+		return crossTransactionSize
 	}
 	return nil
 }

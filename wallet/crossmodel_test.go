@@ -19,6 +19,7 @@ type crossModel struct {
 	tenants    []Tenant
 	accounts   map[string]*modelAccount // by tenant and id
 	flights    []*modelFlight
+	txs        []*modelTx
 	decided    map[string]*modelDecision // by partition, tenant and transaction id
 	announced  map[[2]uint16]uint64      // the largest low that a payee's partition has heard
 }
@@ -36,7 +37,8 @@ type modelDecision struct {
 	code    Code
 	tenant  uint16
 	t       Transfer
-	payee   Handle // of a transfer to another partition
+	payee   Handle   // of a transfer to another partition
+	tx      *modelTx // nil of a transfer
 }
 
 // modelFlight is what both sides know of a transfer.
@@ -54,6 +56,8 @@ type modelFlight struct {
 	payee    *modelAccount // as the payee's side knows it
 	seen     string        // "", tried, prepared, credited, refused
 	refusal  Code
+	tx       *modelTx // of a participant of a transaction
+	part     int
 }
 
 // modelTransfer is a command to begin a transfer, to a partition.
@@ -98,7 +102,7 @@ func (n *crossModel) pending(a *modelAccount, c money.Currency) *big.Int {
 			sum.Add(sum, big.NewInt(int64(f.amount)))
 		}
 	}
-	return sum
+	return n.pendingLegs(sum, a, c)
 }
 
 func (n *crossModel) locked(a *modelAccount) bool {
@@ -274,6 +278,9 @@ func (n *crossModel) request(from, to uint16, low uint64, v message) Code {
 		return Forgotten
 	}
 	f := n.flight(from, to, v.seq)
+	if f.tx != nil {
+		return n.requestLegs(f, v.action)
+	}
 	switch v.action {
 	case actConfirm:
 		if f.seen == "tried" || f.seen == "prepared" {
@@ -286,7 +293,7 @@ func (n *crossModel) request(from, to uint16, low uint64, v message) Code {
 			f.seen, f.refusal = "refused", Canceled
 		}
 		return Applied
-	case actTry, actPrepare, actCredit, noAction, actGiveUp, endAction:
+	case actTry, actPrepare, actCredit, noAction, actGiveUp, actTryLegs, actCreditLegs, endAction:
 	}
 	if f.seen == "" {
 		n.consider(f, v.action)
@@ -326,6 +333,9 @@ func (n *crossModel) consider(f *modelFlight, a action) {
 // answer is what the paying side does with an answer that a payee's side gave.
 func (n *crossModel) answer(from, to uint16, a answer) Code {
 	f := n.flight(from, to, a.seq)
+	if f.tx != nil {
+		return n.answerPart(f, a)
+	}
 	back := func() {
 		if f.paid {
 			f.payer.hold(f.currency).Amount += f.amount
@@ -392,6 +402,7 @@ func (n *crossModel) crossed(own, peer, tenant uint16, c money.Currency) (out, i
 			in.Add(in, big.NewInt(int64(f.amount)))
 		}
 	}
+	n.crossedLegs(out, in, own, peer, tenant, c)
 	return out, in
 }
 

@@ -14,21 +14,22 @@ import (
 // table of currencies, which may change from one version to the next: what it
 // decided stays decided.
 type Machine struct {
-	options  MachineOptions
-	base     Handle // the handle of row n is base + n + 1
-	crossing crossing
-	tenants  []*tenant
-	accounts table[account]
-	balances table[balance] // of the second and later currencies of accounts
-	arena    arena
-	names    nameIndex
-	open     *snapshot
-	changes  uint64 // batches applied, from a random number on: so that a reader can tell whether the state changed, or is another replica's
-	decided  [len(codeNames)]uint64
-	repeated uint64
-	window   [window]prefetched
-	command  uint32 // the number of the command, in its batch, that is being decided
-	effects  []byte // of the batch that was applied last: see Effects
+	options   MachineOptions
+	base      Handle // the handle of row n is base + n + 1
+	crossing  crossing
+	tenants   []*tenant
+	accounts  table[account]
+	balances  table[balance] // of the second and later currencies of accounts
+	reversals reversals
+	arena     arena
+	names     nameIndex
+	open      *snapshot
+	changes   uint64 // batches applied, from a random number on: so that a reader can tell whether the state changed, or is another replica's
+	decided   [len(codeNames)]uint64
+	repeated  uint64
+	window    [window]prefetched
+	command   uint32 // the number of the command, in its batch, that is being decided
+	effects   []byte // of the batch that was applied last: see Effects
 }
 
 // tenant is one of the worlds apart.
@@ -76,6 +77,7 @@ func NewMachine(o *MachineOptions) *Machine {
 	m := &Machine{options: o.withDefaults()}
 	m.base = Handle(m.options.Partition) << partitionShift
 	m.crossing = newCrossing(m.options.Partitions)
+	m.reversals.rows = map[transactionKey]uint32{}
 	m.changes = m.options.Random()
 	m.names.seed = maphash.MakeSeed()
 	m.addTenant(string(DefaultTenant))
@@ -139,6 +141,8 @@ func (m *Machine) applyCommand(dst []byte, h Header, now int64, cmd []byte) []by
 		return m.createTenant(dst, cmd)
 	case KindCrossTransfersByName:
 		return append(dst, byte(m.crossByName(h.Tenant, now, cmd)))
+	case KindTransactions, KindCrossTransactions:
+		return append(dst, byte(m.transaction(h.Tenant, now, h.Kind, cmd)))
 	case KindNone, KindTransfers, KindLookup, KindCrossTransfers, KindParticipate, KindPhases:
 	}
 	panic(fmt.Sprintf("wallet: %v batch in applyCommand", h.Kind))
@@ -382,7 +386,8 @@ func (m *Machine) Metrics() Metrics {
 		Accounts: m.accounts.len, Balances: m.accounts.len + m.balances.len,
 		Tenants: uint64(len(m.tenants)), Repeated: m.repeated,
 		TableBytes: m.names.bytes() + uint64(len(m.arena.chunks))*arenaChunk +
-			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32,
+			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32 +
+			uint64(len(m.reversals.chunks))*chunkRows*32,
 	}
 	copy(out.Decided[:], m.decided[:])
 	for _, t := range m.tenants {

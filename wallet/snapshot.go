@@ -20,7 +20,7 @@ const (
 	blockBalances   = 3
 	blockIDs        = 4
 	blockEnd        = 5
-	blockPartition  = 6 // and the rest in crosssnap.go
+	blockPartition  = 6 // and the rest in crosssnap.go and transactionsnap.go
 	blockHeadBytes  = 16
 	accountRowBytes = 38 // and the name
 	balanceRowBytes = 22
@@ -57,6 +57,7 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 	}
 	m.accounts.freeze()
 	m.balances.freeze()
+	m.reversals.freeze()
 	m.open = s
 	return s
 }
@@ -66,6 +67,7 @@ func (s *snapshot) Close() {
 	if s.m.open == s {
 		s.m.accounts.thaw()
 		s.m.balances.thaw()
+		s.m.reversals.thaw()
 		s.m.open = nil
 	}
 	s.ended = true
@@ -92,7 +94,7 @@ func (s *snapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 
 // count is the number of all rows, which the end block repeats.
 func (s *snapshot) count() uint64 {
-	n := s.m.accounts.frozen + s.m.balances.frozen + s.cross.rows
+	n := s.m.accounts.frozen + s.m.balances.frozen + s.m.reversals.frozen + s.cross.rows
 	for i := range s.ids {
 		for _, c := range s.ids[i] {
 			n += uint64(c)
@@ -111,6 +113,9 @@ func (s *snapshot) head(dst []byte) []byte {
 	}
 	if n := s.m.options.Partitions; n > 1 {
 		dst = appendBlock(dst, blockPartition, int(s.m.options.Partition), 0, uint64(n))
+	}
+	if n := s.m.reversals.frozen; n > 0 {
+		dst = appendBlock(dst, blockReversed, 0, 0, n)
 	}
 	return dst
 }
@@ -139,6 +144,14 @@ func (s *snapshot) block(dst []byte) ([]byte, bool) {
 		dst = appendBlock(dst, blockBalances, 0, len(rows), first)
 		for i := range rows {
 			dst = appendBalance(dst, &rows[i])
+		}
+	}) {
+		return dst, true
+	}
+	if s.m.reversals.next(func(first uint64, rows []reversal) {
+		dst = appendBlock(dst, blockReversals, 0, len(rows), first)
+		for i := range rows {
+			dst = appendReversal(dst, &rows[i])
 		}
 	}) {
 		return dst, true
@@ -213,7 +226,9 @@ type restorer struct {
 	// how many rows are still missing
 	accounts, balances uint64
 	partition          bool // was read, if there are several
-	pending            int  // ids whose row says Pending
+	reversals          uint64
+	tried              int // transactions of others that were tried here
+	pending            int // ids whose row says Pending
 }
 
 func (r *restorer) restore() error {
@@ -239,6 +254,9 @@ func (r *restorer) restore() error {
 		if done {
 			break
 		}
+	}
+	if err := r.joinReversals(); err != nil {
+		return err
 	}
 	if r.accounts != 0 || r.balances != 0 {
 		return fmt.Errorf("%w: %d accounts and %d balances are missing", ErrSnapshot, r.accounts, r.balances)
@@ -274,8 +292,11 @@ func (r *restorer) block() (done bool, err error) {
 		}
 		return true, nil
 	}
-	if kind >= blockPartition && kind <= blockTotals {
+	switch {
+	case kind >= blockPartition && kind <= blockTotals:
 		return false, r.crossBlock(kind, tenant, n, first)
+	case kind >= blockReversed && kind <= blockLegs:
+		return false, r.transactionBlock(kind, n, first)
 	}
 	for i := range uint64(n) {
 		switch kind {

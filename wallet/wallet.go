@@ -205,6 +205,9 @@ const (
 	Canceled                      // given up before the receiving side agreed
 	TooManyInFlight               // MaxInFlight transfers between the two partitions are under way
 	Forgotten                     // finished long ago; an answer between partitions only
+	Unbalanced                    // the postings of a currency do not add up to zero
+	NotReversible                 // nothing with this id and content was applied
+	OverReversed                  // all reversals together would be more than the original
 )
 
 var codeNames = [...]string{
@@ -231,6 +234,9 @@ var codeNames = [...]string{
 	Canceled:          "canceled",
 	TooManyInFlight:   "too_many_in_flight",
 	Forgotten:         "forgotten",
+	Unbalanced:        "unbalanced",
+	NotReversible:     "not_reversible",
+	OverReversed:      "over_reversed",
 }
 
 // Codes returns all codes in the order of their numbers.
