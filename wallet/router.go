@@ -162,6 +162,8 @@ func (s *Service) placeOf(h Header, cmd []byte) (uint16, Kind) {
 		return s.partitionOf(h.Tenant, name), h.Kind
 	case KindSetStatus:
 		return s.partitionOf(h.Tenant, cmd[statusBytes:]), h.Kind
+	case KindTransactions:
+		return s.placeOfTransaction(h.Tenant, cmd)
 	}
 	return 0, h.Kind
 }
@@ -177,6 +179,8 @@ func (p *piece) begin(wait bool) {
 	switch {
 	case !p.to.here():
 		p.forward()
+	case p.kind == KindCrossTransactions && p.complete == nil:
+		p.lookUpPostings()
 	case p.crosses() && p.complete == nil:
 		p.lookUp()
 	default:
@@ -184,9 +188,10 @@ func (p *piece) begin(wait bool) {
 	}
 }
 
-// crosses says whether a piece is one of transfers to other partitions.
+// crosses says whether a piece is one of transfers to other partitions, or of
+// transactions with their accounts.
 func (p *piece) crosses() bool {
-	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName
+	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName || p.kind == KindCrossTransactions
 }
 
 // forward lets a node that has a replica of the partition route the piece.
