@@ -110,16 +110,15 @@ func (p Phase) String() string {
 type action uint8
 
 const (
-	noAction   action = iota
-	actTry            // can the payee be credited? Then it stays so until Confirm or Cancel
-	actPrepare        // the same, and the payee is locked
-	actCredit         // credit the payee, if it can be
-	actConfirm        // credit what was tried or prepared
-	actCancel         // forget what was tried or prepared, and refuse it if it comes later
-	actGiveUp         // not a message: the paying partition shall cancel, if it still can
-	// For the accounts of a participant of a transaction:
-	actTryLegs    // can they be debited and credited? Then they are debited, and that stays so until Confirm or Cancel
-	actCreditLegs // debit and credit them, if they can be
+	noAction      action = iota
+	actTry               // can the payee be credited? Then it stays so until Confirm or Cancel
+	actPrepare           // the same, and the payee is locked
+	actCredit            // credit the payee, if it can be
+	actConfirm           // credit what was tried or prepared
+	actCancel            // forget what was tried or prepared, and refuse it if it comes later
+	actGiveUp            // not a message: the paying partition shall cancel, if it still can
+	actTryLegs           // can these accounts be debited and credited? Then they are debited, and that stays so until Confirm or Cancel
+	actCreditLegs        // debit and credit these accounts, if they can be
 	endAction
 )
 

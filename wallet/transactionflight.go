@@ -259,7 +259,8 @@ func (m *Machine) cancelTransaction(t *transaction, code Code) {
 		if p.agreed {
 			m.unshift(t, i)
 		}
-		if p.seq >= m.low(p.peer) && m.partRow(t, i).phase != Finished && !(p.agreed && t.protocol == Saga) {
+		waits := p.agreed && t.protocol == Saga
+		if !waits && p.seq >= m.low(p.peer) && m.partRow(t, i).phase != Finished {
 			m.enterPart(t, i, Canceling)
 		}
 		p.agreed = false
@@ -273,8 +274,8 @@ func (m *Machine) compensate(t *transaction) {
 	if t.stage != stageCanceling {
 		return
 	}
-	for i := len(t.parts) - 1; i >= 0; i-- {
-		if t.parts[i].seq < m.low(t.parts[i].peer) {
+	for i, p := range slices.Backward(t.parts) {
+		if p.seq < m.low(p.peer) {
 			continue
 		}
 		switch m.partRow(t, i).phase {

@@ -451,6 +451,20 @@ func (n *crossModel) endTx(t *modelTx) {
 	t.stage = "done"
 }
 
+// transactions begins some transactions.
+func (w *world) transactions(t *rapid.T) {
+	for range rapid.IntRange(1, 4).Draw(t, "n") {
+		w.transaction(t)
+	}
+}
+
+// reversals begins some reversals.
+func (w *world) reversals(t *rapid.T) {
+	for range rapid.IntRange(1, 4).Draw(t, "n") {
+		w.reversal(t)
+	}
+}
+
 // transaction begins a transaction of up to six postings, of which some do not
 // balance, go to the wrong partition, name accounts that there are not, or repeat an id.
 func (w *world) transaction(t *rapid.T) {
@@ -521,10 +535,11 @@ func (w *world) begin(t *rapid.T, tenant, at uint16, alone bool, v *Transaction)
 // part, or more than it was.
 func (w *world) reversal(t *rapid.T) {
 	var all []string
+	far := rapid.Bool().Draw(t, "far") // between partitions
 	for _, key := range slices.Sorted(maps.Keys(w.model.decided)) {
 		d := w.model.decided[key]
 		named := d.tx != nil || w.model.account(d.tenant, d.t.From) != nil && w.model.account(d.tenant, d.t.To) != nil && d.t.Amount > 0 && d.t.From != d.t.To
-		if named && (d.code == Applied || rapid.IntRange(0, 30).Draw(t, "refused") == 0) && (d.tx == nil || d.tx.of == nil) {
+		if named && (d.code == Applied || rapid.IntRange(0, 30).Draw(t, "refused") == 0) && (d.tx == nil || d.tx.of == nil) && (!far || d.payee != 0 || d.tx != nil && len(d.tx.parts) > 0) {
 			all = append(all, key)
 		}
 	}
@@ -556,4 +571,30 @@ func (w *world) reversal(t *rapid.T) {
 		return
 	}
 	w.begin(t, d.tenant, w.partition(t, "at"), false, v)
+}
+
+// checkReversals compares how much of each original was taken back, or is about to be.
+func (w *world) checkReversals(t *rapid.T, p uint16) {
+	m := w.parts[p].m
+	for row := range m.reversals.len {
+		v := m.reversals.at(row)
+		d := w.model.decided[fmt.Sprint(p, v.tenant, v.key.id())]
+		name, currency := AccountID(""), d.t.Currency
+		if d.tx != nil {
+			name, currency = d.tx.legs[v.leg].name, d.tx.legs[v.leg].currency
+		} else {
+			name = []AccountID{d.t.From, d.t.To}[v.leg]
+		}
+		want := new(big.Int)
+		for _, tx := range w.model.txs {
+			for _, l := range tx.legs {
+				if tx.of == d && (tx.stage != "done" || tx.decision.code == Applied) && l.name == name && l.currency == currency {
+					want.Add(want, size(l.amount))
+				}
+			}
+		}
+		if want.Cmp(big.NewInt(int64(v.amount))) != 0 {
+			t.Fatalf("of leg %d of %v, %d is taken back, want %v", v.leg, v.key.id(), v.amount, want)
+		}
+	}
 }

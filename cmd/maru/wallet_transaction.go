@@ -188,7 +188,7 @@ func readTransaction(cmd *cobra.Command, file string) (*wallet.Transaction, erro
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
+	defer in.Close() //nolint:errcheck // only read
 	var v transactionView
 	d := json.NewDecoder(io.LimitReader(in, maxTransactionBytes))
 	d.DisallowUnknownFields()

@@ -40,6 +40,13 @@ func partitions(says string) by {
 	}
 }
 
+// transactions is the same with transactions of many legs, and reversals.
+func transactions(says string) by {
+	b := partitions(says)
+	b.run = "^TestTransactionsAgainstModel$"
+	return b
+}
+
 var bugs = []bug{
 	// What is durable.
 	{
@@ -337,5 +344,25 @@ var bugs = []bug{
 		file:  "wallet/phase.go",
 		edits: []edit{{"\tif f.phase != Canceling {\n\t\tm.decide(f, a.code, p)\n\t}\n", "\tif f.phase != Canceling {\n\t\tm.decide(f, Applied, p)\n\t}\n"}},
 		found: []by{cluster()},
+	},
+
+	// Transactions of many legs.
+	{
+		name:  "a participant keeps what it debited for a transaction that is canceled",
+		file:  "wallet/transactionapply.go",
+		edits: []edit{{"		if l.amount < 0 {\n			m.book(at, b, l.currency, -l.amount)\n", "		if l.amount < 0 && at.out {\n			m.book(at, b, l.currency, -l.amount)\n"}},
+		found: []by{transactions("account a"), cluster()},
+	},
+	{
+		name:  "a transaction is confirmed before the last participant has agreed",
+		file:  "wallet/transactionflight.go",
+		edits: []edit{{"	if next < 0 {\n", "	if next < 0 || next == len(t.parts)-1 && t.protocol == TCC {\n"}},
+		found: []by{transactions(`got \[.*\], want|account a`)},
+	},
+	{
+		name:  "a reversal that is refused stays counted",
+		file:  "wallet/transactionflight.go",
+		edits: []edit{{"		m.unreserve(&t.reverses)\n", ""}},
+		found: []by{transactions("is taken back, want")},
 	},
 }
