@@ -44,6 +44,7 @@ func partitions(says string) by {
 func transactions(says string) by {
 	b := partitions(says)
 	b.run = "^TestTransactionsAgainstModel$"
+	b.args[1] = "-rapid.checks=300"
 	return b
 }
 
@@ -267,9 +268,9 @@ var bugs = []bug{
 	{
 		name: "a Confirm that comes again credits again",
 		file: "wallet/participant.go",
-		edits: []edit{{`p.currency, b, p.amount)
+		edits: []edit{{`m.accounts.at(uint64(p.to)).tenant, b)
 		p.state = stateCredited
-`, `p.currency, b, p.amount)
+`, `m.accounts.at(uint64(p.to)).tenant, b)
 `}},
 		found: []by{partitions("account a")},
 	},
@@ -350,7 +351,7 @@ var bugs = []bug{
 	{
 		name:  "a participant keeps what it debited for a transaction that is canceled",
 		file:  "wallet/transactionapply.go",
-		edits: []edit{{"		if l.amount < 0 {\n			m.book(at, b, l.currency, -l.amount)\n", "		if l.amount < 0 && at.out {\n			m.book(at, b, l.currency, -l.amount)\n"}},
+		edits: []edit{{"		if l.amount < 0 {\n			m.book(at, b, l, -l.amount)\n", "		if l.amount < 0 && at.out {\n			m.book(at, b, l, -l.amount)\n"}},
 		found: []by{transactions("account a"), cluster()},
 	},
 	{
