@@ -487,3 +487,22 @@ func TestTransactionValidate(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseTransaction reads any bytes as a command: what is read is written as it was.
+func FuzzParseTransaction(f *testing.F) {
+	b := transactionSamples()[KindTransactions][HeaderBytes:]
+	for len(b) > 0 {
+		n := transactionSize(b)
+		f.Add(b[:n])
+		b = b[n:]
+	}
+	f.Fuzz(func(t *testing.T, cmd []byte) {
+		v, ok := ParseTransaction(cmd)
+		if !ok {
+			return
+		}
+		if again := AppendTransaction(nil, v); !bytes.Equal(again, cmd[:transactionSize(cmd)]) {
+			t.Errorf("%x is read as %+v, which is %x", cmd, v, again)
+		}
+	})
+}

@@ -110,6 +110,7 @@ type content struct {
 	all      []byte // for the fingerprint
 	postings []byte
 	n        int // of them
+	notes    int // bytes of the reference and the metadata, which are the last of all
 }
 
 // rawPosting is a posting within a command.
@@ -163,7 +164,7 @@ func (c *content) isTransfer() bool {
 		return false
 	}
 	to, end := nextPosting(rest)
-	return to.amount == -from.amount && to.currency == from.currency && len(c.all) == contentHead+len(c.postings) && len(end) == 0
+	return to.amount == -from.amount && to.currency == from.currency && c.notes == 0 && len(end) == 0
 }
 
 // parseContent reads a content, and returns what comes after it.
@@ -194,13 +195,14 @@ func parseContent(b []byte) (c content, rest []byte, ok bool) {
 		}
 	}
 	c.postings = c.postings[:len(c.postings)-len(rest)]
+	notes := len(rest)
 	if len(rest) < reference {
 		return c, nil, false
 	}
 	if rest, ok = skipMetadata(rest[reference:], keys); !ok {
 		return c, nil, false
 	}
-	c.all = b[:len(b)-len(rest)]
+	c.all, c.notes = b[:len(b)-len(rest)], notes-len(rest)
 	return c, rest, true
 }
 
@@ -255,4 +257,47 @@ func appendLegsMessage(dst []byte, v *message) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, v.key.a)
 	dst = binary.LittleEndian.AppendUint64(dst, v.key.b)
 	return append(append(dst, byte(len(v.legs)/legBytes)), v.legs...)
+}
+
+// ParseTransaction reads a command of KindTransactions, or the beginning of one of
+// KindCrossTransactions, from a log or an event: so that what a transaction says, its
+// reference and metadata, can be shown. It returns false if it is malformed.
+func ParseTransaction(cmd []byte) (*Transaction, bool) {
+	size := transactionSize(cmd)
+	if size == 0 || size > len(cmd) {
+		return nil, false
+	}
+	id, own, original, ok := parseTransaction(cmd[:size])
+	if !ok {
+		return nil, false
+	}
+	t := &Transaction{ID: id.id()}
+	t.Postings, t.Reference, t.Metadata = own.said()
+	if own.reverses != reversesNothing {
+		t.Reverses = &Original{ID: own.of.id(), Transfer: own.reverses == reversesTransfer}
+		t.Reverses.Postings, t.Reverses.Reference, t.Reverses.Metadata = original.said()
+	}
+	return t, true
+}
+
+// said returns what a content says.
+func (c *content) said() (postings []Posting, reference string, data Metadata) {
+	rest := c.postings
+	for range c.n {
+		var p rawPosting
+		p, rest = nextPosting(rest)
+		postings = append(postings, Posting{AccountID(p.name), p.amount, p.currency})
+	}
+	after := c.all[len(c.all)-c.notes:]
+	reference, after = string(after[:c.all[2]]), after[c.all[2]:]
+	for range c.all[3] {
+		n, m := int(after[0]), int(binary.LittleEndian.Uint16(after[1:]))
+		after = after[metadataHead:]
+		if data == nil {
+			data = Metadata{}
+		}
+		data[string(after[:n])] = string(after[n : n+m])
+		after = after[n+m:]
+	}
+	return postings, reference, data
 }
