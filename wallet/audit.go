@@ -77,12 +77,16 @@ func (m *Machine) auditPending() error {
 	for i := range m.crossing.peers {
 		out, in := &m.crossing.peers[i].out, &m.crossing.peers[i].in
 		for seq := out.low; seq < out.next; seq++ {
-			switch f := out.at(seq); f.phase {
+			f := out.at(seq)
+			if f.isPart() {
+				continue
+			}
+			switch f.phase {
 			case Trying, Crediting:
 				note(f.from, f.currency, f.amount, 0)
 			case Preparing:
 				note(f.from, f.currency, 0, 1)
-			case NoPhase, Confirming, Canceling, Finished, endPhase:
+			case NoPhase, Confirming, Canceling, Finished, Waiting, endPhase:
 			}
 		}
 		for seq := in.low; seq < in.next; seq++ {
@@ -94,6 +98,19 @@ func (m *Machine) auditPending() error {
 			case stateUnseen, stateRefused, stateCredited, endState:
 			}
 		}
+	}
+	owed := func(legs []leg) {
+		for i := range legs {
+			note(uint32(m.row(legs[i].account)), legs[i].currency, magnitude(legs[i].amount), 0)
+		}
+	}
+	for _, t := range m.crossing.transactions {
+		if t.holds() {
+			owed(t.of(-1))
+		}
+	}
+	for _, p := range m.crossing.legs {
+		owed(p.legs)
 	}
 	for row := range m.accounts.len {
 		if err := m.auditAccount(row, all[uint32(row)]); err != nil {
@@ -160,6 +177,9 @@ func (m *Machine) Sum() uint64 {
 	}
 	if sum := m.sumHolds(); sum != 0 {
 		write(binary.LittleEndian.AppendUint64(b, sum))
+	}
+	for row := range m.reversals.len {
+		write(appendReversal(b, m.reversals.at(row)))
 	}
 	for _, t := range m.tenants {
 		var ids uint64 // in whatever order the table has them

@@ -36,10 +36,12 @@ const (
 	KindParticipate          // messages of a paying to a receiving partition; results of 1 byte
 	KindPhases               // their answers, brought to the paying partition; results of 1 byte
 
-	KindHolds          // commands about holds; results of 1 byte
-	KindCrossCaptures  // captures for accounts of other partitions; results of 1 byte
-	KindSetDailyLimits // daily limits of accounts to be changed; results of 1 byte
-	KindExpire         // nothing, but that the time has come for a hold to expire; results of 1 byte
+	KindHolds             // commands about holds; results of 1 byte
+	KindCrossCaptures     // captures for accounts of other partitions; results of 1 byte
+	KindSetDailyLimits    // daily limits of accounts to be changed; results of 1 byte
+	KindExpire            // nothing, but that the time has come for a hold to expire; results of 1 byte
+	KindTransactions      // transactions whose accounts are in one partition; results of 1 byte
+	KindCrossTransactions // transactions with accounts of several partitions; results of 1 byte
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -79,6 +81,10 @@ func (k Kind) String() string {
 		return "set daily limits"
 	case KindExpire:
 		return "expire"
+	case KindTransactions:
+		return "transactions"
+	case KindCrossTransactions:
+		return "cross transactions"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -171,7 +177,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		return h, fmt.Errorf("%w: a tenant in a request", ErrFormat)
 	}
 	switch h.Kind {
-	case KindTransfers, KindTransfersByName, KindLookup:
+	case KindTransfers, KindTransfersByName, KindLookup, KindTransactions:
 		return h, nil
 	case KindOpenAccounts:
 		size, body := commandSize(h.Kind), b[HeaderBytes:]
@@ -186,7 +192,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		return h, nil
 	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
 		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases,
-		KindHolds, KindCrossCaptures, KindSetDailyLimits, KindExpire:
+		KindHolds, KindCrossCaptures, KindSetDailyLimits, KindExpire, KindCrossTransactions:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -252,6 +258,10 @@ func commandSize(k Kind) func(b []byte) int {
 		return named(dailyBytes)
 	case KindExpire:
 		return func([]byte) int { return expireBytes }
+	case KindTransactions:
+		return transactionSize
+	case KindCrossTransactions:
+		return crossTransactionSize
 	}
 	return nil
 }

@@ -210,7 +210,7 @@ func (c *coordinator) giveUp(peer uint16) {
 	slices.Sort(l.due)
 	for _, seq := range slices.Compact(l.due) {
 		v, ok := c.p.Machine.message(peer, seq)
-		if ok && (v.action == actTry || v.action == actPrepare) && len(answers) < MaxBatch {
+		if ok && (v.action == actTry || v.action == actPrepare || v.action == actTryLegs) && len(answers) < MaxBatch {
 			answers = append(answers, answer{actGiveUp, Applied, seq})
 		}
 	}

@@ -79,10 +79,14 @@ func (m *Machine) message(peer uint16, seq uint64) (message, bool) {
 		return message{}, false
 	}
 	f := out.at(seq)
-	v := message{action: f.phase.due(), seq: seq}
-	if v.action != actConfirm && v.action != actCancel {
+	v := message{action: f.due(), seq: seq}
+	switch v.action {
+	case actTryLegs, actCreditLegs:
+		m.partMessage(&v, f)
+	case actTry, actPrepare, actCredit:
 		v.tenant, v.currency, v.to, v.amount = f.tenant, f.currency, f.to, f.amount
 		v.key, v.from = f.key, f.from+1
+	case noAction, actConfirm, actCancel, actGiveUp, endAction:
 	}
 	return v, v.action != noAction
 }
@@ -95,11 +99,12 @@ func (m *Machine) low(peer uint16) uint64 { return m.crossing.peers[peer].out.lo
 type InFlight struct {
 	ID        TransactionID
 	Tenant    Tenant
-	From      AccountID
-	To        Handle
-	ToAccount AccountID // the id of To, "" where it is not known
-	Amount    money.Amount
+	From      AccountID    // "" of a transaction
+	To        Handle       // of a transaction the account of the first leg
+	ToAccount AccountID    // the id of To, "" where it is not known
+	Amount    money.Amount // of that account: negative if it is debited, as a leg of a transaction may be
 	Currency  money.Currency
+	Legs      int // of a transaction with accounts of To's partition; 0 of a transfer
 	Protocol  Protocol
 	Phase     Phase
 	BeganAt   int64  // nanoseconds since 1970 UTC, by the machine's time
@@ -128,12 +133,18 @@ func (m *Machine) inFlight(dst []InFlight, at inFlightCursor, limit int) (list [
 				return dst, at, true
 			}
 			limit--
-			a := m.accounts.at(uint64(f.from))
-			dst = append(dst, InFlight{
-				ID: f.key.id(), Tenant: Tenant(m.tenants[f.tenant].name), From: AccountID(m.arena.get(a.name, a.nameLen)),
-				To: f.to, Amount: f.amount, Currency: f.currency, Protocol: f.protocol, Phase: f.phase, BeganAt: f.began,
-				Partition: m.options.Partition, Seq: at.Seq,
-			})
+			v := InFlight{
+				ID: f.key.id(), Tenant: Tenant(m.tenants[f.tenant].name), To: f.to, Amount: f.amount, Currency: f.currency,
+				Protocol: f.protocol, Phase: f.phase, BeganAt: f.began, Partition: m.options.Partition, Seq: at.Seq,
+			}
+			if f.isPart() {
+				legs := m.crossing.transactions[transactionKey{f.key, f.tenant}].of(f.participant())
+				v.To, v.Amount, v.Currency, v.Legs = legs[0].account, legs[0].amount, legs[0].currency, len(legs)
+			} else {
+				a := m.accounts.at(uint64(f.from))
+				v.From = AccountID(m.arena.get(a.name, a.nameLen))
+			}
+			dst = append(dst, v)
 		}
 	}
 	return dst, at, false

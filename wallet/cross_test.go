@@ -220,7 +220,7 @@ func TestSameTransferAcross(t *testing.T) {
 // TestParticipant has the answers to messages that come twice, late, out of
 // order, or that no paying partition sends.
 func TestParticipant(t *testing.T) {
-	try := func(seq uint64) message { return message{actTry, seq, 0, usd, inQ(2), 5, key{}, 1} }
+	try := func(seq uint64) message { return message{actTry, seq, 0, usd, inQ(2), 5, key{}, 1, nil} }
 	as := func(v message, change func(v *message)) message { change(&v); return v }
 	type ask struct {
 		low  uint64
@@ -313,7 +313,7 @@ func TestParticipant(t *testing.T) {
 func TestStrayMessages(t *testing.T) {
 	c := newCouple(t)
 	before := describe(c.q)
-	v := message{actTry, 1, 0, usd, inQ(2), 5, key{}, 1}
+	v := message{actTry, 1, 0, usd, inQ(2), 5, key{}, 1, nil}
 	for name, tt := range map[string]struct {
 		tenant, from, to uint16
 		want             Code
@@ -515,7 +515,7 @@ func TestRoomForMoneyInFlight(t *testing.T) {
 		t.Errorf("a transfer that takes the room: got %v", got)
 	}
 	c.p.accounts.at(0).amount = -5
-	if got := c.ask(1, message{actTry, 1, 0, usd, inQ(2), 5, key{}, 1}); got != Applied {
+	if got := c.ask(1, message{actTry, 1, 0, usd, inQ(2), 5, key{}, 1, nil}); got != Applied {
 		t.Fatal(got)
 	}
 	if got := do(t, c.q, KindSetStatus, AppendStatus(nil, local(1, 2, 1), Closed)); got != BalanceNotZero {
@@ -620,8 +620,8 @@ func TestReadSide(t *testing.T) {
 	c.step(2)
 	c.step(2)
 	want := []InFlight{
-		{txid(1), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, TCC, Trying, 7, 0, 1},
-		{txid(3), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, TCC, Trying, 7, 0, 3},
+		{txid(1), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, 0, TCC, Trying, 7, 0, 1},
+		{txid(3), DefaultTenant, local(0, 2, 0), inQ(2), "", 5, usd, 0, TCC, Trying, 7, 0, 3},
 	}
 	var got []InFlight
 	for at, more := (inFlightCursor{}), true; more; {
@@ -631,7 +631,7 @@ func TestReadSide(t *testing.T) {
 		t.Errorf("in flight (-want +got):\n%s", diff)
 	}
 	messages, next := c.p.due(nil, 1, 2, 10)
-	if diff := cmp.Diff([]message{{actTry, 3, 0, usd, inQ(2), 5, c.p.crossing.peers[1].out.at(3).key, 1}}, messages, cmp.AllowUnexported(message{}, key{})); diff != "" || next != 4 {
+	if diff := cmp.Diff([]message{{actTry, 3, 0, usd, inQ(2), 5, c.p.crossing.peers[1].out.at(3).key, 1, nil}}, messages, cmp.AllowUnexported(message{}, key{})); diff != "" || next != 4 {
 		t.Errorf("due from number 2 on (-want +got), then %d:\n%s", next, diff)
 	}
 	if _, ok := c.p.message(1, 2); ok {

@@ -44,6 +44,7 @@ type message struct {
 	amount   money.Amount
 	key      key    // of the transfer
 	from     uint32 // 1 + row of the payer, for the payee's history
+	legs     []byte // instead of the last five, encoded
 }
 
 // named is a bit of the action of a message that has an id and a payer: all have,
@@ -126,6 +127,9 @@ func appendMessage(dst []byte, v *message) []byte {
 	if v.action == actConfirm || v.action == actCancel {
 		return binary.LittleEndian.AppendUint64(append(dst, byte(v.action)), v.seq)
 	}
+	if v.action == actTryLegs || v.action == actCreditLegs {
+		return appendLegsMessage(dst, v)
+	}
 	dst = binary.LittleEndian.AppendUint64(append(dst, byte(v.action|named)), v.seq)
 	dst = binary.LittleEndian.AppendUint16(dst, v.tenant)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(v.currency))
@@ -151,6 +155,10 @@ func messageSize(b []byte) int {
 		if a&named == 0 {
 			return verdictBytes
 		}
+	case actTryLegs, actCreditLegs:
+		if a&named == 0 {
+			return legsSize(b)
+		}
 	case noAction, actGiveUp, endAction:
 	}
 	return 0
@@ -163,6 +171,10 @@ func parseMessage(b []byte) message {
 		return v
 	}
 	v.tenant = binary.LittleEndian.Uint16(b[9:])
+	if v.action == actTryLegs || v.action == actCreditLegs {
+		v.key, v.legs = makeKey(b[11:]), b[transactionTry:][:legBytes*int(b[transactionTry-1])]
+		return v
+	}
 	v.currency = money.Currency(binary.LittleEndian.Uint16(b[11:]))
 	v.to = Handle(binary.LittleEndian.Uint64(b[13:]))
 	v.amount = money.Amount(binary.LittleEndian.Uint64(b[21:]))

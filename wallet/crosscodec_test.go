@@ -17,9 +17,9 @@ func crossSamples() [][]byte {
 	header := func(k Kind, tenant uint16, n int) []byte { return AppendHeader(nil, Header{k, tenant, n}) }
 	participate := appendMessages(header(KindParticipate, 0, 5), 0, 1, 7)
 	phases := appendAnswers(header(KindPhases, 0, 6), 0, 1)
-	for a := actTry; a < endAction; a++ {
+	for a := actTry; a <= actGiveUp; a++ {
 		if a != actGiveUp {
-			participate = appendMessage(participate, &message{a, 7 + uint64(a), 3, usd, to, 1999, makeKey(id[:]), 1})
+			participate = appendMessage(participate, &message{a, 7 + uint64(a), 3, usd, to, 1999, makeKey(id[:]), 1, nil})
 		}
 		phases = appendAnswer(phases, answer{a, Applied, 7 + uint64(a)})
 	}
@@ -62,10 +62,10 @@ func busyCouple(tb testing.TB) *couple {
 	c.step(2)
 	c.step(3)
 	c.tell(actGiveUp, Undecided, 4)
-	c.ask(1, message{actTry, 6, 0, usd, inQ(2), 5, key{}, 1})
-	c.ask(1, message{actTry, 7, 0, usd, inQ(9), 5, key{}, 1})
+	c.ask(1, message{actTry, 6, 0, usd, inQ(2), 5, key{}, 1, nil})
+	c.ask(1, message{actTry, 7, 0, usd, inQ(9), 5, key{}, 1, nil})
 	c.begin(1, inQ(1), 5, TwoPhase)
-	c.ask(1, message{actPrepare, 8, 0, usd, inQ(1), 5, makeKey([]byte("0123456789abcdef")), 1})
+	c.ask(1, message{actPrepare, 8, 0, usd, inQ(1), 5, makeKey([]byte("0123456789abcdef")), 1, nil})
 	return c
 }
 

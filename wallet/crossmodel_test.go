@@ -19,6 +19,8 @@ type crossModel struct {
 	tenants    []Tenant
 	accounts   map[string]*modelAccount // by tenant and id
 	flights    []*modelFlight
+	txs        []*modelTx
+	debits     []*modelDebit
 	decided    map[string]*modelDecision // by partition, tenant and transaction id
 	announced  map[[2]uint16]uint64      // the largest low that a payee's partition has heard
 	now        int64                     // the time of the command that is judged
@@ -41,7 +43,8 @@ type modelDecision struct {
 	t       Transfer
 	payee   Handle // of a transfer to another partition
 	at      int64
-	what    string // "" for a transfer, "capture", or "hold" for what moves nothing
+	what    string   // "" for a transfer, "capture", or "hold" for what moves nothing
+	tx      *modelTx // nil of a transfer
 }
 
 // modelFlight is what both sides know of a transfer.
@@ -61,6 +64,8 @@ type modelFlight struct {
 	refusal  Code
 	hold     *modelHold // that it is paid out of
 	final    bool
+	tx       *modelTx // of a participant of a transaction
+	part     int
 }
 
 // modelTransfer is a command to begin a transfer, to a partition.
@@ -105,7 +110,7 @@ func (n *crossModel) pending(a *modelAccount, c money.Currency) *big.Int {
 			sum.Add(sum, big.NewInt(int64(f.amount)))
 		}
 	}
-	return sum
+	return n.pendingLegs(sum, a, c)
 }
 
 func (n *crossModel) locked(a *modelAccount) bool {
@@ -296,6 +301,9 @@ func (n *crossModel) request(from, to uint16, low uint64, v message) Code {
 		return Forgotten
 	}
 	f := n.flight(from, to, v.seq)
+	if f.tx != nil {
+		return n.requestLegs(f, v.action)
+	}
 	switch v.action {
 	case actConfirm:
 		if f.seen == "tried" || f.seen == "prepared" {
@@ -308,7 +316,7 @@ func (n *crossModel) request(from, to uint16, low uint64, v message) Code {
 			f.seen, f.refusal = "refused", Canceled
 		}
 		return Applied
-	case actTry, actPrepare, actCredit, noAction, actGiveUp, endAction:
+	case actTry, actPrepare, actCredit, noAction, actGiveUp, actTryLegs, actCreditLegs, endAction:
 	}
 	if f.seen == "" {
 		n.consider(f, v.action)
@@ -348,6 +356,9 @@ func (n *crossModel) consider(f *modelFlight, a action) {
 // answer is what the paying side does with an answer that a payee's side gave.
 func (n *crossModel) answer(from, to uint16, a answer) Code {
 	f := n.flight(from, to, a.seq)
+	if f.tx != nil {
+		return n.answerPart(f, a)
+	}
 	paid := func() {
 		if f.hold != nil {
 			f.hold.captured += f.amount
@@ -426,6 +437,7 @@ func (n *crossModel) crossed(own, peer, tenant uint16, c money.Currency) (out, i
 			in.Add(in, big.NewInt(int64(f.amount)))
 		}
 	}
+	n.crossedLegs(out, in, own, peer, tenant, c)
 	return out, in
 }
 

@@ -48,6 +48,7 @@ func (m *Machine) image() (out crossImage) {
 	}
 	imageRows(&out, blockTotals, 0, 0, totals, appendTotal)
 	m.imageCaptures(&out)
+	m.imageTransactions(&out)
 	return out
 }
 
@@ -82,7 +83,11 @@ func (m *Machine) appendFlight(dst []byte, f *flight) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, f.key.b)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.amount))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.began))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.base)+uint64(f.from)+1)
+	var from Handle
+	if !f.isPart() {
+		from = m.base + Handle(f.from) + 1
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(from))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.to))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(f.currency))
 	dst = binary.LittleEndian.AppendUint16(dst, f.tenant)
@@ -175,12 +180,20 @@ func (r *restorer) flight(peer uint16) (flight, error) {
 	if err != nil {
 		return flight{}, err
 	}
-	row := r.m.row(Handle(binary.LittleEndian.Uint64(b[32:])))
+	from := Handle(binary.LittleEndian.Uint64(b[32:]))
+	row := r.m.row(from)
 	f := flight{
 		key: makeKey(b), amount: money.Amount(binary.LittleEndian.Uint64(b[16:])), began: int64(binary.LittleEndian.Uint64(b[24:])),
 		from: uint32(row), to: Handle(binary.LittleEndian.Uint64(b[40:])),
 		currency: money.Currency(binary.LittleEndian.Uint16(b[48:])), tenant: binary.LittleEndian.Uint16(b[50:]),
 		protocol: Protocol(b[52]), phase: Phase(b[53]),
+	}
+	if f.isPart() {
+		f.from = 0
+		if from != 0 || f.currency != 0 || f.to.Partition() != peer || !f.phase.ofTransaction(f.protocol) {
+			return f, fmt.Errorf("%w: transaction %v with partition %d", ErrSnapshot, f.key.id(), peer)
+		}
+		return f, nil
 	}
 	if row >= r.m.accounts.len || f.amount <= 0 || f.to.Partition() != peer || !f.phase.of(f.protocol) {
 		return f, fmt.Errorf("%w: transfer %v to partition %d", ErrSnapshot, f.key.id(), peer)
@@ -201,7 +214,7 @@ func (p Phase) of(protocol Protocol) bool {
 		return protocol == TCC || protocol == TwoPhase
 	case Finished:
 		return protocol > NoProtocol && protocol < endProtocol
-	case NoPhase, endPhase:
+	case Waiting, NoPhase, endPhase:
 	}
 	return false
 }
@@ -236,6 +249,13 @@ func (r *restorer) participant() (participant, error) {
 			return p, nil
 		}
 	case stateTried, statePrepared, stateCredited:
+		if p.amount == 0 { // of a transaction
+			p.to = 0
+			if p == (participant{state: p.state}) && to == 0 && p.state != statePrepared && !named {
+				return p, nil
+			}
+			break
+		}
 		if row < r.m.accounts.len && p.amount > 0 && p.code == Undecided && named == (p.key != (key{}) || p.from != 0) {
 			return p, nil
 		}
@@ -277,17 +297,26 @@ func (r *restorer) joinCrossing() error {
 	for i := range m.crossing.peers {
 		p := &m.crossing.peers[i]
 		for n := p.out.low; n < p.out.next; n++ {
-			if f := p.out.at(n); !r.joinFlight(f) || n == p.out.low && f.phase == Finished {
+			if f := p.out.at(n); !r.joinFlight(uint16(i), n, f) || n == p.out.low && f.phase == Finished {
 				return fmt.Errorf("%w: transfer %v is %v", ErrSnapshot, f.key.id(), f.phase)
 			}
 		}
 		for n := p.in.low; n < p.in.next; n++ {
 			v := p.in.at(n)
 			tried := v.state == stateTried || v.state == statePrepared
+			if tried && v.amount == 0 {
+				if !r.joinLegs(partKey{uint16(i), n}) {
+					return fmt.Errorf("%w: transaction %d from partition %d", ErrSnapshot, n, i)
+				}
+				continue
+			}
 			if tried && !r.promise(uint64(v.to), v.currency, v.amount, v.state == statePrepared) {
 				return fmt.Errorf("%w: transfer %d from partition %d", ErrSnapshot, n, i)
 			}
 		}
+	}
+	if err := r.joinTransactions(); err != nil {
+		return err
 	}
 	if r.pending != 0 {
 		return fmt.Errorf("%w: %d ids more are pending than transfers", ErrSnapshot, r.pending)
@@ -295,8 +324,11 @@ func (r *restorer) joinCrossing() error {
 	return nil
 }
 
-func (r *restorer) joinFlight(f *flight) bool {
+func (r *restorer) joinFlight(peer uint16, seq uint64, f *flight) bool {
 	m := r.m
+	if f.isPart() {
+		return r.joinPart(peer, seq, f)
+	}
 	if int(f.tenant) >= len(m.tenants) || m.accounts.at(uint64(f.from)).tenant != f.tenant {
 		return false
 	}
@@ -325,7 +357,7 @@ func (r *restorer) joinFlight(f *flight) bool {
 		return e.code() == Canceled
 	case Finished:
 		return e.code() != Pending
-	case NoPhase, endPhase:
+	case Waiting, NoPhase, endPhase:
 		return false
 	}
 	if e.code() == Pending {

@@ -378,6 +378,7 @@ func (w *world) check(t *rapid.T) {
 	}
 	for p := range w.parts {
 		w.checkMoney(t, uint16(p))
+		w.checkReversals(t, uint16(p))
 	}
 }
 
@@ -430,8 +431,8 @@ func (w *world) heal(t *rapid.T) {
 		if quiet {
 			break
 		}
-		if round == 2 {
-			t.Fatal("transfers are not finished after two rounds")
+		if round == 8 { // a saga goes from one participant to the next, and back
+			t.Fatal("transfers are not finished after eight rounds")
 		}
 	}
 	for _, v := range w.packets {
@@ -449,7 +450,11 @@ func (w *world) checkApplied(t *rapid.T) {
 	want := map[string]money.Amount{} // wraps around, and back
 	key := func(h Handle, c money.Currency) string { return fmt.Sprint(h, c) }
 	for _, d := range w.model.decided {
-		if d.code == Applied && d.what != "hold" {
+		if d.code == Applied && d.tx != nil {
+			for _, l := range d.tx.legs {
+				want[key(l.account.Handle, l.currency)] += l.amount
+			}
+		} else if d.code == Applied && d.what != "hold" {
 			payee := d.payee
 			if payee == 0 {
 				payee = w.model.account(d.tenant, d.t.To).Handle
@@ -477,25 +482,54 @@ func (w *world) checkApplied(t *rapid.T) {
 // are lost, doubled, late and out of order, beside the model. Machines crash.
 func TestPartitionsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, uint16(rapid.IntRange(2, 3).Draw(t, "partitions")))
+		w := newWorld(t, rapid.SampledFrom([]uint16{2, 3, 3, 4}).Draw(t, "partitions"))
 		t.Repeat(map[string]func(*rapid.T){
-			"":            w.check,
-			"transfers":   w.transfers,
-			"transfers 2": w.transfers,
-			"send":        w.send,
-			"send 2":      w.send,
-			"deliver":     w.deliver,
-			"deliver 2":   w.deliver,
-			"deliver 3":   w.deliver,
-			"flow":        w.flow,
-			"flow 2":      w.flow,
-			"drop":        w.drop,
-			"give up":     w.giveUp,
-			"set status":  w.setStatus,
-			"set limit":   w.setLimit,
-			"snapshot":    w.snapshot,
-			"crash":       w.crash,
-			"crash 2":     w.crash,
+			"":             w.check,
+			"transfers":    w.transfers,
+			"transfers 2":  w.transfers,
+			"transactions": w.transactions,
+			"send":         w.send,
+			"send 2":       w.send,
+			"deliver":      w.deliver,
+			"deliver 2":    w.deliver,
+			"deliver 3":    w.deliver,
+			"flow":         w.flow,
+			"flow 2":       w.flow,
+			"drop":         w.drop,
+			"give up":      w.giveUp,
+			"set status":   w.setStatus,
+			"set limit":    w.setLimit,
+			"snapshot":     w.snapshot,
+			"crash":        w.crash,
+			"crash 2":      w.crash,
+		})
+		w.heal(t)
+	})
+}
+
+// TestTransactionsAgainstModel is the same with transactions and reversals for most
+// of what is done.
+func TestTransactionsAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, rapid.SampledFrom([]uint16{2, 3, 4}).Draw(t, "partitions"))
+		t.Repeat(map[string]func(*rapid.T){
+			"":               w.check,
+			"transactions":   w.transactions,
+			"transactions 2": w.transactions,
+			"transfers":      w.transfers,
+			"reversals":      w.reversals,
+			"reversals 2":    w.reversals,
+			"deliver":        w.deliver,
+			"deliver 2":      w.deliver,
+			"flow":           w.flow,
+			"flow 2":         w.flow,
+			"flow 3":         w.flow,
+			"flow 4":         w.flow,
+			"give up":        w.giveUp,
+			"give up 2":      w.giveUp,
+			"set status":     w.setStatus,
+			"snapshot":       w.snapshot,
+			"crash":          w.crash,
 		})
 		w.heal(t)
 	})

@@ -109,7 +109,7 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 	switch k {
 	case KindTransfers:
 		return r.transfer(cmd, Result(result[0]))
-	case KindTransfersByName, KindCrossTransfers, KindCrossTransfersByName:
+	case KindTransfersByName, KindCrossTransfers, KindCrossTransfersByName, KindTransactions, KindCrossTransactions:
 		if code := Result(result[0]); code != Result(Applied) && code != Result(Pending) && !code.Repeated() {
 			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
 		}

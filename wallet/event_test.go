@@ -141,7 +141,7 @@ func TestNamelessMessages(t *testing.T) {
 	c := newCouple(t)
 	SetTenant(batch, 0)
 	got := parseMessage(batch[HeaderBytes+messagesPrefix:])
-	if diff := cmp.Diff(message{actTry, 8, 3, usd, inQ(2), 1999, key{}, 0}, got, cmp.AllowUnexported(message{}, key{})); diff != "" {
+	if diff := cmp.Diff(message{actTry, 8, 3, usd, inQ(2), 1999, key{}, 0, nil}, got, cmp.AllowUnexported(message{}, key{})); diff != "" {
 		t.Error(diff)
 	}
 	image, err := os.ReadFile("testdata/cross-receiving-nameless.golden")

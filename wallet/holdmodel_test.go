@@ -103,6 +103,12 @@ func (n *crossModel) spent(a *modelAccount, b *Balance) (spent *big.Int, count u
 			count++
 		}
 	}
+	for _, d := range n.debits {
+		if d.leg.account == a && d.leg.currency == b.Currency && counts(d.at) && !d.back {
+			spent.Add(spent, size(d.leg.amount))
+			count++
+		}
+	}
 	for _, h := range n.holds {
 		if h.payer != a || h.currency != b.Currency || !counts(h.placed) {
 			continue

@@ -226,6 +226,7 @@ func TestHoldsAgainstModel(t *testing.T) {
 			"later":      w.later,
 			"later 2":    w.later,
 			"transfers":  w.transfers,
+			"transact":   w.transactions,
 			"set daily":  w.setDaily,
 			"set limit":  w.setLimit,
 			"set status": w.setStatus,

@@ -15,23 +15,24 @@ import (
 // table of currencies, which may change from one version to the next: what it
 // decided stays decided.
 type Machine struct {
-	options  MachineOptions
-	base     Handle // the handle of row n is base + n + 1
-	crossing crossing
-	holds    holdTable
-	spends   spendTable
-	tenants  []*tenant
-	accounts table[account]
-	balances table[balance] // of the second and later currencies of accounts
-	arena    arena
-	names    nameIndex
-	open     *snapshot
-	changes  uint64 // batches applied, from a random number on: so that a reader can tell whether the state changed, or is another replica's
-	decided  [len(codeNames)]uint64
-	repeated uint64
-	window   [window]prefetched
-	command  uint32 // the number of the command, in its batch, that is being decided
-	effects  []byte // of the batch that was applied last: see Effects
+	options   MachineOptions
+	base      Handle // the handle of row n is base + n + 1
+	crossing  crossing
+	holds     holdTable
+	spends    spendTable
+	reversals reversals
+	tenants   []*tenant
+	accounts  table[account]
+	balances  table[balance] // of the second and later currencies of accounts
+	arena     arena
+	names     nameIndex
+	open      *snapshot
+	changes   uint64 // batches applied, from a random number on: so that a reader can tell whether the state changed, or is another replica's
+	decided   [len(codeNames)]uint64
+	repeated  uint64
+	window    [window]prefetched
+	command   uint32 // the number of the command, in its batch, that is being decided
+	effects   []byte // of the batch that was applied last: see Effects
 }
 
 // tenant is one of the worlds apart.
@@ -80,6 +81,7 @@ func NewMachine(o *MachineOptions) *Machine {
 	m.base = Handle(m.options.Partition) << partitionShift
 	m.crossing = newCrossing(m.options.Partitions)
 	m.holds, m.spends = newHoldTable(), newSpendTable()
+	m.reversals.rows = map[transactionKey]uint32{}
 	m.changes = m.options.Random()
 	m.names.seed = maphash.MakeSeed()
 	m.addTenant(string(DefaultTenant))
@@ -150,6 +152,8 @@ func (m *Machine) applyCommand(dst []byte, h Header, now int64, cmd []byte) []by
 		return append(dst, byte(m.setDaily(h.Tenant, cmd)))
 	case KindExpire:
 		return append(dst, byte(Applied)) // what it is for was done before
+	case KindTransactions, KindCrossTransactions:
+		return append(dst, byte(m.transaction(h.Tenant, now, h.Kind, cmd)))
 	case KindNone, KindTransfers, KindLookup, KindCrossTransfers, KindParticipate, KindPhases:
 	}
 	panic(fmt.Sprintf("wallet: %v batch in applyCommand", h.Kind))
@@ -404,7 +408,7 @@ func (m *Machine) Metrics() Metrics {
 		Tenants: uint64(len(m.tenants)), Repeated: m.repeated,
 		TableBytes: m.names.bytes() + uint64(len(m.arena.chunks))*arenaChunk +
 			uint64(len(m.accounts.chunks))*chunkRows*64 + uint64(len(m.balances.chunks))*chunkRows*32 +
-			m.holds.bytes() + m.spends.bytes(),
+			m.holds.bytes() + m.spends.bytes() + uint64(len(m.reversals.chunks))*chunkRows*32,
 		Holds: uint64(len(m.holds.index)),
 	}
 	copy(out.Decided[:], m.decided[:])

@@ -370,6 +370,17 @@ func describeCrossing(b *bytes.Buffer, m *Machine) {
 		}
 	}
 	fmt.Fprintln(b, m.crossing.phases)
+	var transactions []string
+	for _, t := range m.crossing.transactions {
+		transactions = append(transactions, fmt.Sprint(*t))
+	}
+	slices.Sort(transactions)
+	fmt.Fprintln(b, transactions)
+	for i := range m.reversals.len {
+		fmt.Fprintln(b, *m.reversals.at(i))
+	}
+	fmt.Fprintln(b, m.reversals.rows)
+	fmt.Fprintln(b, m.crossing.legs)
 }
 
 // check compares accounts with the model's, and adds up the money.

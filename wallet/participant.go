@@ -13,10 +13,10 @@ import (
 // partition says that it has finished the transfer and all before it, so that a
 // message that comes again, late or out of order finds what was done. 40 bytes.
 type participant struct {
-	key      key    // of the transfer; zero where the message did not say, as is from
-	from     uint32 // 1 + the payer's row there
-	amount   money.Amount
-	to       uint32 // row of the account
+	key      key          // of the transfer; zero where the message did not say, as is from
+	from     uint32       // 1 + the payer's row there
+	amount   money.Amount // 0: of a transaction, whose legs are in crossing.legs
+	to       uint32       // row of the account
 	currency money.Currency
 	state    participantState
 	code     Code // of a refusal
@@ -130,10 +130,19 @@ func (m *Machine) answer(from uint16, in *deque[participant], v *message) Code {
 			return p.code
 		}
 		return Applied
+	case actTryLegs, actCreditLegs:
+		switch p.state {
+		case stateUnseen:
+			return m.answerLegs(from, p, v)
+		case stateRefused:
+			return p.code
+		case stateTried, statePrepared, stateCredited, endState:
+		}
+		return Applied
 	case actConfirm:
-		return m.confirm(from, p)
+		return m.confirm(from, v.seq, p)
 	case actCancel:
-		return m.cancel(p)
+		return m.cancel(from, v.seq, p)
 	case noAction, actGiveUp, endAction:
 	}
 	return Malformed
@@ -198,9 +207,14 @@ func (m *Machine) credit(from uint16, p *participant, tenant uint16, b held) {
 	p.key, p.from = key{}, 0 // not needed any more
 }
 
-func (m *Machine) confirm(from uint16, p *participant) Code {
+func (m *Machine) confirm(from uint16, seq uint64, p *participant) Code {
 	switch p.state {
 	case stateTried, statePrepared:
+		if p.amount == 0 {
+			m.endLegs(partKey{from, seq}, true)
+			p.state = stateCredited
+			break
+		}
 		b := m.settleTried(p)
 		m.credit(from, p, m.accounts.at(uint64(p.to)).tenant, b)
 		p.state = stateCredited
@@ -211,10 +225,14 @@ func (m *Machine) confirm(from uint16, p *participant) Code {
 	return Applied
 }
 
-func (m *Machine) cancel(p *participant) Code {
+func (m *Machine) cancel(from uint16, seq uint64, p *participant) Code {
 	switch p.state {
 	case stateTried, statePrepared:
-		m.settleTried(p)
+		if p.amount == 0 {
+			m.endLegs(partKey{from, seq}, false)
+		} else {
+			m.settleTried(p)
+		}
 		*p = participant{state: stateRefused, code: Canceled}
 	case stateUnseen:
 		*p = participant{state: stateRefused, code: Canceled}

@@ -74,11 +74,12 @@ const (
 	Confirming       // the payee's side agreed, the payer has paid for good; a Confirm is due
 	Canceling        // given up, the payer has its money; a Cancel is due
 	Finished         // on both sides; older ones to the same partition are not
+	Waiting          // a participant of a transaction has nothing to do until others have
 	endPhase
 )
 
 // Phases returns the phases of transfers that are under way.
-func Phases() []Phase { return []Phase{Trying, Preparing, Crediting, Confirming, Canceling} }
+func Phases() []Phase { return []Phase{Trying, Preparing, Crediting, Confirming, Canceling, Waiting} }
 
 // String returns the name that the API shows.
 func (p Phase) String() string {
@@ -97,6 +98,8 @@ func (p Phase) String() string {
 		return "canceling"
 	case Finished:
 		return "finished"
+	case Waiting:
+		return "waiting"
 	case endPhase:
 	}
 	return fmt.Sprintf("phase(%d)", uint8(p))
@@ -107,13 +110,15 @@ func (p Phase) String() string {
 type action uint8
 
 const (
-	noAction   action = iota
-	actTry            // can the payee be credited? Then it stays so until Confirm or Cancel
-	actPrepare        // the same, and the payee is locked
-	actCredit         // credit the payee, if it can be
-	actConfirm        // credit what was tried or prepared
-	actCancel         // forget what was tried or prepared, and refuse it if it comes later
-	actGiveUp         // not a message: the paying partition shall cancel, if it still can
+	noAction      action = iota
+	actTry               // can the payee be credited? Then it stays so until Confirm or Cancel
+	actPrepare           // the same, and the payee is locked
+	actCredit            // credit the payee, if it can be
+	actConfirm           // credit what was tried or prepared
+	actCancel            // forget what was tried or prepared, and refuse it if it comes later
+	actGiveUp            // not a message: the paying partition shall cancel, if it still can
+	actTryLegs           // can these accounts be debited and credited? Then they are debited, and that stays so until Confirm or Cancel
+	actCreditLegs        // debit and credit these accounts, if they can be
 	endAction
 )
 
@@ -124,12 +129,13 @@ func (p Phase) due() action {
 	}[p]
 }
 
-// flight is a line of the phase status table: a transfer to another partition.
-// Its number is its place in the deque. 56 bytes.
+// flight is a line of the phase status table: a transfer to another partition,
+// or a participant of a transaction: see transaction. Its number is its place in the
+// deque. 56 bytes.
 type flight struct {
 	key      key
-	amount   money.Amount
-	began    int64 // nanoseconds since 1970, by the machine's time
+	amount   money.Amount // 0: of a participant
+	began    int64        // nanoseconds since 1970, by the machine's time
 	to       Handle
 	from     uint32 // row of the account
 	currency money.Currency
@@ -151,10 +157,16 @@ type crossing struct {
 	peers  []peer // by partition; its own stays empty
 	phases [endPhase]uint64
 	totals crossTotals
+
+	transactions map[transactionKey]*transaction // those coordinated here
+	legs         map[partKey]promised            // of those coordinated elsewhere that were tried
 }
 
 func newCrossing(partitions uint16) crossing {
-	c := crossing{peers: make([]peer, partitions), totals: newCrossTotals()}
+	c := crossing{
+		peers: make([]peer, partitions), totals: newCrossTotals(),
+		transactions: map[transactionKey]*transaction{}, legs: map[partKey]promised{},
+	}
 	for i := range c.peers {
 		c.peers[i] = peer{newDeque[flight](1), newDeque[participant](1)}
 	}
@@ -228,7 +240,7 @@ func (m *Machine) enter(peer uint16, seq uint64, f *flight, to Phase) {
 		return
 	}
 	m.crossing.phases[to]++
-	if m.options.Due != nil {
+	if m.options.Due != nil && to != Waiting {
 		m.options.Due(peer, seq)
 	}
 }
@@ -263,6 +275,10 @@ func (m *Machine) prefetchAnswers(out *deque[flight], records []byte) (sum uint6
 	for i := 0; len(records) >= answerBytes; i++ {
 		if n := parseAnswer(records).seq; n >= out.low && n < out.next {
 			f := out.at(n)
+			if f.isPart() {
+				records = records[answerBytes:]
+				continue
+			}
 			ids := &m.tenants[f.tenant].ids
 			m.window[i] = prefetched{f.key, ids.hash(f.key)}
 			sum += uint64(ids.touch(m.window[i].hash)) + uint64(m.accounts.at(uint64(f.from)).next)
@@ -284,6 +300,9 @@ func (m *Machine) settle(peer uint16, a answer, p *prefetched) Code {
 		return Forgotten
 	}
 	f := out.at(a.seq)
+	if f.isPart() {
+		return m.settlePart(peer, a, f)
+	}
 	switch {
 	case a.action == actGiveUp:
 		return m.giveUp(peer, a.seq, f, p)
@@ -307,7 +326,7 @@ func (m *Machine) settle(peer uint16, a answer, p *prefetched) Code {
 		} else {
 			m.uncount(f)
 		}
-	case Confirming, Canceling, NoPhase, Finished, endPhase:
+	case Confirming, Canceling, NoPhase, Finished, Waiting, endPhase:
 	}
 	if a.code == Applied && (f.phase == Trying || f.phase == Preparing) {
 		m.enter(peer, a.seq, f, Confirming)
@@ -316,11 +335,16 @@ func (m *Machine) settle(peer uint16, a answer, p *prefetched) Code {
 	if f.phase != Canceling {
 		m.decide(f, a.code, p)
 	}
-	m.enter(peer, a.seq, f, Finished)
-	for out.low < out.next && out.at(out.low).phase == Finished {
+	m.finish(peer, a.seq, f)
+	return Applied
+}
+
+// finish ends a transfer, and drops those at the beginning of the table that have ended.
+func (m *Machine) finish(peer uint16, seq uint64, f *flight) {
+	m.enter(peer, seq, f, Finished)
+	for out := &m.crossing.peers[peer].out; out.low < out.next && out.at(out.low).phase == Finished; {
 		out.pop()
 	}
-	return Applied
 }
 
 // giveUp cancels a transfer that the receiving side has not agreed to. A saga's
@@ -337,7 +361,7 @@ func (m *Machine) giveUp(peer uint16, seq uint64, f *flight, p *prefetched) Code
 		return Forgotten
 	case Crediting, Confirming:
 		return Pending
-	case NoPhase, endPhase:
+	case NoPhase, Waiting, endPhase:
 		panic(fmt.Sprintf("wallet: transfer %d to partition %d is in %v", seq, peer, f.phase))
 	}
 	m.enter(peer, seq, f, Canceling)

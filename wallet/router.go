@@ -172,6 +172,8 @@ func (s *Service) placeOf(h Header, cmd []byte) (uint16, Kind) {
 			return payer, KindCrossCaptures
 		}
 		return payer, KindHolds
+	case KindTransactions:
+		return s.placeOfTransaction(h.Tenant, cmd)
 	}
 	return 0, h.Kind
 }
@@ -187,6 +189,8 @@ func (p *piece) begin(wait bool) {
 	switch {
 	case !p.to.here():
 		p.forward()
+	case p.kind == KindCrossTransactions && p.complete == nil:
+		p.lookUpPostings()
 	case p.crosses() && p.complete == nil:
 		p.lookUp()
 	default:
@@ -194,9 +198,10 @@ func (p *piece) begin(wait bool) {
 	}
 }
 
-// crosses says whether a piece is one of transfers to other partitions.
+// crosses says whether a piece is one of transfers to other partitions, or of
+// transactions with their accounts.
 func (p *piece) crosses() bool {
-	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName || p.kind == KindCrossCaptures
+	return p.kind == KindCrossTransfers || p.kind == KindCrossTransfersByName || p.kind == KindCrossCaptures || p.kind == KindCrossTransactions
 }
 
 // forward lets a node that has a replica of the partition route the piece.

@@ -20,7 +20,7 @@ const (
 	blockBalances   = 3
 	blockIDs        = 4
 	blockEnd        = 5
-	blockPartition  = 6 // and the rest in crosssnap.go
+	blockPartition  = 6 // and the rest in crosssnap.go and transactionsnap.go
 	blockHeadBytes  = 16
 	accountRowBytes = 38 // and the name
 	balanceRowBytes = 22
@@ -62,6 +62,7 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 	m.holds.rows.freeze()
 	m.spends.rows.freeze()
 	s.used, s.time = m.holds.rows.used()+m.spends.rows.used(), m.holds.now
+	m.reversals.freeze()
 	m.open = s
 	return s
 }
@@ -73,6 +74,7 @@ func (s *snapshot) Close() {
 		s.m.balances.thaw()
 		s.m.holds.rows.thaw()
 		s.m.spends.rows.thaw()
+		s.m.reversals.thaw()
 		s.m.open = nil
 	}
 	s.ended = true
@@ -99,7 +101,7 @@ func (s *snapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 
 // count is the number of all rows, which the end block repeats.
 func (s *snapshot) count() uint64 {
-	n := s.m.accounts.frozen + s.m.balances.frozen + s.cross.rows + s.used
+	n := s.m.accounts.frozen + s.m.balances.frozen + s.m.reversals.frozen + s.cross.rows + s.used
 	for i := range s.ids {
 		for _, c := range s.ids[i] {
 			n += uint64(c)
@@ -121,6 +123,9 @@ func (s *snapshot) head(dst []byte) []byte {
 	}
 	if s.used > 0 {
 		dst = appendBlock(dst, blockTime, 0, 0, uint64(s.time))
+	}
+	if n := s.m.reversals.frozen; n > 0 {
+		dst = appendBlock(dst, blockReversed, 0, 0, n)
 	}
 	return dst
 }
@@ -155,6 +160,14 @@ func (s *snapshot) block(dst []byte) ([]byte, bool) {
 	}
 	if out, more := s.holdBlock(dst); more {
 		return out, true
+	}
+	if s.m.reversals.next(func(first uint64, rows []reversal) {
+		dst = appendBlock(dst, blockReversals, 0, len(rows), first)
+		for i := range rows {
+			dst = appendReversal(dst, &rows[i])
+		}
+	}) {
+		return dst, true
 	}
 	return s.idBlock(dst)
 }
@@ -225,7 +238,9 @@ type restorer struct {
 	rows uint64 // read so far
 	// how many rows are still missing
 	accounts, balances uint64
-	partition          bool               // was read, if there are several
+	partition          bool // was read, if there are several
+	reversals          uint64
+	tried              int                // transactions of others that were tried here
 	pending            int                // ids whose row says Pending
 	holds              map[holdKey]uint32 // rows
 	captures           []captureRow
@@ -254,6 +269,9 @@ func (r *restorer) restore() error {
 		if done {
 			break
 		}
+	}
+	if err := r.joinReversals(); err != nil {
+		return err
 	}
 	if r.accounts != 0 || r.balances != 0 {
 		return fmt.Errorf("%w: %d accounts and %d balances are missing", ErrSnapshot, r.accounts, r.balances)
@@ -293,8 +311,11 @@ func (r *restorer) block() (done bool, err error) {
 		r.m.holds.now = int64(first)
 		return false, nil
 	}
-	if kind >= blockPartition && kind <= blockTotals {
+	switch {
+	case kind >= blockPartition && kind <= blockTotals:
 		return false, r.crossBlock(kind, tenant, n, first)
+	case kind >= blockReversed && kind <= blockLegs:
+		return false, r.transactionBlock(kind, n, first)
 	}
 	for i := range uint64(n) {
 		switch kind {

@@ -223,6 +223,9 @@ const (
 	HoldsOpen                      // an account with open holds cannot be closed
 	ExpiryOutOfRange               // a hold expires later than the machine's time, by MaxHoldFor at the most
 	DailyLimitExceeded             // more would leave the account than it may on one day
+	Unbalanced                     // the postings of a currency do not add up to zero
+	NotReversible                  // nothing with this id and content was applied
+	OverReversed                   // all reversals together would be more than the original
 )
 
 var codeNames = [...]string{
@@ -258,6 +261,9 @@ var codeNames = [...]string{
 	HoldsOpen:          "holds_open",
 	ExpiryOutOfRange:   "expiry_out_of_range",
 	DailyLimitExceeded: "daily_limit_exceeded",
+	Unbalanced:         "unbalanced",
+	NotReversible:      "not_reversible",
+	OverReversed:       "over_reversed",
 }
 
 // Codes returns all codes in the order of their numbers.

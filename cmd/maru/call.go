@@ -93,6 +93,7 @@ func explainStatus(p error, status int) error {
 func isMalformed(err error) bool {
 	for _, target := range []error{
 		wallet.ErrAccountID, wallet.ErrTenant, wallet.ErrTransactionID, wallet.ErrBatchSize, wallet.ErrCurrency,
+		wallet.ErrPostings, wallet.ErrPosting, wallet.ErrReference, wallet.ErrMetadata, wallet.ErrReversal, wallet.ErrTwoPhase,
 		money.ErrSyntax, money.ErrOverflow, money.ErrTooPrecise, money.ErrUnknownCurrency,
 	} {
 		if errors.Is(err, target) {

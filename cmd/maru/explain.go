@@ -72,6 +72,12 @@ func explain(c wallet.Code) explanation {
 		return explanation{"more would leave the account than it may on one day", "see `maru wallet show ID`; `maru wallet daily-limit ID CODE AMOUNT` changes it"}
 	case wallet.Forgotten:
 		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
+	case wallet.Unbalanced:
+		return explanation{"the postings of a currency do not add up to zero", "debit as much of each currency as is credited"}
+	case wallet.NotReversible:
+		return explanation{"nothing with this id and content was applied that can be reversed", "say what was made, exactly; see `maru wallet transfer-status UUID`; a reversal is not reversed"}
+	case wallet.OverReversed:
+		return explanation{"all reversals together would take back more than was moved", "take back less"}
 	case wallet.Malformed:
 		return explanation{"the command breaks the format", "client and server may be of different versions: see `maru version`"}
 	}
@@ -107,7 +113,8 @@ func remembered(c wallet.Code) bool {
 	switch c {
 	case wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
 		wallet.InsufficientFunds, wallet.AmountNotPositive, wallet.SameAccount, wallet.Overflow, wallet.Canceled,
-		wallet.UnknownHold, wallet.HoldFinished, wallet.HoldMismatch, wallet.HoldExceeded, wallet.ExpiryOutOfRange, wallet.DailyLimitExceeded:
+		wallet.UnknownHold, wallet.HoldFinished, wallet.HoldMismatch, wallet.HoldExceeded, wallet.ExpiryOutOfRange, wallet.DailyLimitExceeded,
+		wallet.Unbalanced, wallet.NotReversible, wallet.OverReversed:
 		return true
 	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
 		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed,
@@ -126,14 +133,15 @@ type refusal struct {
 // Error names the code, so that scripts find it.
 func (r *refusal) Error() string { return r.code.String() + ": " + r.text }
 
-// transferError is why a transfer was not made, or may not have been.
+// transferError is why a transfer or transaction was not made, or may not have been.
 type transferError struct {
-	id  wallet.TransactionID
-	err error
+	what string // transfer, or transaction
+	id   wallet.TransactionID
+	err  error
 }
 
 // Error names the transfer, so that it can be repeated or asked for.
-func (e *transferError) Error() string { return "transfer " + e.id.String() + ": " + plain(e.err) }
+func (e *transferError) Error() string { return e.what + " " + e.id.String() + ": " + plain(e.err) }
 
 // Unwrap returns the cause.
 func (e *transferError) Unwrap() error { return e.err }

@@ -57,22 +57,22 @@ func TestViewFailure(t *testing.T) {
 		{"server", failed(&wallethttp.Problem{Code: "busy", Detail: "too much"}, "wait"), failureView{
 			Status: "failed", Code: "busy", Error: "busy: too much", Hint: "wait",
 		}},
-		{"transfer", &transferError{id, refusedTransfer(wallet.Result(wallet.SameAccount))}, failureView{
+		{"transfer", &transferError{"transfer", id, refusedTransfer(wallet.Result(wallet.SameAccount))}, failureView{
 			Status: "refused", Code: "same_account", TransactionID: id.String(),
 			Error: "transfer " + id.String() + ": same_account: both sides are the same account",
 			Hint:  "name two accounts; then transfer with a new id: this one stays refused",
 		}},
-		{"transfer that may be made again", &transferError{id, refusedTransfer(wallet.Result(wallet.LimitReached))}, failureView{
+		{"transfer that may be made again", &transferError{"transfer", id, refusedTransfer(wallet.Result(wallet.LimitReached))}, failureView{
 			Status: "refused", Code: "limit_reached", TransactionID: id.String(),
 			Error: "transfer " + id.String() + ": limit_reached: a table is full",
 			Hint:  "see the limits in the documentation of the wallet",
 		}},
-		{"transfer under way", &transferError{id, refusedTransfer(wallet.Result(wallet.Pending))}, failureView{
+		{"transfer under way", &transferError{"transfer", id, refusedTransfer(wallet.Result(wallet.Pending))}, failureView{
 			Status: "pending", Code: "pending", TransactionID: id.String(),
 			Error: "transfer " + id.String() + ": pending: the transfer is under way between two partitions",
 			Hint:  "ask with `maru wallet transfer-status UUID`, or repeat it with the same --id: nothing moves twice",
 		}},
-		{"transfer that was refused for a lock", &transferError{id, refusedTransfer(wallet.Repeat(wallet.AccountLocked))}, failureView{
+		{"transfer that was refused for a lock", &transferError{"transfer", id, refusedTransfer(wallet.Repeat(wallet.AccountLocked))}, failureView{
 			Status: "refused", Code: "account_locked", TransactionID: id.String(),
 			Error: "transfer " + id.String() + ": account_locked: an account is locked by another transfer under way",
 			Hint:  "transfer with a new id: this one stays refused",

@@ -27,12 +27,15 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		Example: `  maru wallet open alice --currency USD
   maru wallet open mint --currency USD --min-balance unlimited
   maru wallet transfer mint alice 100.00 USD
+  maru wallet transaction --debit 'alice 20.00 USD' --credit 'shop 19.40 USD' --credit 'fees 0.60 USD'
   maru wallet balance alice
   maru wallet load transfers.csv`,
 	},
 		newOpenCommand(),
 		newTransferCommand(),
 		newTransferStatusCommand(),
+		newTransactionCommand(),
+		newReverseCommand(),
 		newBalanceCommand(),
 		newShowCommand(),
 		newCurrencyCommand(),
@@ -150,7 +153,7 @@ account of another partition. The first of several transfers with one id decides
 				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
 			}
 			if err := o.transfer(cmd, wallet.Protocol(by), t); err != nil {
-				return &transferError{t.ID, err}
+				return &transferError{"transfer", t.ID, err}
 			}
 			return nil
 		},

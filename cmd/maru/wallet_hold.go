@@ -105,7 +105,7 @@ func (o *holdOptions) change(cmd *cobra.Command, id wallet.TransactionID, done s
 		return printResult(cmd.OutOrStdout(), o.json, v, done)
 	})
 	if err != nil {
-		return &transferError{id, err}
+		return &transferError{"command", id, err}
 	}
 	return nil
 }

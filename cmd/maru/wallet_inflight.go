@@ -23,9 +23,10 @@ type inFlightView struct {
 // flightView is one of the transfers.
 type flightView struct {
 	TransactionID string    `json:"transaction_id"`
-	FromAccount   string    `json:"from_account"`
-	ToAccount     string    `json:"to_account,omitempty"` // unless the server does not know its id
-	ToHandle      string    `json:"to_handle"`            // a 64-bit number, which JSON numbers do not hold
+	FromAccount   string    `json:"from_account,omitempty"` // not of a transaction
+	ToAccount     string    `json:"to_account,omitempty"`   // unless the server does not know its id
+	ToHandle      string    `json:"to_handle"`              // a 64-bit number, which JSON numbers do not hold
+	Legs          int       `json:"legs,omitempty"`         // of a transaction, in the partition of to_handle
 	Amount        string    `json:"amount"`
 	Currency      string    `json:"currency"`
 	Protocol      string    `json:"protocol"`
@@ -46,7 +47,7 @@ func viewInFlight(list wallet.InFlightList) inFlightView {
 	for _, f := range list.Transfers {
 		v.Transfers = append(v.Transfers, flightView{
 			TransactionID: f.ID.String(), FromAccount: string(f.From), ToAccount: string(f.ToAccount),
-			ToHandle: strconv.FormatUint(uint64(f.To), 10), Amount: f.Amount.Format(f.Currency), Currency: f.Currency.String(),
+			ToHandle: strconv.FormatUint(uint64(f.To), 10), Legs: f.Legs, Amount: f.Amount.Format(f.Currency), Currency: f.Currency.String(),
 			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: time.Unix(0, f.BeganAt).UTC(),
 		})
 	}
@@ -60,7 +61,8 @@ func newInFlightCommand() *cobra.Command {
 		Use:   "in-flight",
 		Short: "List the transfers that are under way between partitions",
 		Long: `List the transfers that are under way between partitions: debited on one side, and
-not yet credited, or given back, on the other. They end by themselves as soon as
+not yet credited, or given back, on the other. Of a transaction there is a line for each
+other partition, with its first account and no payer. They end by themselves as soon as
 both partitions can be reached. An account that the server does not know by its id
 is shown as # and its handle.`,
 		Example: "  maru wallet in-flight\n  maru wallet in-flight --limit 1000 --json",
@@ -91,7 +93,11 @@ func (o *httpOptions) printInFlight(cmd *cobra.Command, v inFlightView) error {
 	t := newTable("transaction", "from", "to", ">amount", "currency", "protocol", "phase", "began")
 	for i := range v.Transfers {
 		f := &v.Transfers[i]
-		t.add(f.TransactionID, f.FromAccount, f.to(), f.Amount, f.Currency, f.Protocol, f.Phase, f.BeganAt.Format(time.RFC3339))
+		from := f.FromAccount
+		if from == "" {
+			from = "-"
+		}
+		t.add(f.TransactionID, from, f.to(), f.Amount, f.Currency, f.Protocol, f.Phase, f.BeganAt.Format(time.RFC3339))
 	}
 	err := t.print(cmd.OutOrStdout())
 	if v.More {

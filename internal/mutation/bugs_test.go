@@ -47,6 +47,14 @@ func holds(says string) by {
 	return b
 }
 
+// transactions is the same with transactions of many legs, and reversals.
+func transactions(says string) by {
+	b := partitions(says)
+	b.run = "^TestTransactionsAgainstModel$"
+	b.args[1] = "-rapid.checks=300"
+	return b
+}
+
 var bugs = []bug{
 	// What is durable.
 	{
@@ -267,9 +275,9 @@ var bugs = []bug{
 	{
 		name: "a Confirm that comes again credits again",
 		file: "wallet/participant.go",
-		edits: []edit{{`p.currency, b, p.amount)
+		edits: []edit{{`m.accounts.at(uint64(p.to)).tenant, b)
 		p.state = stateCredited
-`, `p.currency, b, p.amount)
+`, `m.accounts.at(uint64(p.to)).tenant, b)
 `}},
 		found: []by{partitions("account a")},
 	},
@@ -358,5 +366,25 @@ var bugs = []bug{
 		file:  "wallet/hold.go",
 		edits: []edit{{"Millis(now/1e6) >= m }", "Millis(now/1e6) > m }"}},
 		found: []by{holds(`got \[.*\], want|account a`)},
+	},
+
+	// Transactions of many legs.
+	{
+		name:  "a participant keeps what it debited for a transaction that is canceled",
+		file:  "wallet/transactionapply.go",
+		edits: []edit{{"		if l.amount < 0 {\n			m.book(at, b, l, -l.amount)\n", "		if l.amount < 0 && at.out {\n			m.book(at, b, l, -l.amount)\n"}},
+		found: []by{transactions("account a"), cluster()},
+	},
+	{
+		name:  "a transaction is confirmed before the last participant has agreed",
+		file:  "wallet/transactionflight.go",
+		edits: []edit{{"	if next < 0 {\n", "	if next < 0 || next == len(t.parts)-1 && t.protocol == TCC {\n"}},
+		found: []by{transactions(`got \[.*\], want|account a`)},
+	},
+	{
+		name:  "a reversal that is refused stays counted",
+		file:  "wallet/transactionflight.go",
+		edits: []edit{{"		m.unreserve(&t.reverses)\n", ""}},
+		found: []by{transactions("is taken back, want")},
 	},
 }

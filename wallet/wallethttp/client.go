@@ -482,12 +482,15 @@ func (a *inFlightTransfer) parse() (f wallet.InFlight, err error) {
 	if err != nil {
 		return f, fmt.Errorf("began_at: %w", err)
 	}
+	f.Legs = a.Legs
 	f.From, f.To, f.ToAccount, f.BeganAt = wallet.AccountID(a.From), wallet.Handle(handle), wallet.AccountID(a.To), began.UnixNano()
 	if f.Protocol, err = wallet.ParseProtocol(a.Protocol); err != nil {
 		return f, err
 	}
-	for f.Phase = wallet.Canceling; f.Phase > wallet.NoPhase && f.Phase.String() != a.Phase; {
-		f.Phase--
+	for _, phase := range wallet.Phases() {
+		if phase.String() == a.Phase {
+			f.Phase = phase
+		}
 	}
 	if f.Phase == wallet.NoPhase {
 		return f, fmt.Errorf("unknown phase %q", a.Phase)

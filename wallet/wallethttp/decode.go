@@ -17,17 +17,20 @@ import (
 type decoder struct {
 	text string
 	pos  int
-	item int // place in the list of transfers; -1 outside
+	in   string // pointer to the object or list that is being read, "" for the body
+	item int    // place in that list; -1 outside
 	errs []FieldError
 }
 
 // A member is one that an object must have, unless optional: its name and where
-// its value goes, which is a string, true or false, or a list whose items are read one by one.
+// its value goes, which is a string, true or false, a list whose items are read one by
+// one, or an object.
 type member struct {
 	name     string
 	value    *string
 	flag     *bool
 	list     func(d *decoder)
+	object   func(d *decoder)
 	optional bool
 }
 
@@ -102,6 +105,11 @@ func (d *decoder) member(m *member) {
 	case m.flag != nil:
 		d.fail(m.name, "must be true or false, not "+d.kind())
 		d.skip()
+	case m.object != nil:
+		outer := d.in
+		d.in += "/" + m.name
+		m.object(d)
+		d.in = outer
 	case m.list == nil && c == '"':
 		if *m.value = d.string(); m.optional && *m.value == "" {
 			d.fail(m.name, "must not be empty: leave it out")
@@ -113,11 +121,13 @@ func (d *decoder) member(m *member) {
 		d.fail(m.name, "must be an array, not "+d.kind())
 		d.skip()
 	default:
+		outer := d.in
+		d.in += "/" + m.name
 		for d.next(']') {
 			d.item++
 			m.list(d)
 		}
-		d.item = -1
+		d.in, d.item = outer, -1
 	}
 }
 
@@ -212,9 +222,9 @@ func (d *decoder) kind() string {
 // fail notes what is wrong with a member of the object that is being read, or
 // with the object itself if name is "".
 func (d *decoder) fail(name, detail string) {
-	pointer := "#"
+	pointer := "#" + d.in
 	if d.item >= 0 {
-		pointer += "/transfers/" + strconv.Itoa(d.item)
+		pointer += "/" + strconv.Itoa(d.item)
 	}
 	if name != "" {
 		pointer += "/" + escapePointer(name)

@@ -29,7 +29,10 @@ type operationDoc struct {
 	}
 	RequestBody *struct {
 		Required bool
-		Content  map[string]struct{ Schema *schemaDoc }
+		Content  map[string]struct {
+			Schema  *schemaDoc
+			Example any
+		}
 	}
 	Responses map[string]struct {
 		Content map[string]struct{ Schema *schemaDoc }

@@ -191,6 +191,7 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 	}
 	if op.request != nil {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
+		o.RequestBody.Content["application/json"].Example = op.example
 	}
 	answer := &huma.Response{Description: "Done.", Content: content("application/json", schemas, op.answer)}
 	o.Responses[strconv.Itoa(op.status)] = answer

@@ -17,6 +17,7 @@ type operation struct {
 	scope            Scope
 	parameters       []parameter // of the query
 	request          any         // a value of the body's type, or nil
+	example          any         // a body, where the examples of its members make none
 	answer           any
 	status           int           // of the answer
 	created          bool          // it may be 201 as well
@@ -36,7 +37,7 @@ type parameter struct {
 
 // operations returns the API.
 func operations() []operation {
-	return slices.Concat(transferOperations(), accountOperations(), holdOperations(), tenantOperations())
+	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations())
 }
 
 func transferOperations() []operation {

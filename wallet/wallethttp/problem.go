@@ -176,6 +176,12 @@ func describe(c wallet.Code) (status int, detail string) {
 		return http.StatusUnprocessableEntity, "both sides are the same account"
 	case wallet.Overflow:
 		return http.StatusUnprocessableEntity, "a balance would be out of range"
+	case wallet.Unbalanced:
+		return http.StatusUnprocessableEntity, "the postings of a currency do not add up to zero"
+	case wallet.NotReversible:
+		return http.StatusConflict, "nothing with this transaction_id and content was applied: only that can be reversed, and no reversal"
+	case wallet.OverReversed:
+		return http.StatusConflict, "all reversals together would take back more than was moved"
 	case wallet.Pending:
 		return http.StatusAccepted, "the transfer is under way: ask GET /v1/wallet/transfers/{transaction_id}"
 	case wallet.AccountLocked:

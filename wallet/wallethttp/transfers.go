@@ -25,16 +25,21 @@ func (s *server) balanceTransfer(q query) (*reply, error) {
 		p.TransactionID = t.ID.String()
 		return nil, p
 	}
+	return decidedReply(t.ID, result)
+}
+
+// decidedReply is the answer to a transfer or transaction.
+func decidedReply(id wallet.TransactionID, result wallet.Result) (*reply, error) {
 	body := make([]byte, 0, 96)
 	switch result.Code() { //nolint:exhaustive // the other codes are refusals
 	case wallet.Applied:
-		body = append(t.ID.Append(append(body, `{"status":"success","transaction_id":"`...)), `"}`...)
+		body = append(id.Append(append(body, `{"status":"success","transaction_id":"`...)), `"}`...)
 		return &reply{status: http.StatusOK, body: body, replayed: result.Repeated()}, nil
 	case wallet.Pending:
-		body = append(t.ID.Append(append(body, `{"status":"pending","transaction_id":"`...)), `"}`...)
-		return &reply{status: http.StatusAccepted, body: body, location: "/v1/wallet/transfers/" + t.ID.String()}, nil
+		body = append(id.Append(append(body, `{"status":"pending","transaction_id":"`...)), `"}`...)
+		return &reply{status: http.StatusAccepted, body: body, location: "/v1/wallet/transfers/" + id.String()}, nil
 	}
-	return nil, refusedTransfer(t.ID, result)
+	return nil, refusedTransfer(id, result)
 }
 
 func (s *server) balanceTransfers(q query) (*reply, error) {
@@ -90,7 +95,7 @@ func (s *server) transfer(q query) (*reply, error) {
 	answer := decisionAnswer{ID: transactionID(id.String()), Status: "refused", Code: code.String()}
 	switch code { //nolint:exhaustive // the other codes are refusals
 	case wallet.Undecided:
-		p := newProblem(http.StatusNotFound, codeTransactionNotFound, "no transfer with this transaction_id was decided: one that is under way may still be")
+		p := newProblem(http.StatusNotFound, codeTransactionNotFound, "no transfer or transaction with this transaction_id was decided: one that is under way may still be")
 		p.TransactionID = id.String()
 		return nil, p
 	case wallet.UnknownTenant:
@@ -114,7 +119,7 @@ func (s *server) inFlight(q query) (*reply, error) {
 	answer := inFlightAnswer{Transfers: make([]inFlightTransfer, len(list.Transfers)), More: list.More, Stale: list.Stale}
 	for i, f := range list.Transfers {
 		answer.Transfers[i] = inFlightTransfer{
-			ID: transactionID(f.ID.String()), From: accountID(f.From), To: accountID(f.ToAccount), ToHandle: formatHandle(f.To),
+			ID: transactionID(f.ID.String()), From: accountID(f.From), To: accountID(f.ToAccount), ToHandle: formatHandle(f.To), Legs: f.Legs,
 			Amount: amount(f.Amount.Format(f.Currency)), Currency: currency(f.Currency.String()),
 			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: formatTime(f.BeganAt),
 		}

@@ -4,6 +4,9 @@
 //	POST /v1/wallet/balance_transfer              move money
 //	POST /v1/wallet/balance_transfers             up to 1,000 transfers, each by itself
 //	GET  /v1/wallet/transfers/{transaction_id}    what was decided
+//	POST /v1/wallet/transactions                  move money in up to 64 postings, all or none
+//	GET  /v1/wallet/transactions/{transaction_id} what was decided: the ids are those of transfers
+//	POST /v1/wallet/transactions/{transaction_id}/reversals  take a transfer or transaction back
 //	GET  /v1/wallet/in-flight                     those under way between partitions
 //	POST /v1/wallet/accounts                      open an account
 //	GET  /v1/wallet/accounts/{id}                 its state and balances
@@ -51,7 +54,11 @@ const (
 	MaxTransfers  = 1000      // in one POST of balance_transfers
 	MaxBatchBytes = 512 << 10 // of its body: 1,000 transfers of the largest size
 	MaxBodyBytes  = 4 << 10   // of any other body
-	MaxErrors     = 100       // listed in one problem
+
+	// MaxTransactionBytes is for the body of a transaction or a reversal: twice 64
+	// postings of the largest size, and metadata.
+	MaxTransactionBytes = 64 << 10
+	MaxErrors           = 100 // listed in one problem
 )
 
 // Headers of the API.
@@ -126,6 +133,7 @@ type Wallet interface {
 type Transfers interface {
 	TransferBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error)
 	TransfersBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, ts []wallet.Transfer) ([]wallet.Result, error)
+	TransactBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, t *wallet.Transaction) (wallet.Result, error)
 	Decision(ctx context.Context, tenant wallet.Tenant, id wallet.TransactionID) (wallet.Code, error)
 	InFlight(ctx context.Context, tenant wallet.Tenant, limit int) (wallet.InFlightList, error)
 }

@@ -94,13 +94,14 @@ type inFlightAnswer struct {
 
 type inFlightTransfer struct {
 	ID       transactionID `json:"transaction_id"`
-	From     accountID     `json:"from_account" doc:"The paying account."`
-	To       accountID     `json:"to_account,omitempty" doc:"The account that is paid, unless the node does not know its id."`
+	From     accountID     `json:"from_account,omitempty" doc:"The paying account; not of a transaction."`
+	To       accountID     `json:"to_account,omitempty" doc:"The account that is paid, of a transaction the first of the partition's, unless the node does not know its id."`
 	ToHandle string        `json:"to_handle" pattern:"^[1-9][0-9]*$" doc:"Its handle, always."`
-	Amount   amount        `json:"amount"`
+	Legs     int           `json:"legs,omitempty" minimum:"1" doc:"How many legs of a transaction are in the partition."`
+	Amount   amount        `json:"amount" doc:"Of a leg of a transaction it is negative if the account is debited."`
 	Currency currency      `json:"currency"`
 	Protocol string        `json:"protocol" enum:"tcc,saga,2pc"`
-	Phase    string        `json:"phase" enum:"trying,preparing,crediting,confirming,canceling" doc:"In confirming and canceling it is decided; the receiving side has to be told."`
+	Phase    string        `json:"phase" enum:"trying,preparing,crediting,confirming,canceling,waiting" doc:"In confirming and canceling it is decided; the receiving side has to be told. In waiting, others of a transaction have to agree first."`
 	BeganAt  string        `json:"began_at" format:"date-time"`
 }
 

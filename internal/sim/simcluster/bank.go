@@ -59,12 +59,14 @@ func (a *account) min() money.Amount {
 	return wallet.Unlimited
 }
 
-// transfer is one that a teller makes, perhaps several times.
+// transfer is one that a teller makes, perhaps several times; or a transaction.
 type transfer struct {
 	number   uint64
-	maybe    bool // some try may have had an effect
-	from, to *account
+	maybe    bool     // some try may have had an effect
+	from, to *account // of a transaction the accounts of its first legs
 	amount   money.Amount
+	legs     []leg     // of a transaction
+	reverses *transfer // what a transaction takes back
 	byHandle bool
 	protocol wallet.Protocol
 	called   moment
@@ -78,8 +80,6 @@ func (t *transfer) id() (id wallet.TransactionID) {
 	binary.BigEndian.PutUint64(id[8:], t.number)
 	return id
 }
-
-func (t *transfer) crosses() bool { return t.from.partition != t.to.partition }
 
 // known says that a code is an answer that stays.
 func known(c wallet.Code) bool { return c != wallet.Undecided && c != wallet.Pending }
@@ -246,11 +246,21 @@ func (b *bank) idle() bool { return b.working == 0 }
 func (b *bank) check() {
 	b.checkHolds()
 	asked := 0
-	want := map[*account]money.Amount{}
+	want, back := map[*account]money.Amount{}, map[*transfer]money.Amount{}
 	for _, tr := range b.transfers {
-		if tr.code == wallet.Applied {
-			want[tr.from] -= tr.amount
-			want[tr.to] += tr.amount
+		if tr.code != wallet.Applied {
+			continue
+		}
+		for _, l := range tr.effect() {
+			want[l.account] += l.amount
+		}
+		if tr.reverses != nil {
+			back[tr.reverses] += tr.amount
+		}
+	}
+	for _, tr := range b.transfers {
+		if back[tr] > tr.amount {
+			b.w.failf("of transfer %d over %d, %d was taken back", tr.number, tr.amount, back[tr])
 		}
 	}
 	for i := range tellers {

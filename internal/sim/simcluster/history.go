@@ -30,6 +30,7 @@ const (
 	debited                  // it, by an amount that there was
 	credited                 // it
 	lacked                   // an amount for a transfer, which was refused
+	tried                    // it, perhaps, by what came back: of a transaction that was refused
 )
 
 // history is all that clients saw of an account and did to it, and all that it was.
@@ -57,6 +58,10 @@ func (h *history) add(kind deedKind, amount money.Amount, called, done moment) {
 // but for two-phase commit.
 func (t *teller) note(tr *transfer) {
 	now := t.w.Now()
+	if tr.legs != nil {
+		tr.note(now)
+		return
+	}
 	from, to := &tr.from.history, &tr.to.history
 	switch paid := tr.crosses() && tr.protocol != wallet.TwoPhase; {
 	case tr.code == wallet.Applied:
@@ -83,6 +88,8 @@ func model(limited bool) porcupine.Model {
 				return has == d.amount, has
 			case debited:
 				return !limited || has >= d.amount, has - d.amount
+			case tried:
+				return true, has - d.amount
 			case credited:
 				return true, has + d.amount
 			case lacked:

@@ -20,6 +20,8 @@ type Report struct {
 	Transfers  int             // that clients made
 	Applied    int
 	Crossings  int // applied, between partitions
+	Legged     int // applied, as transactions
+	Reversals  int // of those
 	Refused    int
 	Canceled   int // of those, as the payee was out of reach
 	Holds      int // that were placed
@@ -37,6 +39,8 @@ func (r *Report) Add(o *Report) {
 	r.Transfers += o.Transfers
 	r.Applied += o.Applied
 	r.Crossings += o.Crossings
+	r.Legged += o.Legged
+	r.Reversals += o.Reversals
 	r.Refused += o.Refused
 	r.Canceled += o.Canceled
 	r.Holds += o.Holds
@@ -47,8 +51,8 @@ func (r *Report) Add(o *Report) {
 
 // Summary returns the figures for people.
 func (r *Report) Summary() string {
-	return fmt.Sprintf("%v of simulated time, %d nodes, %d messages; %d transfers, of which %d applied, %d of these between partitions, %d canceled; %d holds, %d captures; %d reads; %d histories unproven",
-		r.Time.Round(time.Second), r.Nodes, r.Messages, r.Transfers, r.Applied, r.Crossings, r.Canceled, r.Holds, r.Captured, r.Reads, r.Unproven)
+	return fmt.Sprintf("%v of simulated time, %d nodes, %d messages; %d transfers, of which %d applied, %d of these between partitions, %d as transactions, with %d reversals, %d canceled; %d holds, %d captures; %d reads; %d histories unproven",
+		r.Time.Round(time.Second), r.Nodes, r.Messages, r.Transfers, r.Applied, r.Crossings, r.Legged, r.Reversals, r.Canceled, r.Holds, r.Captured, r.Reads, r.Unproven)
 }
 
 func (w *world) report() *Report {
@@ -71,6 +75,12 @@ func (w *world) report() *Report {
 			}
 			if t.crosses() {
 				r.Crossings++
+			}
+			if t.legs != nil {
+				r.Legged++
+			}
+			if t.reverses != nil {
+				r.Reversals++
 			}
 		case known(t.code):
 			r.Refused++

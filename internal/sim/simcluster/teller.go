@@ -165,6 +165,10 @@ func nothingDone(err error) bool {
 // transfers makes transfers on a node, as HTTP or the stream does.
 func (n *node) transfers(ctx context.Context, batch []*transfer) (results []wallet.Result, err error) {
 	tenant, protocol := batch[0].from.tenant, batch[0].protocol
+	if batch[0].legs != nil {
+		result, err := n.wallet.TransactBy(ctx, tenant, protocol, batch[0].transaction())
+		return []wallet.Result{result}, err
+	}
 	if batch[0].byHandle {
 		number, ok, err := n.wallet.Tenant(ctx, tenant)
 		if err != nil || !ok {
@@ -238,6 +242,9 @@ func (t *teller) decided(tr *transfer, code wallet.Code) {
 
 // expected returns the codes that a transfer may end with.
 func (t *teller) expected(tr *transfer) []wallet.Code {
+	if tr.legs != nil {
+		return tr.expected()
+	}
 	codes := []wallet.Code{wallet.Applied}
 	if tr.to.role == gone {
 		codes[0] = wallet.AccountClosed
@@ -374,7 +381,7 @@ func (t *teller) list() {
 	_ = t.call(func(ctx context.Context, n *node) error {
 		list, err := n.wallet.InFlight(ctx, tenant, 10)
 		for _, f := range list.Transfers {
-			if number := binary.BigEndian.Uint64(f.ID[8:]); number == 0 || number > uint64(len(t.transfers)) || t.transfers[number-1].amount != f.Amount {
+			if number := binary.BigEndian.Uint64(f.ID[8:]); number == 0 || number > uint64(len(t.transfers)) || f.Legs == 0 && t.transfers[number-1].amount != f.Amount {
 				t.w.failf("in flight is %+v, which nobody made", f)
 			}
 		}

@@ -1,0 +1,71 @@
+package wallethttp
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"maru.example/wallet"
+)
+
+// Transact makes a transaction, or with Reverses a reversal. What [Client.Transfer]
+// says of outcomes holds for it as well.
+func (c *Client) Transact(ctx context.Context, t *wallet.Transaction) (wallet.Result, error) {
+	return c.TransactBy(ctx, wallet.NoProtocol, t)
+}
+
+// TransactBy is Transact where a transaction with accounts of several partitions is
+// made by a protocol: see [wallet.Service.TransactBy].
+func (c *Client) TransactBy(ctx context.Context, by wallet.Protocol, t *wallet.Transaction) (wallet.Result, error) {
+	if err := t.Validate(); err != nil {
+		return 0, err
+	}
+	path, about := "/v1/wallet/transactions", t.Postings[0].Account
+	name := protocol("")
+	if by != wallet.NoProtocol {
+		name = protocol(by.String())
+	}
+	var request any = transactionRequest{
+		ID: transactionID(t.ID.String()), Postings: bodyOf(t.Postings), Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Protocol: name,
+	}
+	if o := t.Reverses; o != nil {
+		path, about = path+"/"+o.ID.String()+"/reversals", o.Postings[0].Account
+		r := reversalRequest{
+			ID: transactionID(t.ID.String()), Postings: bodyOf(t.Postings), Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Protocol: name,
+		}
+		if o.Transfer {
+			from, to := &o.Postings[0], &o.Postings[1]
+			r.Transfer = &originalTransfer{
+				From: accountID(from.Account), To: accountID(to.Account), Amount: amount(to.Amount.Format(to.Currency)), Currency: currency(to.Currency.String()),
+			}
+		} else {
+			r.Transaction = &originalTransaction{Postings: bodyOf(o.Postings), Reference: reference(o.Reference), Metadata: metadata(o.Metadata)}
+		}
+		request = r
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return 0, err
+	}
+	var answer transferAnswer
+	header, err := c.doFor(ctx, about, &call{http.MethodPost, path, body, &answer})
+	code, err := decided(err)
+	if err != nil {
+		return 0, err
+	}
+	if code == wallet.Applied {
+		if code, err = statusCode(answer.Status, ""); err != nil {
+			return 0, err
+		}
+	}
+	return newResult(code, header.Get(ReplayedHeader) == "true"), nil
+}
+
+func bodyOf(ps []wallet.Posting) []postingBody {
+	out := make([]postingBody, len(ps))
+	for i := range ps {
+		p := &ps[i]
+		out[i] = postingBody{accountID(p.Account), amount(p.Amount.Format(p.Currency)), currency(p.Currency.String())}
+	}
+	return out
+}

@@ -1,0 +1,204 @@
+package wallethttp
+
+import (
+	"errors"
+	"fmt"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// transaction reads a transaction, and by what protocol it is to be made.
+func (d *decoder) transaction() (t *wallet.Transaction, by wallet.Protocol) {
+	var id, protocol string
+	t = &wallet.Transaction{}
+	ok := d.object([]member{
+		{name: "transaction_id", value: &id},
+		d.postings(&t.Postings, false),
+		{name: "reference", value: &t.Reference, optional: true},
+		d.metadata(&t.Metadata),
+		{name: "protocol", value: &protocol, optional: true},
+	})
+	if ok {
+		d.finish(t, id)
+	}
+	return t, d.legProtocol(protocol)
+}
+
+// finish converts the id of a transaction, and checks what its members do not say by
+// themselves.
+func (d *decoder) finish(t *wallet.Transaction, id string) {
+	var err error
+	t.ID, err = wallet.ParseTransactionID(id)
+	d.check("transaction_id", err)
+	if len(t.Reference) > wallet.MaxReference {
+		d.check("reference", wallet.ErrReference)
+	}
+	if len(d.errs) == 0 {
+		d.check("", t.Validate())
+	}
+}
+
+// legProtocol converts the name of a protocol of a transaction.
+func (d *decoder) legProtocol(name string) wallet.Protocol {
+	by := d.protocol(name)
+	if by == wallet.TwoPhase {
+		d.check("protocol", wallet.ErrTwoPhase)
+	}
+	return by
+}
+
+// postings is a member that is a list of postings.
+func (d *decoder) postings(to *[]wallet.Posting, optional bool) member {
+	items := 0
+	return member{name: "postings", optional: optional, list: func(d *decoder) {
+		if items++; items > wallet.MaxPostings {
+			if items == wallet.MaxPostings+1 {
+				d.check("", wallet.ErrPostings)
+			}
+			d.skip()
+			return
+		}
+		*to = append(*to, d.posting())
+	}}
+}
+
+func (d *decoder) posting() (p wallet.Posting) {
+	var account, amount, code string
+	if !d.object([]member{{name: "account", value: &account}, {name: "amount", value: &amount}, {name: "currency", value: &code}}) {
+		return p
+	}
+	p.Account = wallet.AccountID(account)
+	d.check("account", p.Account.Validate())
+	p.Currency, p.Amount = d.amount(code, amount)
+	if p.Currency != 0 && p.Account.Validate() == nil && len(d.errs) == 0 {
+		d.check("amount", p.Validate())
+	}
+	return p
+}
+
+// amount converts a currency and an amount of it.
+func (d *decoder) amount(code, text string) (money.Currency, money.Amount) {
+	c, err := money.ParseCurrency(code)
+	if err != nil {
+		d.check("currency", err)
+		return 0, 0
+	}
+	a, err := money.ParseAmount(text, c)
+	d.check("amount", err)
+	return c, a
+}
+
+// metadata is a member that is an object of strings, with any names.
+func (d *decoder) metadata(to *wallet.Metadata) member {
+	return member{name: "metadata", optional: true, object: func(d *decoder) {
+		if d.text[d.pos] != '{' {
+			d.fail("", "must be an object, not "+d.kind())
+			d.skip()
+			return
+		}
+		*to = wallet.Metadata{}
+		for d.next('}') {
+			name := d.string()
+			d.space()
+			d.pos++ // the colon
+			d.space()
+			_, twice := (*to)[name]
+			switch {
+			case d.text[d.pos] != '"':
+				d.fail(name, "must be a string, not "+d.kind())
+				d.skip()
+			case twice:
+				d.fail(name, "is there twice")
+				d.skip()
+			case len(*to) > wallet.MaxMetadata:
+				d.skip()
+			default:
+				(*to)[name] = d.string()
+			}
+		}
+		d.check("", to.Validate())
+	}}
+}
+
+// reversal reads a reversal of the transfer or transaction with an id.
+func (d *decoder) reversal(of wallet.TransactionID) (t *wallet.Transaction, by wallet.Protocol) {
+	var id, amount, protocol string
+	var o *wallet.Original
+	t = &wallet.Transaction{}
+	keep := func(read func(d *decoder) *wallet.Original) func(d *decoder) {
+		return func(d *decoder) {
+			if o != nil {
+				d.fail("", "must not be there beside the other")
+			}
+			if o = read(d); o != nil {
+				o.ID = of
+			}
+		}
+	}
+	ok := d.object([]member{
+		{name: "transaction_id", value: &id},
+		{name: "transfer", object: keep((*decoder).originalTransfer), optional: true},
+		{name: "transaction", object: keep((*decoder).originalTransaction), optional: true},
+		{name: "amount", value: &amount, optional: true},
+		d.postings(&t.Postings, true),
+		{name: "reference", value: &t.Reference, optional: true},
+		d.metadata(&t.Metadata),
+		{name: "protocol", value: &protocol, optional: true},
+	})
+	by = d.legProtocol(protocol)
+	switch {
+	case !ok:
+		return t, by
+	case o == nil:
+		d.check("transfer", errOneOriginal)
+		return t, by
+	case amount != "" && (!o.Transfer || len(t.Postings) > 0):
+		d.check("amount", errors.New("is for a transfer, and not beside postings"))
+		return t, by
+	}
+	t.Reverses = o
+	if len(t.Postings) == 0 {
+		t.Postings = o.Reverse(t.ID).Postings
+	}
+	if amount != "" {
+		a, err := money.ParseAmount(amount, o.Postings[0].Currency)
+		if err == nil && a <= 0 {
+			err = fmt.Errorf("must be more than zero, not %s", amount)
+		}
+		d.check("amount", err)
+		t.Postings = o.ReversePart(t.ID, a).Postings
+	}
+	d.finish(t, id)
+	return t, by
+}
+
+// originalTransfer reads what a transfer was; nil if that was not said.
+func (d *decoder) originalTransfer() *wallet.Original {
+	var from, to, amount, code string
+	if !d.object([]member{
+		{name: "from_account", value: &from}, {name: "to_account", value: &to}, {name: "amount", value: &amount}, {name: "currency", value: &code},
+	}) {
+		return nil
+	}
+	t := wallet.Transfer{From: wallet.AccountID(from), To: wallet.AccountID(to)}
+	d.check("from_account", t.From.Validate())
+	d.check("to_account", t.To.Validate())
+	if t.Currency, t.Amount = d.amount(code, amount); t.Currency != 0 && t.Amount <= 0 {
+		d.fail("amount", "must be more than zero")
+	}
+	return wallet.OriginalTransfer(&t)
+}
+
+// originalTransaction reads what a transaction was; nil if that was not said.
+func (d *decoder) originalTransaction() *wallet.Original {
+	o := &wallet.Original{}
+	if !d.object([]member{
+		d.postings(&o.Postings, false),
+		{name: "reference", value: &o.Reference, optional: true},
+		d.metadata(&o.Metadata),
+	}) {
+		return nil
+	}
+	return o
+}
