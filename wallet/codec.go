@@ -35,6 +35,8 @@ const (
 	KindCrossTransfersByName // transfers by account id to other partitions; results of 1 byte
 	KindParticipate          // messages of a paying to a receiving partition; results of 1 byte
 	KindPhases               // their answers, brought to the paying partition; results of 1 byte
+
+	KindCreateAssets // assets of a tenant to be made, by the first partition; results of AssetBytes
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -66,6 +68,8 @@ func (k Kind) String() string {
 		return "participate"
 	case KindPhases:
 		return "phases"
+	case KindCreateAssets:
+		return "create assets"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -172,7 +176,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		}
 		return h, nil
 	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
-		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases:
+		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases, KindCreateAssets:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -182,6 +186,7 @@ const (
 	byNameBytes  = 28 // id 16, amount 8, currency 2, two lengths
 	accountBytes = 11 // amount 8, currency 2, length
 	statusBytes  = 2  // status, length
+	assetBytes   = 2  // decimal places, length
 	nameBytes    = 1  // length
 )
 
@@ -212,6 +217,8 @@ func commandSize(k Kind) func(b []byte) int {
 		return named(accountBytes)
 	case KindSetStatus:
 		return named(statusBytes)
+	case KindCreateAssets:
+		return named(assetBytes)
 	case KindLookup, KindCreateTenants:
 		return named(nameBytes)
 	case KindCrossTransfers:

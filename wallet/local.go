@@ -156,7 +156,7 @@ func NewDividedService(parts []*Partition, o *ServiceOptions) *Service {
 }
 
 func newService(parts []*Partition, o *ServiceOptions) *Service {
-	s := &Service{parts: parts, await: await, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}}
+	s := &Service{parts: parts, await: await, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}, assets: make(map[Tenant][]Asset)}
 	s.SetProtocol(TCC)
 	if o == nil {
 		return s

@@ -34,6 +34,7 @@ const (
 	aboutNames    subject = "names"     // Name, Handles: Accounts, "" where there is none
 	aboutTotals   subject = "totals"    // Tenant, Row: Sums of a slice of the accounts, Row and More, Changes
 	aboutInFlight subject = "in_flight" // Name, Cursor: Transfers of a slice, Cursor and More
+	aboutAssets   subject = "assets"    // Name: Assets, Code
 )
 
 // query asks something of a partition's machine, wherever a replica is.
@@ -65,12 +66,13 @@ type finding struct {
 	Transfers []InFlight     `json:"transfers,omitempty"`
 	Cursor    inFlightCursor `json:"cursor,omitzero"`
 	More      bool           `json:"more,omitzero"`
+	Assets    []Asset        `json:"assets,omitempty"`
 }
 
 // known says whether this program answers such a query: a newer one may have others.
 func (q *query) known() bool {
 	switch q.Subject {
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight, aboutAssets:
 		return q.Consistency <= asItIs
 	}
 	return false
@@ -114,6 +116,11 @@ func (m *Machine) query(q *query) *finding {
 		m.findTotals(f, q)
 	case aboutInFlight:
 		m.findInFlight(f, q)
+	case aboutAssets:
+		f.Code = UnknownTenant
+		if n := m.tenantNumber(string(q.Name)); n >= 0 {
+			f.Assets, f.Code = m.tenants[n].assets, Applied
+		}
 	}
 	return f
 }
@@ -238,7 +245,7 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Handles) == len(q.Handles) && len(f.Hashes) == len(q.Handles)
 	case aboutNames:
 		return len(f.Accounts) == len(q.Handles)
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutAssets:
 	}
 	return true
 }

@@ -106,7 +106,7 @@ func (s *Service) Serve(requested []byte, reply func(answer []byte, err error)) 
 	case requestPropose:
 		s.parts[r.partition].propose(r.body, done)
 	case requestRoute:
-		if h.Kind > KindCreateTenants { // those are of a partition's log
+		if h.Kind > KindCreateTenants && h.Kind != KindCreateAssets { // those are of a partition's log
 			reply(nil, fmt.Errorf("%w: %v", errRequest, h.Kind))
 			return
 		}

@@ -21,6 +21,7 @@ const (
 	blockIDs        = 4
 	blockEnd        = 5
 	blockPartition  = 6 // and the rest in crosssnap.go
+	blockAssets     = 10
 	blockHeadBytes  = 16
 	accountRowBytes = 38 // and the name
 	balanceRowBytes = 22
@@ -50,6 +51,7 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 		panic("wallet: a snapshot is open")
 	}
 	s := &snapshot{m: m, cross: m.image(), ids: make([][idSegments]uint32, len(m.tenants))}
+	m.imageAssets(&s.cross)
 	for i, t := range m.tenants {
 		for j := range t.ids.segs {
 			s.ids[i][j] = t.ids.segs[j].len
@@ -287,6 +289,8 @@ func (r *restorer) block() (done bool, err error) {
 			err = r.balance(first + i)
 		case blockIDs:
 			err = r.id(tenant)
+		case blockAssets:
+			err = r.asset(tenant)
 		default:
 			err = fmt.Errorf("%w: block of kind %d", ErrSnapshot, kind)
 		}

@@ -205,6 +205,7 @@ const (
 	Canceled                      // given up before the receiving side agreed
 	TooManyInFlight               // MaxInFlight transfers between the two partitions are under way
 	Forgotten                     // finished long ago; an answer between partitions only
+	AssetExists                   // the tenant has the asset, with other decimal places
 )
 
 var codeNames = [...]string{
@@ -231,6 +232,7 @@ var codeNames = [...]string{
 	Canceled:          "canceled",
 	TooManyInFlight:   "too_many_in_flight",
 	Forgotten:         "forgotten",
+	AssetExists:       "asset_exists",
 }
 
 // Codes returns all codes in the order of their numbers.

@@ -54,6 +54,8 @@ func explain(c wallet.Code) explanation {
 		return explanation{"the transfer was given up before the receiving side agreed; nothing moved", "try again when all partitions can be reached"}
 	case wallet.TooManyInFlight:
 		return explanation{"too many transfers between the two partitions are under way", "try again later, with the same id"}
+	case wallet.AssetExists:
+		return explanation{"there is an asset of that name with other decimal places: they never change", "see `maru wallet asset list`, or choose another name"}
 	case wallet.Forgotten:
 		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
 	case wallet.Malformed:
@@ -94,7 +96,7 @@ func remembered(c wallet.Code) bool {
 		return true
 	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
 		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed,
-		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten:
+		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten, wallet.AssetExists:
 	}
 	return false
 }

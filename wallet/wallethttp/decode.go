@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"maru.example/money"
 )
 
 // A decoder reads the JSON object of a request. What it reads has been found to
@@ -19,13 +21,16 @@ type decoder struct {
 	pos  int
 	item int // place in the list of transfers; -1 outside
 	errs []FieldError
+
+	parseCurrency func(string) (money.Currency, error)
 }
 
 // A member is one that an object must have, unless optional: its name and where
-// its value goes, which is a string, or a list whose items are read one by one.
+// its value goes, which is a string, a small number, or a list whose items are read one by one.
 type member struct {
 	name     string
 	value    *string
+	number   *int
 	list     func(d *decoder)
 	optional bool
 }
@@ -43,7 +48,7 @@ func newDecoder(body []byte) (*decoder, error) {
 	if !utf8.Valid(body) {
 		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is not UTF-8")
 	}
-	d := &decoder{text: string(body), item: -1}
+	d := &decoder{text: string(body), item: -1, parseCurrency: money.ParseCurrency}
 	d.space()
 	return d, nil
 }
@@ -95,6 +100,8 @@ func find(members []member, name string) int {
 // member reads the value of a member.
 func (d *decoder) member(m *member) {
 	switch c := d.text[d.pos]; {
+	case m.number != nil:
+		d.number(m)
 	case m.list == nil && c == '"':
 		if *m.value = d.string(); m.optional && *m.value == "" {
 			d.fail(m.name, "must not be empty: leave it out")
@@ -112,6 +119,17 @@ func (d *decoder) member(m *member) {
 		}
 		d.item = -1
 	}
+}
+
+// number reads a whole number.
+func (d *decoder) number(m *member) {
+	before := d.pos
+	d.skip()
+	n, err := strconv.ParseInt(d.text[before:d.pos], 10, 16)
+	if err != nil {
+		d.fail(m.name, "must be a whole number, without a fraction or an exponent")
+	}
+	*m.number = int(n)
 }
 
 // next moves to the next element of an array or object, past the bracket or

@@ -108,6 +108,22 @@ func (s scripted) Totals(context.Context, wallet.Tenant) ([]wallet.Total, bool, 
 	return []wallet.Total{{Currency: usd, Sum: new(big.Int), Issued: new(big.Int), InFlight: new(big.Int)}}, true, s.err
 }
 
+func (s scripted) CreateAsset(context.Context, wallet.Tenant, string, int) (money.Currency, wallet.Code, error) {
+	return money.Asset(1, 2), s.code, s.err
+}
+
+func (s scripted) Assets(context.Context, wallet.Tenant) ([]wallet.Asset, wallet.Code, error) {
+	return []wallet.Asset{{Name: "VACHR", Currency: money.Asset(1, 2)}}, s.code, s.err
+}
+
+func (scripted) ParseCurrency(_ context.Context, _ wallet.Tenant, text string) (money.Currency, error) {
+	return money.ParseCurrency(text)
+}
+
+func (scripted) CurrencyName(_ context.Context, _ wallet.Tenant, c money.Currency) string {
+	return c.String()
+}
+
 // A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
 type cause struct {
 	wallet  *scripted // default: applies everything
@@ -236,8 +252,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 14 {
-		t.Errorf("got %d operations, want 14", operations)
+	if operations != 16 {
+		t.Errorf("got %d operations, want 16", operations)
 	}
 }
 
@@ -269,7 +285,7 @@ func TestCodes(t *testing.T) {
 	want := map[string]int{
 		"unknown_account": 404, "unknown_tenant": 404,
 		"account_frozen": 409, "account_closed": 409, "transaction_id_reused": 409, "account_exists": 409, "currency_exists": 409,
-		"balance_not_zero": 409, "limit_reached": 409,
+		"balance_not_zero": 409, "limit_reached": 409, "asset_exists": 409,
 		"currency_not_held": 422, "insufficient_funds": 422, "amount_not_positive": 422, "same_account": 422, "overflow": 422,
 		"account_locked": 409, "canceled": 409, "too_many_in_flight": 429,
 		"undecided": 500, "malformed": 500, "wrong_partition": 500, "forgotten": 500, // no answers to a transfer that was checked
