@@ -63,7 +63,8 @@ func withoutSales(t *testing.T, file string) {
 
 // TestToolsReadAllNames writes accounts and commodities that are odd in some way.
 func TestToolsReadAllNames(t *testing.T) {
-	a := newAssets(map[string]int{"": 0, "$": 2, "€": 2, "a.b": 3, "R&D": 1, "LOT 1 x": 10, "-": 0, "@": 4, "日本": 0, "1": 0})
+	places := map[string]int{"": 0, "$": 2, "€": 2, "a.b": 3, "R&D": 1, "LOT 1 x": 10, "-": 0, "@": 4, "日本": 0, "1": 0, "USD": 5, "EUR": 2}
+	a, _ := made(t, places)
 	accounts := []wallet.AccountID{
 		"a", "-a", ".a", "_a", "@a", "@@a", "a@", "a:b", "a::b", ":a", "a:", ":", "::", "1", "2020-01-01", "@40", "@41", "a@_b", "@_", "a@C3@81", "P", "D:x", "@C3",
 		walletjournal.ConversionAccount,
@@ -76,7 +77,11 @@ func TestToolsReadAllNames(t *testing.T) {
 	}
 	w := walletjournal.NewJournalWriter(out)
 	n := 0
-	for c, commodity := range a.names {
+	for commodity := range places {
+		c, err := a.Currency(commodity)
+		if err != nil {
+			t.Fatal(err)
+		}
 		m := &walletjournal.Movement{ID: wallet.TransactionID{1, byte(n)}, Date: walletjournal.Date{2020, 1, 2}, Description: "= odd; *! (names) | date:x [2020]"}
 		sum := money.Amount(0)
 		for i, id := range accounts {

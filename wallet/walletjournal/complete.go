@@ -40,7 +40,8 @@ func (r *reader) complete(t *Transaction, all []entered) error {
 		if err := r.balances.Add(p.Account, p.Amount); err != nil {
 			return r.at(t.Line, err)
 		}
-		if s := r.styles[p.Amount.Commodity]; p.Inferred {
+		s := r.styles[p.Amount.Commodity]
+		if s.used = true; p.Inferred {
 			s.needed = max(s.needed, p.Amount.Number.Trim().places)
 		}
 	}

@@ -3,11 +3,9 @@ package walletjournal_test
 import (
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,40 +53,16 @@ func (l *ledgerOf) apply(m *walletjournal.Movement) error {
 	return nil
 }
 
-// assets makes an asset of every commodity of a journal.
-type assets struct {
-	numbers map[string]money.Currency
-	names   map[money.Currency]string
-}
-
-func newAssets(places map[string]int) assets {
-	a := assets{map[string]money.Currency{}, map[money.Currency]string{}}
-	for _, commodity := range slices.Sorted(maps.Keys(places)) {
-		c := money.Asset(len(a.numbers), places[commodity])
-		a.numbers[commodity], a.names[c] = c, commodity
-	}
-	return a
-}
-
-func (a assets) Currency(commodity string) (money.Currency, error) {
-	if c, ok := a.numbers[commodity]; ok {
-		return c, nil
-	}
-	return 0, fmt.Errorf("no asset %q", commodity)
-}
-
-func (a assets) Commodity(c money.Currency) string { return a.names[c] }
-
 // importInto converts a journal into a ledger and returns its balances by the journal's
 // names, without the accounts that conversion adds.
-func importInto(t *testing.T, l *ledgerOf, file string, d walletjournal.Dialect) (sums, *walletjournal.Converter, assets) {
+func importInto(t *testing.T, l *ledgerOf, file string, d walletjournal.Dialect) (sums, *walletjournal.Converter, *walletjournal.Assets) {
 	t.Helper()
 	source := files{filepath.Dir(file)}
 	plan, err := walletjournal.Read(source, filepath.Base(file), &walletjournal.Options{Dialect: d})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newAssets(plan.Places)
+	a, _ := made(t, plan.Places)
 	c := walletjournal.NewConverter(a)
 	_, err = walletjournal.Read(source, filepath.Base(file), &walletjournal.Options{Dialect: d, Each: func(x *walletjournal.Transaction) error {
 		m, err := c.Convert(x)
@@ -106,7 +80,7 @@ func importInto(t *testing.T, l *ledgerOf, file string, d walletjournal.Dialect)
 			continue
 		}
 		for currency, amount := range of {
-			got.add(c.Name(id), a.names[currency], walletjournal.NewDecimal(int64(amount), currency.Digits()))
+			got.add(c.Name(id), a.Commodity(currency), walletjournal.NewDecimal(int64(amount), currency.Digits()))
 		}
 	}
 	return got, c, a
@@ -145,7 +119,7 @@ func checkImport(t *testing.T, file string, d walletjournal.Dialect) {
 	}
 	for id, of := range l.balances {
 		for currency, amount := range of {
-			whole.add(walletjournal.AccountName(id), a.names[currency], walletjournal.NewDecimal(int64(amount), currency.Digits()))
+			whole.add(walletjournal.AccountName(id), a.Commodity(currency), walletjournal.NewDecimal(int64(amount), currency.Digits()))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -299,7 +273,7 @@ func TestIDsFollowFromContent(t *testing.T) {
 
 // TestMovementsThroughJournals writes what a wallet did and reads it again.
 func TestMovementsThroughJournals(t *testing.T) {
-	a := newAssets(map[string]int{"": 0, "VACHR": 4, "$": 2, "LOT 1": 15})
+	a, _ := made(t, map[string]int{"": 0, "VACHR": 4, "$": 2, "LOT 1": 15})
 	commodity := rapid.SampledFrom([]string{"", "VACHR", "$", "LOT 1"})
 	rapid.Check(t, func(t *rapid.T) {
 		m := &walletjournal.Movement{

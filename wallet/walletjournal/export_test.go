@@ -2,6 +2,7 @@ package walletjournal_test
 
 import (
 	"encoding/csv"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func TestCSV(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := []string{"1", "2020-01-02", "2020-01-03", "*", "7", `Sold; "gladly"`, "why: not"}
-	row := func(rest ...string) []string { return append(head[:len(head):len(head)], rest...) }
+	row := func(rest ...string) []string { return append(slices.Clip(head), rest...) }
 	want := [][]string{
 		{
 			"transaction", "date", "date2", "status", "code", "description", "comment",

@@ -96,7 +96,7 @@ func encodeName(name string) string {
 			b.WriteString("@_")
 		case c == '@' && escapes(name[i+1:]):
 			b.WriteString("@40")
-		case wallet.AccountID(name[i:i+1]).Validate() == nil || c == '.':
+		case nameByte(c):
 			b.WriteByte(c)
 		default:
 			b.WriteByte('@')
@@ -105,6 +105,9 @@ func encodeName(name string) string {
 	}
 	return b.String()
 }
+
+// nameByte says whether names in the wallet may have the byte.
+func nameByte(c byte) bool { return c == '.' || wallet.AccountID([]byte{c}).Validate() == nil }
 
 // escapes says whether an @ before s would be read as an escape.
 func escapes(s string) bool {

@@ -11,6 +11,7 @@ type style struct {
 	group  byte // the mark between groups of digits; 0 likewise
 	places int  // the most that were seen
 	needed int  // by amounts that the journal leaves out
+	used   bool // by a posting
 }
 
 var (

@@ -33,7 +33,7 @@ type Source interface {
 type Summary struct {
 	Transactions int
 	Balances     *Balances      // of all accounts, at the end
-	Places       map[string]int // the most decimal places of each commodity
+	Places       map[string]int // the most decimal places of each commodity that postings have
 }
 
 // Read reads the journal that the source calls name: once to check it, a second time to
@@ -107,7 +107,9 @@ func (r *reader) summary() *Summary {
 	}
 	places := make(map[string]int, len(r.styles))
 	for c, s := range r.styles {
-		places[c] = max(s.places, s.needed)
+		if s.used {
+			places[c] = max(s.places, s.needed)
+		}
 	}
 	return &Summary{Transactions: r.count, Balances: r.balances, Places: places}
 }
