@@ -65,7 +65,7 @@ func parse(s string, c Currency) (Amount, error) {
 	n := uint64(0)
 	inRange := accumulate(&n, whole) &&
 		accumulate(&n, fraction) &&
-		accumulate(&n, "0000"[:c.Digits()-len(fraction)])
+		accumulate(&n, "000000000000000"[:c.Digits()-len(fraction)])
 	switch {
 	case !inRange, n > 1<<63, n == 1<<63 && !negative:
 		return 0, ErrOverflow
@@ -113,7 +113,7 @@ func (a Amount) AppendFormat(dst []byte, c Currency) []byte {
 		n = -n
 	}
 	places := c.Digits()
-	unit := [...]uint64{1, 10, 100, 1_000, 10_000}[places]
+	unit := powersOfTen[places]
 	dst = strconv.AppendUint(dst, n/unit, 10)
 	if places == 0 {
 		return dst
@@ -124,6 +124,10 @@ func (a Amount) AppendFormat(dst []byte, c Currency) []byte {
 		dst = append(dst, '0'+byte(rest/unit%10))
 	}
 	return dst
+}
+
+var powersOfTen = [MaxAssetDigits + 1]uint64{
+	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 }
 
 // FormatSum is [Amount.Format] for sums of amounts, which may be of any size: a

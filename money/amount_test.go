@@ -84,8 +84,13 @@ func TestParseAmount(t *testing.T) {
 		{"syntax before overflow", strings.Repeat("9", 50) + "x", usd, 0, money.ErrSyntax},
 		{"syntax before precision", "1.000000000x", usd, 0, money.ErrSyntax},
 
+		{"fifteen places", "9223.372036854775807", money.Asset(1, 15), math.MaxInt64, nil},
+		{"fifteen places, most left out", "1.5", money.Asset(1, 15), 1_500_000_000_000_000, nil},
+		{"fifteen places, too large", "9223.372036854775808", money.Asset(1, 15), 0, money.ErrOverflow},
+		{"sixteen places", "1.0000000000000001", money.Asset(1, 15), 0, money.ErrTooPrecise},
+
 		{"no currency", "1", 0, 0, money.ErrUnknownCurrency},
-		{"number that is no currency", "1", 0xffff, 0, money.ErrUnknownCurrency},
+		{"number that is no currency", "1", 0x7fff, 0, money.ErrUnknownCurrency},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := money.ParseAmount(tt.in, tt.c)
@@ -133,7 +138,9 @@ func TestAmountFormat(t *testing.T) {
 		{"smallest whole", math.MinInt64, jpy, "-9223372036854775808"},
 		{"smallest, four places", math.MinInt64, clf, "-922337203685477.5808"},
 		{"no currency", -150, 0, "-150"},
-		{"number that is no currency", 150, 0xffff, "150"},
+		{"number that is no currency", 150, 0x7fff, "150"},
+		{"fifteen places", -1_500_000_000_000_001, money.Asset(1, 15), "-1.500000000000001"},
+		{"asset without places", 150, money.Asset(2, 0), "150"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.a.Format(tt.c); got != tt.want {
@@ -219,7 +226,7 @@ func TestFormatSum(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		c := rapid.SampledFrom(money.Currencies()).Draw(t, "currency")
+		c := anyCurrency().Draw(t, "currency")
 		a := anyAmount().Draw(t, "amount")
 		if got, want := money.FormatSum(big.NewInt(int64(a)), c), a.Format(c); got != want {
 			t.Errorf("FormatSum(%d, %v) = %s, want %s as of the amount", a, c, got, want)
@@ -229,7 +236,7 @@ func TestFormatSum(t *testing.T) {
 
 func TestFormatParsesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := rapid.SampledFrom(money.Currencies()).Draw(t, "currency")
+		c := anyCurrency().Draw(t, "currency")
 		a := anyAmount().Draw(t, "amount")
 		text := a.Format(c)
 		got, err := money.ParseAmount(text, c)
@@ -243,8 +250,8 @@ func TestFormatParsesBack(t *testing.T) {
 // no overflow, of texts in the grammar.
 func TestParseAgainstBig(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := rapid.SampledFrom(money.Currencies()).Draw(t, "currency")
-		text := rapid.StringMatching(`-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,6})?`).Draw(t, "text")
+		c := anyCurrency().Draw(t, "currency")
+		text := rapid.StringMatching(`-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,18})?`).Draw(t, "text")
 		value, ok := new(big.Rat).SetString(text)
 		if !ok {
 			t.Fatalf("%q is not a number", text)
@@ -267,6 +274,13 @@ func TestParseAgainstBig(t *testing.T) {
 			t.Errorf("got %d, %v, want %v", got, err, value.Num())
 		}
 	})
+}
+
+// anyCurrency draws from the table, and assets of a ledger.
+func anyCurrency() *rapid.Generator[money.Currency] {
+	return rapid.OneOf(rapid.SampledFrom(money.Currencies()), rapid.Custom(func(t *rapid.T) money.Currency {
+		return money.Asset(rapid.IntRange(0, money.MaxAssets-1).Draw(t, "number"), rapid.IntRange(0, money.MaxAssetDigits).Draw(t, "digits"))
+	}))
 }
 
 // anyAmount draws amounts of every size, the extremes often.

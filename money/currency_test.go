@@ -58,6 +58,12 @@ func TestParseCurrencyRefuses(t *testing.T) {
 		{"special drawing rights have no minor unit", "XDR"},
 		{"no currency", "XXX"},
 		{"testing", "XTS"},
+		{"asset beyond the limit", "asset-2048.0"},
+		{"asset with too many digits", "asset-1.16"},
+		{"asset without digits", "asset-1"},
+		{"asset with a zero too many", "asset-01.2"},
+		{"asset with a sign", "asset-+1.2"},
+		{"asset in capitals", "ASSET-1.2"},
 		{"long", strings.Repeat("USD", 1<<20)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,10 +100,17 @@ func TestEveryNumber(t *testing.T) {
 			t.Errorf("%d is not valid, but its string %v parses as %d", n, c, back)
 		case !c.Valid() && c.Digits() != 0:
 			t.Errorf("%d is not valid, but has %d digits", n, c.Digits())
-		case c.Digits() > 4:
+		case c.Digits() > 4 && n < 1<<15:
 			t.Errorf("%v has %d digits, want at most 4", c, c.Digits())
 		}
-		if c.Valid() {
+		number, own := c.Asset()
+		switch {
+		case own != (n >= 1<<15):
+			t.Errorf("Currency(%d).Asset() = %d, %t", n, number, own)
+		case own && money.Asset(number, c.Digits()) != c:
+			t.Errorf("Asset(%d, %d) = %d, want %d", number, c.Digits(), money.Asset(number, c.Digits()), n)
+		}
+		if c.Valid() && !own {
 			valid++
 		}
 	}
@@ -109,7 +122,9 @@ func TestEveryNumber(t *testing.T) {
 		1:                  "Currency(1)",
 		1<<10 | 1<<5:       "Currency(1056)",
 		27<<10 | 1<<5 | 1:  "Currency(27681)",
-		1<<15 | 1:          "Currency(32769)",
+		1<<15 | 1:          "asset-1.0",
+		1<<15 | 9<<11 | 20: "asset-20.9",
+		1<<16 - 1:          "asset-2047.15",
 		24<<10 | 1<<5 | 21: "XAU",
 	} {
 		if got := c.String(); got != want {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks that the machine has what the project is built with: Go, and with the
-# argument "race" the C compiler that the race detector links with, which it
-# installs where it may. Says nothing when all is there.
+# argument "race" what the tests need: the C compiler that the race detector links
+# with, and hledger, ledger and beancount, which judge the journals that the wallet
+# writes. It installs these where it may. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,15 +23,23 @@ oldest=$(printf '%s\n' "$want" "$have" | sort -V | head -n 1)
 [ "$oldest" = "$want" ] || die "Go $have is too old: install Go $want or newer from https://go.dev/dl/"
 
 [ "${1:-}" = race ] || exit 0
-cc=$(go env CC)
-# CC may carry arguments.
-command -v "${cc%% *}" >/dev/null && echo 'int main(void) { return 0; }' | $cc -x c -o /dev/null - 2>/dev/null && exit 0
 
-hint="the race detector needs a C compiler: install gcc and the C library's headers (Debian: apt-get install gcc libc6-dev)"
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "maru: installing gcc and libc6-dev for the race detector" >&2
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev; } >&2 || die "$hint"
-  exit 0
-fi
-die "$hint"
+# install asks Debian for packages, if this is root's to do.
+install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  echo "maru: installing $*" >&2
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"; } >&2
+}
+
+links() {
+  local cc
+  cc=$(go env CC)
+  # CC may carry arguments.
+  command -v "${cc%% *}" >/dev/null && echo 'int main(void) { return 0; }' | $cc -x c -o /dev/null - 2>/dev/null
+}
+links || install gcc libc6-dev ||
+  die "the race detector needs a C compiler: install gcc and the C library's headers (Debian: apt-get install gcc libc6-dev)"
+
+journals() { command -v hledger && command -v ledger && command -v bean-report; } >/dev/null
+journals || install hledger ledger beancount ||
+  echo "maru: some tests of journals will be skipped: they need hledger, ledger and beancount 2 (Debian: apt-get install hledger ledger beancount)" >&2

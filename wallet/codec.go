@@ -42,6 +42,7 @@ const (
 	KindExpire            // nothing, but that the time has come for a hold to expire; results of 1 byte
 	KindTransactions      // transactions whose accounts are in one partition; results of 1 byte
 	KindCrossTransactions // transactions with accounts of several partitions; results of 1 byte
+	KindCreateAssets      // assets of a tenant to be made, by the first partition; results of AssetBytes
 )
 
 // String returns the kind's name in the documentation of the format.
@@ -85,6 +86,8 @@ func (k Kind) String() string {
 		return "transactions"
 	case KindCrossTransactions:
 		return "cross transactions"
+	case KindCreateAssets:
+		return "create assets"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
@@ -192,7 +195,7 @@ func ValidateRequest(b []byte) (Header, error) {
 		return h, nil
 	case KindNone, KindAddCurrency, KindSetLimit, KindSetStatus, KindCreateTenants,
 		KindCrossTransfers, KindCrossTransfersByName, KindParticipate, KindPhases,
-		KindHolds, KindCrossCaptures, KindSetDailyLimits, KindExpire, KindCrossTransactions:
+		KindHolds, KindCrossCaptures, KindSetDailyLimits, KindExpire, KindCrossTransactions, KindCreateAssets:
 	}
 	return h, fmt.Errorf("%w: %v is not for the stream", ErrFormat, h.Kind)
 }
@@ -202,6 +205,7 @@ const (
 	byNameBytes  = 28 // id 16, amount 8, currency 2, two lengths
 	accountBytes = 11 // amount 8, currency 2, length
 	statusBytes  = 2  // status, length
+	assetBytes   = 2  // decimal places, length
 	nameBytes    = 1  // length
 )
 
@@ -232,6 +236,8 @@ func commandSize(k Kind) func(b []byte) int {
 		return named(accountBytes)
 	case KindSetStatus:
 		return named(statusBytes)
+	case KindCreateAssets:
+		return named(assetBytes)
 	case KindLookup, KindCreateTenants:
 		return named(nameBytes)
 	case KindCrossTransfers:

@@ -47,6 +47,7 @@ func samples() map[Kind][]byte {
 		KindSetLimit:        AppendAccount(header(KindSetLimit), &NewAccount{"alice", usd, -100}),
 		KindSetStatus:       AppendStatus(header(KindSetStatus), "alice", Frozen),
 		KindCreateTenants:   AppendName(header(KindCreateTenants), "acme"),
+		KindCreateAssets:    AppendAsset(header(KindCreateAssets), "VACHR", 4),
 	}
 }
 

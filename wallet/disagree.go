@@ -82,6 +82,8 @@ func describeDecision(batch []byte, d Decision) ([]string, error) {
 			out[e.Command] += fmt.Sprintf(", account %d", e.Account)
 		case TenantMade:
 			out[e.Command] += fmt.Sprintf(", tenant %d", e.Tenant)
+		case AssetMade:
+			out[e.Command] += fmt.Sprintf(", currency %v", e.Currency)
 		case NoEvent, CurrencyAdded, LimitChanged, StatusChanged, TransferFailed, endEvent:
 		}
 		return nil

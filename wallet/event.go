@@ -23,6 +23,7 @@ const (
 	StatusChanged            // Name, Status
 	TenantMade               // Name, and Tenant is its number
 	TransferFailed           // ID, Code: a refusal, for ever or for now
+	AssetMade                // Name, Currency: also if it had been made before
 	endEvent
 )
 
@@ -30,7 +31,7 @@ const (
 func (k EventKind) String() string {
 	names := [endEvent]string{
 		"none", "debit", "credit", "return", "account_opened", "currency_added", "limit_changed", "status_changed",
-		"tenant_made", "transfer_failed",
+		"tenant_made", "transfer_failed", "asset_made",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -138,6 +139,11 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 	case KindCreateTenants:
 		if Code(result[0]) == Applied {
 			return r.emit(Event{Kind: TenantMade, Tenant: binary.LittleEndian.Uint16(result[1:]), Name: string(cmd[nameBytes:])})
+		}
+	case KindCreateAssets:
+		if Code(result[0]) == Applied {
+			c := money.Currency(binary.LittleEndian.Uint16(result[1:]))
+			return r.emit(Event{Kind: AssetMade, Tenant: r.tenant, Name: string(cmd[assetBytes:]), Currency: c})
 		}
 	case KindNone, KindLookup, KindSetDailyLimits, KindExpire:
 	}

@@ -63,7 +63,7 @@ func (b *eventBooks) event(e *Event, now int64) error {
 		b.payments[fmt.Sprint(e.Tenant, e.ID, e.Account)] += e.Amount
 	case TransferFailed:
 		b.failed++
-	case TenantMade:
+	case TenantMade, AssetMade:
 	case NoEvent, endEvent:
 		return fmt.Errorf("%v", e.Kind)
 	}

@@ -168,7 +168,7 @@ func (p *Partition) lead(leads bool) {
 }
 
 func newService(parts []*Partition, o *ServiceOptions) *Service {
-	s := &Service{parts: parts, await: await, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}}
+	s := &Service{parts: parts, await: await, tenants: map[Tenant]uint16{DefaultTenant: 0}, names: []uint64{nameHash(DefaultTenant)}, assets: make(map[Tenant][]Asset)}
 	s.SetProtocol(TCC)
 	if o == nil {
 		return s

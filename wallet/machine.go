@@ -40,6 +40,8 @@ type tenant struct {
 	name string
 	hash uint64 // nameHash of the name
 	ids  idTable
+
+	assets []Asset // of partition 0; by number
 }
 
 // account is 64 bytes, a cache line: with its first currency, which for most is the only one.
@@ -144,6 +146,8 @@ func (m *Machine) applyCommand(dst []byte, h Header, now int64, cmd []byte) []by
 		return append(dst, byte(m.setStatus(h.Tenant, cmd)))
 	case KindCreateTenants:
 		return m.createTenant(dst, cmd)
+	case KindCreateAssets:
+		return m.createAsset(dst, h.Tenant, cmd)
 	case KindCrossTransfersByName:
 		return append(dst, byte(m.crossByName(h.Tenant, now, cmd)))
 	case KindHolds, KindCrossCaptures:

@@ -162,6 +162,9 @@ func TestMalformedCommandsMoveNothing(t *testing.T) {
 		"two dots":        AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{ID: "..", Currency: usd}),
 		"bad name":        AppendAccount(AppendHeader(nil, Header{Kind: KindOpenAccounts, Count: 1}), &NewAccount{ID: "a b", Currency: usd}),
 		"bad status":      AppendStatus(AppendHeader(nil, Header{Kind: KindSetStatus, Count: 1}), "a", 9),
+		"bad asset":       AppendAsset(AppendHeader(nil, Header{Kind: KindCreateAssets, Count: 1}), "asset-1.2", 2),
+		"long asset":      AppendAsset(AppendHeader(nil, Header{Kind: KindCreateAssets, Count: 1}), strings.Repeat("A", 33), 2),
+		"sixteen digits":  AppendAsset(AppendHeader(nil, Header{Kind: KindCreateAssets, Count: 1}), "A", 16),
 		"bad tenant":      AppendName(AppendHeader(nil, Header{Kind: KindCreateTenants, Count: 1}), "/"),
 	} {
 		if got := Code(m.Apply(nil, rsm.Batch{Data: batch})[0]); got != Malformed {

@@ -21,6 +21,7 @@ type naive struct {
 	accounts map[string]*naiveAccount // by tenant and id
 	handles  []string                 // keys of accounts, in the order of opening
 	decided  map[string]naiveDecision // by tenant and transaction id
+	assets   map[uint16][]Asset       // by tenant
 }
 
 type naiveAccount struct {
@@ -37,7 +38,7 @@ type naiveDecision struct {
 }
 
 func newNaive() *naive {
-	return &naive{tenants: []string{"default"}, accounts: map[string]*naiveAccount{}, decided: map[string]naiveDecision{}}
+	return &naive{tenants: []string{"default"}, accounts: map[string]*naiveAccount{}, decided: map[string]naiveDecision{}, assets: map[uint16][]Asset{}}
 }
 
 func (a *naiveAccount) hold(c money.Currency) *Balance {
@@ -172,7 +173,7 @@ var (
 	drawName = rapid.Custom(func(t *rapid.T) AccountID {
 		return AccountID(fmt.Sprintf("a%d", rapid.IntRange(0, 6).Draw(t, "account")))
 	})
-	drawCurrency = rapid.SampledFrom([]money.Currency{usd, money.MustParseCurrency("JPY"), money.MustParseCurrency("BHD")})
+	drawCurrency = rapid.SampledFrom([]money.Currency{usd, money.MustParseCurrency("JPY"), money.Asset(0, 15)})
 	drawMin      = rapid.SampledFrom([]money.Amount{0, 0, -50, -1, 10, Unlimited, math.MinInt64 + 1, math.MaxInt64})
 	drawAmount   = rapid.OneOf(rapid.Int64Range(-2, 100), rapid.SampledFrom([]int64{math.MaxInt64, math.MinInt64, math.MaxInt64 - 3}))
 )
@@ -275,6 +276,26 @@ func (p *pair) createTenant(t *rapid.T) {
 	same(t, p.apply(KindCreateTenants, 0, 1, AppendName(nil, name)), binary.LittleEndian.AppendUint16([]byte{byte(Applied)}, uint16(n)))
 }
 
+func (p *pair) createAsset(t *rapid.T) {
+	tenant, name, digits := p.tenant(t), rapid.SampledFrom([]string{"VACHR", "AAPL", "@24", "x"}).Draw(t, "name"), rapid.SampledFrom([]int{0, 2, 15}).Draw(t, "digits")
+	want := []byte{byte(Applied), 0, 0}
+	assets := p.model.assets[tenant]
+	switch n := slices.IndexFunc(assets, func(a Asset) bool { return a.Name == name }); {
+	case n < 0:
+		c := money.Asset(len(assets), digits)
+		p.model.assets[tenant] = append(assets, Asset{name, c})
+		binary.LittleEndian.PutUint16(want[1:], uint16(c))
+	case assets[n].Currency.Digits() == digits:
+		binary.LittleEndian.PutUint16(want[1:], uint16(assets[n].Currency))
+	default:
+		want[0] = byte(AssetExists)
+	}
+	same(t, p.apply(KindCreateAssets, tenant, 1, AppendAsset(nil, name, digits)), want)
+	if got := p.m.query(&query{Subject: aboutAssets, Name: Tenant(p.model.tenants[tenant])}).Assets; !slices.Equal(got, p.model.assets[tenant]) {
+		t.Fatalf("assets of tenant %d: got %v, want %v", tenant, got, p.model.assets[tenant])
+	}
+}
+
 // snapshot begins a snapshot, or goes on with it; a complete one is restored
 // and compared with what the machine was when the snapshot began.
 func (p *pair) snapshot(t *rapid.T) {
@@ -336,6 +357,7 @@ func describe(m *Machine) string {
 	describeCrossing(&b, m)
 	describeHolds(&b, m)
 	for i, t := range m.tenants {
+		fmt.Fprintln(&b, t.assets)
 		var ids []string
 		for j := range t.ids.segs {
 			for k := range t.ids.segs[j].len {
@@ -426,6 +448,7 @@ func TestMachineAgainstModel(t *testing.T) {
 			"set limit":    p.setLimit,
 			"set status":   p.setStatus,
 			"tenant":       p.createTenant,
+			"asset":        p.createAsset,
 			"snapshot":     p.snapshot,
 			"snapshot 2":   p.snapshot,
 			"restart":      p.restart,

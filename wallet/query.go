@@ -36,6 +36,7 @@ const (
 	aboutInFlight subject = "in_flight" // Name, Cursor: Transfers of a slice, Cursor and More
 	aboutHold     subject = "hold"      // Tenant, Transaction: Code and the hold
 	aboutHolds    subject = "holds"     // Name, Accounts[0], After, Limit: Code, Holds and More
+	aboutAssets   subject = "assets"    // Name: Assets, Code
 )
 
 // query asks something of a partition's machine, wherever a replica is.
@@ -70,13 +71,14 @@ type finding struct {
 	Cursor    inFlightCursor `json:"cursor,omitzero"`
 	Holds     []Hold         `json:"holds,omitempty"`
 	More      bool           `json:"more,omitzero"`
+	Assets    []Asset        `json:"assets,omitempty"`
 }
 
 // known says whether this program answers such a query: a newer one may have others.
 func (q *query) known() bool {
 	switch q.Subject {
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight,
-		aboutHold, aboutHolds:
+		aboutHold, aboutHolds, aboutAssets:
 		return q.Consistency <= asItIs
 	}
 	return false
@@ -124,6 +126,11 @@ func (m *Machine) query(q *query) *finding {
 		m.findHold(f, q)
 	case aboutHolds:
 		m.findHolds(f, q)
+	case aboutAssets:
+		f.Code = UnknownTenant
+		if n := m.tenantNumber(string(q.Name)); n >= 0 {
+			f.Assets, f.Code = m.tenants[n].assets, Applied
+		}
 	}
 	return f
 }
@@ -248,7 +255,7 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Handles) == len(q.Handles) && len(f.Hashes) == len(q.Handles)
 	case aboutNames:
 		return len(f.Accounts) == len(q.Handles)
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds, aboutAssets:
 	}
 	return true
 }

@@ -108,7 +108,7 @@ func (s *Service) Serve(requested []byte, reply func(answer []byte, err error)) 
 	case requestPropose:
 		s.parts[r.partition].propose(r.body, done)
 	case requestRoute:
-		if h.Kind > KindCreateTenants && h.Kind != KindHolds && h.Kind != KindSetDailyLimits && h.Kind != KindTransactions { // those are of a partition's log
+		if !h.Kind.routed() { // those are of a partition's log
 			reply(nil, fmt.Errorf("%w: %v", errRequest, h.Kind))
 			return
 		}
@@ -167,4 +167,10 @@ func (s *Service) serveQuery(r *request, reply func([]byte, error)) {
 		}
 		reply(json.Marshal(f))
 	})
+}
+
+// routed says that commands of a kind may come from another node, to be routed here: the
+// others are of a partition's log only.
+func (k Kind) routed() bool {
+	return k <= KindCreateTenants || k == KindHolds || k == KindSetDailyLimits || k == KindTransactions || k == KindCreateAssets
 }

@@ -78,7 +78,7 @@ func resultSize(k Kind) int {
 	switch k { //nolint:exhaustive // the others have one byte
 	case KindOpenAccounts, KindLookup:
 		return OpenedBytes
-	case KindCreateTenants:
+	case KindCreateTenants, KindCreateAssets:
 		return 3
 	}
 	return 1

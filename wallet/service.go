@@ -25,8 +25,9 @@ type Service struct {
 	protocol  atomic.Uint32 // of transfers between them
 
 	mu      sync.RWMutex
-	tenants map[Tenant]uint16 // those seen so far: their numbers never change
-	names   []uint64          // nameHash of the tenants, by number, as far as they are known
+	tenants map[Tenant]uint16  // those seen so far: their numbers never change
+	names   []uint64           // nameHash of the tenants, by number, as far as they are known
+	assets  map[Tenant][]Asset // as far as they are known
 }
 
 // learn remembers a tenant's number.

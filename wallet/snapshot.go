@@ -20,7 +20,8 @@ const (
 	blockBalances   = 3
 	blockIDs        = 4
 	blockEnd        = 5
-	blockPartition  = 6 // and the rest in crosssnap.go and transactionsnap.go
+	blockPartition  = 6 // and the rest in crosssnap.go, holdsnap.go and transactionsnap.go
+	blockAssets     = 18
 	blockHeadBytes  = 16
 	accountRowBytes = 38 // and the name
 	balanceRowBytes = 22
@@ -52,6 +53,7 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 		panic("wallet: a snapshot is open")
 	}
 	s := &snapshot{m: m, cross: m.image(), ids: make([][idSegments]uint32, len(m.tenants))}
+	m.imageAssets(&s.cross)
 	for i, t := range m.tenants {
 		for j := range t.ids.segs {
 			s.ids[i][j] = t.ids.segs[j].len
@@ -333,6 +335,8 @@ func (r *restorer) block() (done bool, err error) {
 			err = r.captureRow()
 		case blockLimits:
 			err = r.limitRow()
+		case blockAssets:
+			err = r.asset(tenant)
 		default:
 			err = fmt.Errorf("%w: block of kind %d", ErrSnapshot, kind)
 		}

@@ -226,6 +226,7 @@ const (
 	Unbalanced                     // the postings of a currency do not add up to zero
 	NotReversible                  // nothing with this id and content was applied
 	OverReversed                   // all reversals together would be more than the original
+	AssetExists                    // the tenant has the asset, with other decimal places
 )
 
 var codeNames = [...]string{
@@ -264,6 +265,7 @@ var codeNames = [...]string{
 	Unbalanced:         "unbalanced",
 	NotReversible:      "not_reversible",
 	OverReversed:       "over_reversed",
+	AssetExists:        "asset_exists",
 }
 
 // Codes returns all codes in the order of their numbers.

@@ -92,7 +92,7 @@ func explainStatus(p error, status int) error {
 // isMalformed says whether the client refused the form of the input.
 func isMalformed(err error) bool {
 	for _, target := range []error{
-		wallet.ErrAccountID, wallet.ErrTenant, wallet.ErrTransactionID, wallet.ErrBatchSize, wallet.ErrCurrency,
+		wallet.ErrAccountID, wallet.ErrTenant, wallet.ErrTransactionID, wallet.ErrBatchSize, wallet.ErrCurrency, wallet.ErrAsset, wallet.ErrAssetDigits,
 		wallet.ErrPostings, wallet.ErrPosting, wallet.ErrReference, wallet.ErrMetadata, wallet.ErrReversal, wallet.ErrTwoPhase,
 		money.ErrSyntax, money.ErrOverflow, money.ErrTooPrecise, money.ErrUnknownCurrency,
 	} {

@@ -70,6 +70,8 @@ func explain(c wallet.Code) explanation {
 		return explanation{"a hold expires later than now, and within 366 days", "choose another expiry"}
 	case wallet.DailyLimitExceeded:
 		return explanation{"more would leave the account than it may on one day", "see `maru wallet show ID`; `maru wallet daily-limit ID CODE AMOUNT` changes it"}
+	case wallet.AssetExists:
+		return explanation{"there is an asset of that name with other decimal places: they never change", "see `maru wallet asset list`, or choose another name"}
 	case wallet.Forgotten:
 		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
 	case wallet.Unbalanced:
@@ -119,7 +121,7 @@ func remembered(c wallet.Code) bool {
 	case wallet.Undecided, wallet.Applied, wallet.IDReused, wallet.AccountExists, wallet.CurrencyExists,
 		wallet.BalanceNotZero, wallet.UnknownTenant, wallet.LimitReached, wallet.Malformed,
 		wallet.Pending, wallet.AccountLocked, wallet.WrongPartition, wallet.TooManyInFlight, wallet.Forgotten,
-		wallet.Held, wallet.HoldsOpen:
+		wallet.Held, wallet.HoldsOpen, wallet.AssetExists:
 	}
 	return false
 }

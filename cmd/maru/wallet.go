@@ -39,6 +39,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newBalanceCommand(),
 		newShowCommand(),
 		newCurrencyCommand(),
+		newAssetCommand(),
 		newLimitCommand(),
 		newDailyLimitCommand(),
 		newHoldCommand(),
@@ -70,17 +71,17 @@ unless it has been closed: closed accounts stay closed.`,
   maru wallet open mint --currency USD --min-balance unlimited`,
 		Args: exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, limit, err := parseLimit(currency, smallest)
+			c, limit, err := o.parseLimit(cmd, currency, smallest)
 			if err != nil {
 				return err
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				account, code, err := client.OpenAccount(ctx, wallet.NewAccount{ID: wallet.AccountID(args[0]), Currency: c, Min: limit})
-				return o.account(cmd, account, code, err, args[0]+" is "+account.Status.String()+" and holds "+c.String())
+				return o.account(cmd, client, account, code, err, args[0]+" is "+account.Status.String()+" and holds "+currency)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&currency, "currency", "", "currency that it holds, an ISO 4217 `code` such as USD (required)")
+	cmd.Flags().StringVar(&currency, "currency", "", "currency that it holds, a `code` such as USD or an asset's name (required)")
 	cmd.Flags().StringVar(&smallest, "min-balance", "0", "smallest balance, an `amount` or unlimited")
 	completeFlag(cmd, "currency", currencyCodes()...)
 	completeFlag(cmd, "min-balance", "0", unlimited)
@@ -89,8 +90,8 @@ unless it has been closed: closed accounts stay closed.`,
 }
 
 // parseLimit reads a currency and a smallest balance.
-func parseLimit(currency, smallest string) (money.Currency, money.Amount, error) {
-	c, err := parseCurrency(currency)
+func (o *httpOptions) parseLimit(cmd *cobra.Command, currency, smallest string) (money.Currency, money.Amount, error) {
+	c, err := o.parseCurrency(cmd, currency)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -99,17 +100,6 @@ func parseLimit(currency, smallest string) (money.Currency, money.Amount, error)
 		return 0, 0, usageError("a smallest balance is an amount, such as 0 or -100.00, or unlimited", "smallest balance: %w", err)
 	}
 	return c, limit, nil
-}
-
-func parseCurrency(code string) (money.Currency, error) {
-	if code == "" {
-		return 0, usageError("add --currency and an ISO 4217 code, such as USD", "no currency is given")
-	}
-	c, err := money.ParseCurrency(code)
-	if err != nil {
-		return 0, usageError("a currency is an ISO 4217 code in capitals, such as USD", "%w", err)
-	}
-	return c, nil
 }
 
 // formatMin returns a smallest balance as parseMin reads it.
@@ -144,7 +134,7 @@ account of another partition. The first of several transfers with one id decides
   maru wallet transfer alice bob 12.50 USD --id 01900000-0000-7000-8000-000000000001`,
 		Args: exactArgs("FROM", "TO", "AMOUNT", "CURRENCY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := parseTransfer(args, id)
+			t, err := o.parseTransfer(cmd, args, id)
 			if err != nil {
 				return err
 			}
@@ -152,7 +142,7 @@ account of another partition. The first of several transfers with one id decides
 				t.ID = newTransactionID(time.Now())
 				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
 			}
-			if err := o.transfer(cmd, wallet.Protocol(by), t); err != nil {
+			if err := o.transfer(cmd, wallet.Protocol(by), t, args[3]); err != nil {
 				return &transferError{"transfer", t.ID, err}
 			}
 			return nil
@@ -176,8 +166,8 @@ type transferView struct {
 	Replayed      bool   `json:"replayed"` // it had been applied before; nothing moved this time
 }
 
-// transfer makes one transfer and prints the answer.
-func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.Transfer) error {
+// transfer makes one transfer and prints the answer; name is the currency's.
+func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.Transfer, name string) error {
 	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 		result, err := client.TransferBy(ctx, by, t)
 		if err != nil {
@@ -188,7 +178,7 @@ func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.
 		}
 		v := transferView{
 			"success", t.ID.String(), string(t.From), string(t.To),
-			t.Amount.Format(t.Currency), t.Currency.String(), result.Repeated(),
+			t.Amount.Format(t.Currency), name, result.Repeated(),
 		}
 		before := ""
 		if v.Replayed {
@@ -200,13 +190,13 @@ func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.
 }
 
 // parseTransfer reads FROM TO AMOUNT CURRENCY and an id, which may be empty.
-func parseTransfer(args []string, id string) (t wallet.Transfer, err error) {
+func (o *httpOptions) parseTransfer(cmd *cobra.Command, args []string, id string) (t wallet.Transfer, err error) {
 	t.From, t.To = wallet.AccountID(args[0]), wallet.AccountID(args[1])
-	if t.Currency, err = parseCurrency(args[3]); err != nil {
+	if t.Currency, err = o.parseCurrency(cmd, args[3]); err != nil {
 		return t, err
 	}
 	if t.Amount, err = money.ParseAmount(args[2], t.Currency); err != nil {
-		return t, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", t.Currency, t.Currency.Digits()), "%w", err)
+		return t, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", args[3], t.Currency.Digits()), "%w", err)
 	}
 	if id != "" {
 		t.ID, err = parseTransactionID(id, "leave out --id for a new one")

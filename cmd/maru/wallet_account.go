@@ -42,9 +42,9 @@ type dailyView struct {
 	SpentCount uint32 `json:"spent_count"` // today
 }
 
-func viewBalance(b *wallet.Balance) balanceView {
+func viewBalance(b *wallet.Balance, name func(money.Currency) string) balanceView {
 	c := b.Currency
-	v := balanceView{c.String(), b.Amount.Format(c), b.Held.Format(c), b.Available().Format(c), formatMin(b.Min, c), nil}
+	v := balanceView{name(c), b.Amount.Format(c), b.Held.Format(c), b.Available().Format(c), formatMin(b.Min, c), nil}
 	if l := b.Daily.Limit; l != (wallet.DailyLimit{}) {
 		v.DailyLimit = &dailyView{unlimited, unlimited, b.Daily.Spent.Format(c), b.Daily.SpentCount}
 		if l.Amount != 0 {
@@ -57,13 +57,14 @@ func viewBalance(b *wallet.Balance) balanceView {
 	return v
 }
 
-func viewAccount(a wallet.Account) accountView {
+// viewAccount shows an account with the names of what it holds.
+func viewAccount(a wallet.Account, name func(money.Currency) string) accountView {
 	v := accountView{
 		ID: string(a.ID), Handle: strconv.FormatUint(uint64(a.Handle), 10), Status: a.Status.String(),
 		OpenedAt: time.Unix(0, a.OpenedAt).UTC(), Balances: []balanceView{},
 	}
 	for i := range a.Balances {
-		v.Balances = append(v.Balances, viewBalance(&a.Balances[i]))
+		v.Balances = append(v.Balances, viewBalance(&a.Balances[i], name))
 	}
 	return v
 }
@@ -118,9 +119,9 @@ func newAccountCommand(name, short, example string, show func(cmd *cobra.Command
 					return refused(name+" "+args[0], code)
 				}
 				if o.json {
-					return printJSON(cmd.OutOrStdout(), viewAccount(a))
+					return printJSON(cmd.OutOrStdout(), viewAccount(a, client.CurrencyName))
 				}
-				return show(cmd, viewAccount(a))
+				return show(cmd, viewAccount(a, client.CurrencyName))
 			})
 		},
 	}
@@ -138,7 +139,7 @@ func newCurrencyCommand() *cobra.Command {
   maru wallet currency add mint JPY --min-balance unlimited`,
 		Args: exactArgs("ID", "CODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, limit, err := parseLimit(args[1], smallest)
+			c, limit, err := o.parseLimit(cmd, args[1], smallest)
 			if err != nil {
 				return err
 			}
@@ -168,7 +169,7 @@ limit stays as it is: nothing can be taken out until it is above the limit again
   maru wallet limit mint USD unlimited`,
 		Args: exactArgs("ID", "CODE", "MIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, limit, err := parseLimit(args[1], args[2])
+			c, limit, err := o.parseLimit(cmd, args[1], args[2])
 			if err != nil {
 				return err
 			}
@@ -187,20 +188,20 @@ type limitSetter func(*wallethttp.Client, context.Context, wallet.AccountID, mon
 func (o *httpOptions) setLimit(cmd *cobra.Command, id string, c money.Currency, limit money.Amount, set limitSetter) error {
 	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 		account, code, err := set(client, ctx, wallet.AccountID(id), c, limit)
-		return o.account(cmd, account, code, err, fmt.Sprintf("%s holds %s; smallest balance %s", id, c, formatMin(limit, c)))
+		return o.account(cmd, client, account, code, err, fmt.Sprintf("%s holds %s; smallest balance %s", id, cmd.Flags().Arg(1), formatMin(limit, c)))
 	})
 }
 
 // account prints what a change made of an account: with --json the account,
 // otherwise what was done.
-func (o *httpOptions) account(cmd *cobra.Command, a wallet.Account, code wallet.Code, err error, done string) error {
+func (o *httpOptions) account(cmd *cobra.Command, client *wallethttp.Client, a wallet.Account, code wallet.Code, err error, done string) error {
 	switch {
 	case err != nil:
 		return err
 	case code != wallet.Applied:
 		return refused(cmd.Name()+" "+cmd.Flags().Arg(0), code)
 	}
-	return printResult(cmd.OutOrStdout(), o.json, viewAccount(a), done)
+	return printResult(cmd.OutOrStdout(), o.json, viewAccount(a, client.CurrencyName), done)
 }
 
 // newStatusCommand returns a command that sets the status of an account.
@@ -214,7 +215,7 @@ func newStatusCommand(name, short string, to wallet.Status) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				account, code, err := client.SetStatus(ctx, wallet.AccountID(args[0]), to)
-				return o.account(cmd, account, code, err, args[0]+" is "+to.String())
+				return o.account(cmd, client, account, code, err, args[0]+" is "+to.String())
 			})
 		},
 	}
@@ -254,7 +255,7 @@ transfers are made, the sums are of no one moment.`,
 				if err != nil {
 					return err
 				}
-				return o.printTotals(cmd, totals, settled)
+				return o.printTotals(cmd, client, totals, settled)
 			})
 		},
 	}
@@ -263,17 +264,17 @@ transfers are made, the sums are of no one moment.`,
 }
 
 // printTotals prints the totals. That a sum is not zero is a failure.
-func (o *httpOptions) printTotals(cmd *cobra.Command, totals []wallet.Total, settled bool) error {
+func (o *httpOptions) printTotals(cmd *cobra.Command, client *wallethttp.Client, totals []wallet.Total, settled bool) error {
 	v := totalsView{Settled: settled, Totals: []totalView{}}
 	t := newTable("currency", ">balances", ">issued", ">in flight", ">sum")
 	var wrong error
 	for _, x := range totals {
-		c := x.Currency
+		c, name := x.Currency, client.CurrencyName(x.Currency)
 		sum, issued, inFlight := money.FormatSum(x.Sum, c), money.FormatSum(x.Issued, c), money.FormatSum(x.InFlight, c)
-		v.Totals = append(v.Totals, totalView{c.String(), x.Balances, sum, issued, inFlight})
-		t.add(c.String(), count(x.Balances), issued, inFlight, sum)
+		v.Totals = append(v.Totals, totalView{name, x.Balances, sum, issued, inFlight})
+		t.add(name, count(x.Balances), issued, inFlight, sum)
 		if settled && !x.Zero() {
-			wrong = failed(fmt.Errorf("the balances of %s add up to %s, and with %s in flight not to zero", c, sum, inFlight),
+			wrong = failed(fmt.Errorf("the balances of %s add up to %s, and with %s in flight not to zero", name, sum, inFlight),
 				"this must never happen: keep the data directory as it is, and report it")
 		}
 	}

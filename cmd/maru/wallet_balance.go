@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/money"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
@@ -114,7 +115,7 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 	if !ok {
 		return nil, &failure{fmt.Errorf("%s was not open at %s", id, at.Format(time.RFC3339Nano)), "`maru wallet show " + string(id) + "` says when it was opened; tenants have accounts of their own: --tenant", exitRefused}
 	}
-	v := &pastView{accountView: viewAccount(a), At: at.UTC(), Partition: partition, Entry: uint64(end.Index)}
+	v := &pastView{accountView: viewAccount(a, money.Currency.String), At: at.UTC(), Partition: partition, Entry: uint64(end.Index)}
 	if end.Index == g.Last {
 		v.Undecided = g.Undecided
 	}

@@ -116,12 +116,12 @@ func (o *holdOptions) announce(cmd *cobra.Command, what string, id wallet.Transa
 	}
 }
 
-func parseMoney(text, code string) (a money.Amount, c money.Currency, err error) {
-	if c, err = parseCurrency(code); err != nil {
+func (o *httpOptions) parseMoney(cmd *cobra.Command, text, code string) (a money.Amount, c money.Currency, err error) {
+	if c, err = o.parseCurrency(cmd, code); err != nil {
 		return 0, 0, err
 	}
 	if a, err = money.ParseAmount(text, c); err != nil {
-		return 0, 0, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", c, c.Digits()), "%w", err)
+		return 0, 0, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places, no sign and no grouping", code, c.Digits()), "%w", err)
 	}
 	return a, c, nil
 }
@@ -145,7 +145,7 @@ with --for: should the answer get lost, repeat the command with --id and --until
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h := wallet.NewHold{Account: wallet.AccountID(args[0]), Payee: wallet.AccountID(payee)}
 			var err error
-			if h.Amount, h.Currency, err = parseMoney(args[1], args[2]); err != nil {
+			if h.Amount, h.Currency, err = o.parseMoney(cmd, args[1], args[2]); err != nil {
 				return err
 			}
 			if h.Expires, err = o.expiry(); err != nil {
@@ -158,7 +158,7 @@ with --for: should the answer get lost, repeat the command with --id and --until
 			if o.for_ != 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "expires_at %s\n", formatMillis(h.Expires))
 			}
-			done := fmt.Sprintf("%s %s of %s are held until %s", h.Amount.Format(h.Currency), h.Currency, h.Account, formatMillis(h.Expires))
+			done := fmt.Sprintf("%s %s of %s are held until %s", h.Amount.Format(h.Currency), args[2], h.Account, formatMillis(h.Expires))
 			return o.change(cmd, h.ID, done, func(ctx context.Context, c *wallethttp.Client) (wallet.Result, error) { return c.PlaceHold(ctx, h) })
 		},
 	}
@@ -185,7 +185,7 @@ a transfer: transfer-status tells what became of its id.`,
 			if err != nil {
 				return err
 			}
-			t, err := parseTransfer(args[1:], o.id)
+			t, err := o.parseTransfer(cmd, args[1:], o.id)
 			if err != nil {
 				return err
 			}
@@ -193,7 +193,7 @@ a transfer: transfer-status tells what became of its id.`,
 				return err
 			}
 			o.announce(cmd, "transaction_id", t.ID)
-			done := fmt.Sprintf("%s %s moved from %s to %s", t.Amount.Format(t.Currency), t.Currency, t.From, t.To)
+			done := fmt.Sprintf("%s %s moved from %s to %s", t.Amount.Format(t.Currency), args[4], t.From, t.To)
 			return o.change(cmd, t.ID, done, func(ctx context.Context, c *wallethttp.Client) (wallet.Result, error) {
 				return c.Capture(ctx, wallet.Capture{Transfer: t, Hold: hold, Final: final})
 			})
@@ -219,9 +219,9 @@ func newHoldReleaseCommand() *cobra.Command {
 			what := "all"
 			var err error
 			if amount == "" {
-				r.Currency, err = parseCurrency(args[2])
+				r.Currency, err = o.parseCurrency(cmd, args[2])
 			} else {
-				r.Amount, r.Currency, err = parseMoney(amount, args[2])
+				r.Amount, r.Currency, err = o.parseMoney(cmd, amount, args[2])
 				what = amount + " " + args[2]
 			}
 			if err != nil {
@@ -288,10 +288,10 @@ type holdView struct {
 	ExpiresAt string    `json:"expires_at"`
 }
 
-func viewHold(h *wallet.Hold) holdView {
+func viewHold(h *wallet.Hold, name func(money.Currency) string) holdView {
 	in := func(a money.Amount) string { return a.Format(h.Currency) }
 	return holdView{
-		h.ID.String(), string(h.Account), string(h.Payee), h.Currency.String(), in(h.Amount), in(h.Left), in(h.Captured), in(h.InFlight),
+		h.ID.String(), string(h.Account), string(h.Payee), name(h.Currency), in(h.Amount), in(h.Left), in(h.Captured), in(h.InFlight),
 		time.Unix(0, h.PlacedAt).UTC(), formatMillis(h.Expires),
 	}
 }
@@ -316,7 +316,8 @@ func newHoldShowCommand() *cobra.Command {
 				case code != wallet.Applied:
 					return refused("hold "+id.String(), code)
 				}
-				return o.printHolds(cmd, viewHold(&h), h)
+				v := viewHold(&h, client.CurrencyName)
+				return o.printHolds(cmd, v, v)
 			})
 		},
 	}
@@ -352,9 +353,9 @@ func newHoldListCommand() *cobra.Command {
 				}
 				v := holdsView{Holds: []holdView{}, More: list.More}
 				for i := range list.Holds {
-					v.Holds = append(v.Holds, viewHold(&list.Holds[i]))
+					v.Holds = append(v.Holds, viewHold(&list.Holds[i], client.CurrencyName))
 				}
-				err = o.printHolds(cmd, v, list.Holds...)
+				err = o.printHolds(cmd, v, v.Holds...)
 				if v.More && !o.json {
 					_, more := fmt.Fprintln(cmd.ErrOrStderr(), "there are more: see --limit")
 					err = errors.Join(err, more)
@@ -369,13 +370,13 @@ func newHoldListCommand() *cobra.Command {
 }
 
 // printHolds prints holds: v with --json, otherwise a table.
-func (o *httpOptions) printHolds(cmd *cobra.Command, v any, holds ...wallet.Hold) error {
+func (o *httpOptions) printHolds(cmd *cobra.Command, v any, holds ...holdView) error {
 	if o.json {
 		return printJSON(cmd.OutOrStdout(), v)
 	}
 	t := newTable("hold", "account", "payee", ">left", ">of", ">captured", "currency", "expires")
 	for i := range holds {
-		h := viewHold(&holds[i])
+		h := &holds[i]
 		t.add(h.ID, h.Account, h.Payee, h.Left, h.Amount, h.Captured, h.Currency, h.ExpiresAt)
 	}
 	return t.print(cmd.OutOrStdout())
@@ -395,7 +396,7 @@ again; what is given back on the same day does not count.`,
   maru wallet daily-limit alice USD unlimited`,
 		Args: exactArgs("ID", "CODE", "AMOUNT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := parseCurrency(args[1])
+			c, err := o.parseCurrency(cmd, args[1])
 			if err != nil {
 				return err
 			}
@@ -405,7 +406,7 @@ again; what is given back on the same day does not count.`,
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				account, code, err := client.SetDailyLimit(ctx, wallet.AccountID(args[0]), c, l)
-				return o.account(cmd, account, code, err, fmt.Sprintf("%s may pay %s %s a day", args[0], formatDaily(l, c), c))
+				return o.account(cmd, client, account, code, err, fmt.Sprintf("%s may pay %s %s a day", args[0], formatDaily(l, c), args[1]))
 			})
 		},
 	}

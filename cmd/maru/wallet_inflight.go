@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/money"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
 )
@@ -42,12 +43,12 @@ func (v *flightView) to() string {
 	return v.ToAccount
 }
 
-func viewInFlight(list wallet.InFlightList) inFlightView {
+func viewInFlight(list wallet.InFlightList, name func(money.Currency) string) inFlightView {
 	v := inFlightView{Transfers: []flightView{}, More: list.More, Stale: list.Stale}
 	for _, f := range list.Transfers {
 		v.Transfers = append(v.Transfers, flightView{
 			TransactionID: f.ID.String(), FromAccount: string(f.From), ToAccount: string(f.ToAccount),
-			ToHandle: strconv.FormatUint(uint64(f.To), 10), Legs: f.Legs, Amount: f.Amount.Format(f.Currency), Currency: f.Currency.String(),
+			ToHandle: strconv.FormatUint(uint64(f.To), 10), Legs: f.Legs, Amount: f.Amount.Format(f.Currency), Currency: name(f.Currency),
 			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: time.Unix(0, f.BeganAt).UTC(),
 		})
 	}
@@ -76,7 +77,7 @@ is shown as # and its handle.`,
 				if err != nil {
 					return err
 				}
-				return o.printInFlight(cmd, viewInFlight(list))
+				return o.printInFlight(cmd, viewInFlight(list, client.CurrencyName))
 			})
 		},
 	}

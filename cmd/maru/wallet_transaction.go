@@ -79,7 +79,7 @@ An id belongs to the partition of the first account. --protocol is tcc or saga.`
   maru wallet transaction --file order.json --reference order-4711`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := readTransaction(cmd, file)
+			t, err := o.http.readTransaction(cmd, file)
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ An id belongs to the partition of the first account. --protocol is tcc or saga.`
 				sign  money.Amount
 			}{{debits, -1}, {credits, 1}} {
 				for _, text := range side.texts {
-					p, err := parsePosting(text)
+					p, err := o.http.parseSide(cmd, text)
 					if err != nil {
 						return err
 					}
@@ -126,7 +126,7 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 			if err != nil {
 				return err
 			}
-			t, err := parseReversal(cmd, id, transfer, file, amount)
+			t, err := o.http.parseReversal(cmd, id, transfer, file, amount)
 			if err != nil {
 				return err
 			}
@@ -141,12 +141,12 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 }
 
 // parseReversal returns the reversal of a transfer or transaction.
-func parseReversal(cmd *cobra.Command, id wallet.TransactionID, transfer, file, amount string) (*wallet.Transaction, error) {
+func (o *httpOptions) parseReversal(cmd *cobra.Command, id wallet.TransactionID, transfer, file, amount string) (*wallet.Transaction, error) {
 	if (transfer == "") == (file == "") {
 		return nil, usageError("see `maru wallet reverse --help`", "say with --transfer or --file what is taken back")
 	}
 	if file != "" {
-		t, err := readTransaction(cmd, file)
+		t, err := o.readTransaction(cmd, file)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +160,7 @@ func parseReversal(cmd *cobra.Command, id wallet.TransactionID, transfer, file, 
 	if len(words) != 4 {
 		return nil, usageError("such as --transfer 'alice bob 12.50 USD'", "--transfer is FROM TO AMOUNT CURRENCY, not %s", quoted(transfer))
 	}
-	made, err := parseTransfer(words, "")
+	made, err := o.parseTransfer(cmd, words, "")
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func parseReversal(cmd *cobra.Command, id wallet.TransactionID, transfer, file, 
 }
 
 // readTransaction reads a transaction in JSON, an empty one if no file is named.
-func readTransaction(cmd *cobra.Command, file string) (*wallet.Transaction, error) {
+func (o *httpOptions) readTransaction(cmd *cobra.Command, file string) (*wallet.Transaction, error) {
 	t := &wallet.Transaction{}
 	if file == "" {
 		return t, nil
@@ -196,7 +196,7 @@ func readTransaction(cmd *cobra.Command, file string) (*wallet.Transaction, erro
 		return nil, usageError(`such as {"postings":[{"account":"alice","amount":"-1.00","currency":"USD"},…]}`, "the transaction cannot be read: %w", err)
 	}
 	for i := range v.Postings {
-		p, err := v.Postings[i].parse()
+		p, err := o.parsePosting(cmd, &v.Postings[i])
 		if err != nil {
 			return nil, err
 		}
@@ -210,25 +210,25 @@ func readTransaction(cmd *cobra.Command, file string) (*wallet.Transaction, erro
 	return t, err
 }
 
-func (v *postingView) parse() (wallet.Posting, error) {
+func (o *httpOptions) parsePosting(cmd *cobra.Command, v *postingView) (wallet.Posting, error) {
 	p := wallet.Posting{Account: wallet.AccountID(v.Account)}
 	var err error
-	if p.Currency, err = parseCurrency(v.Currency); err != nil {
+	if p.Currency, err = o.parseCurrency(cmd, v.Currency); err != nil {
 		return p, err
 	}
 	if p.Amount, err = money.ParseAmount(v.Amount, p.Currency); err != nil {
-		return p, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places", p.Currency, p.Currency.Digits()), "%w", err)
+		return p, usageError(fmt.Sprintf("an amount of %s has at most %d decimal places", v.Currency, p.Currency.Digits()), "%w", err)
 	}
 	return p, nil
 }
 
-// parsePosting reads the value of --debit or --credit.
-func parsePosting(text string) (wallet.Posting, error) {
+// parseSide reads the value of --debit or --credit.
+func (o *httpOptions) parseSide(cmd *cobra.Command, text string) (wallet.Posting, error) {
 	words := strings.Fields(text)
 	if len(words) != 3 || strings.HasPrefix(words[1], "-") {
 		return wallet.Posting{}, usageError("such as --debit 'alice 20.00 USD'", "%s is no account, amount without a sign, and currency", quoted(text))
 	}
-	return (&postingView{words[0], words[1], words[2]}).parse()
+	return o.parsePosting(cmd, &postingView{words[0], words[1], words[2]})
 }
 
 // transact makes a transaction and prints the answer.
@@ -261,7 +261,7 @@ func (f *transactionFlags) transact(cmd *cobra.Command, t *wallet.Transaction) e
 		if result.Repeated() {
 			line += ", earlier: with the same id nothing moves twice"
 		}
-		return printResult(cmd.OutOrStdout(), f.http.json, viewTransaction(t, result), line)
+		return printResult(cmd.OutOrStdout(), f.http.json, viewTransaction(t, result, client.CurrencyName), line)
 	})
 	if err != nil {
 		return &transferError{"transaction", t.ID, err}
@@ -269,13 +269,13 @@ func (f *transactionFlags) transact(cmd *cobra.Command, t *wallet.Transaction) e
 	return nil
 }
 
-func viewTransaction(t *wallet.Transaction, result wallet.Result) transactedView {
+func viewTransaction(t *wallet.Transaction, result wallet.Result, name func(money.Currency) string) transactedView {
 	v := transactedView{Status: "success", Replayed: result.Repeated(), transactionView: transactionView{
 		TransactionID: t.ID.String(), Reference: t.Reference, Metadata: t.Metadata,
 	}}
 	for i := range t.Postings {
 		p := &t.Postings[i]
-		v.Postings = append(v.Postings, postingView{string(p.Account), p.Amount.Format(p.Currency), p.Currency.String()})
+		v.Postings = append(v.Postings, postingView{string(p.Account), p.Amount.Format(p.Currency), name(p.Currency)})
 	}
 	if t.Reverses != nil {
 		v.Reverses = t.Reverses.ID.String()

@@ -13,7 +13,7 @@ import (
 // openAccount opens an account, or finds that it was opened with the same content.
 func (s *server) openAccount(q query) (*reply, error) {
 	var a wallet.NewAccount
-	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { a = d.account() }); err != nil {
+	if err := q.readBody(MaxBodyBytes, func(d *decoder) { a = d.account() }); err != nil {
 		return nil, err
 	}
 	*q.about = a.ID
@@ -54,7 +54,7 @@ func (s *server) staleAccount(q query, id wallet.AccountID) (*reply, error) {
 	if code != wallet.Applied {
 		return nil, refusal(code)
 	}
-	answer := newAccountAnswer(&a)
+	answer := q.accountAnswer(&a)
 	ms := int64((age + time.Millisecond - 1) / time.Millisecond) // never younger than it is
 	answer.AgeMS = &ms
 	return jsonReply(answer), nil
@@ -67,7 +67,7 @@ func (s *server) addCurrency(q query) (*reply, error) {
 	}
 	var c money.Currency
 	var smallest money.Amount
-	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { c, smallest = d.currency() }); err != nil {
+	if err := q.readBody(MaxBodyBytes, func(d *decoder) { c, smallest = d.currency() }); err != nil {
 		return nil, err
 	}
 	code, err := s.wallet.AddCurrency(q.Context(), q.tenant, id, c, smallest)
@@ -82,12 +82,15 @@ func (s *server) setLimit(q query) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := money.ParseCurrency(q.PathValue("currency"))
-	if err != nil {
+	c, err := q.parseCurrency(q.PathValue("currency"))
+	if errors.Is(err, money.ErrUnknownCurrency) {
 		return nil, invalidParameter("currency", err)
 	}
+	if err != nil {
+		return nil, err
+	}
 	var smallest money.Amount
-	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err = q.readBody(MaxBodyBytes, func(d *decoder) {
 		var text string
 		if d.object([]member{{name: "min_balance", value: &text}}) {
 			smallest = d.limit(text, c)
@@ -141,18 +144,18 @@ func (s *server) changed(q query, id wallet.AccountID, code wallet.Code) (*reply
 	if code != wallet.Applied {
 		return nil, refusal(code)
 	}
-	return jsonReply(newAccountAnswer(&a)), nil
+	return jsonReply(q.accountAnswer(&a)), nil
 }
 
-// newAccountAnswer returns the answer that shows an account.
-func newAccountAnswer(a *wallet.Account) *accountAnswer {
+// accountAnswer returns the answer that shows an account.
+func (q query) accountAnswer(a *wallet.Account) *accountAnswer {
 	answer := &accountAnswer{
 		ID: accountID(a.ID), Handle: formatHandle(a.Handle), Status: a.Status.String(),
 		OpenedAt: formatTime(a.OpenedAt),
 	}
 	for _, b := range a.Balances {
 		answer.Balances = append(answer.Balances, balanceAnswer{
-			Currency:  currency(b.Currency.String()),
+			Currency:  q.currency(b.Currency),
 			Balance:   amount(b.Amount.Format(b.Currency)),
 			Held:      amount(b.Held.Format(b.Currency)),
 			Available: amount(b.Available().Format(b.Currency)),

@@ -69,6 +69,7 @@ type Client struct {
 
 	follows bool
 	leaders leaders.Table
+	assets  assetList
 
 	timeout time.Duration
 }
@@ -215,7 +216,7 @@ func (c *Client) InFlight(ctx context.Context, limit int) (wallet.InFlightList, 
 	}
 	list := wallet.InFlightList{More: answer.More, Stale: answer.Stale}
 	for i := range answer.Transfers {
-		f, err := answer.Transfers[i].parse()
+		f, err := answer.Transfers[i].parse(ctx, c)
 		if err != nil {
 			return wallet.InFlightList{}, fmt.Errorf("the server's answer: %w", err)
 		}
@@ -245,7 +246,7 @@ func (c *Client) AccountStale(ctx context.Context, id wallet.AccountID) (wallet.
 	}
 	var answer accountAnswer
 	err := c.do(ctx, &call{http.MethodGet, accountPath(id) + "?consistency=stale", nil, &answer})
-	a, code, err := readAccount(&answer, err)
+	a, code, err := c.readAccount(ctx, &answer, err)
 	if err != nil || code != wallet.Applied {
 		return a, code, 0, err
 	}
@@ -286,7 +287,7 @@ func (c *Client) Totals(ctx context.Context) (totals []wallet.Total, settled boo
 		return nil, false, err
 	}
 	for _, t := range answer.Totals {
-		of, err := money.ParseCurrency(string(t.Currency))
+		of, err := c.ParseCurrency(ctx, string(t.Currency))
 		if err != nil {
 			return nil, false, fmt.Errorf("the server answered: %w", err)
 		}
@@ -344,15 +345,15 @@ func (c *Client) account(ctx context.Context, id wallet.AccountID, method, path 
 	}
 	var answer accountAnswer
 	_, err := c.doFor(ctx, id, &call{method, path, body, &answer})
-	return readAccount(&answer, err)
+	return c.readAccount(ctx, &answer, err)
 }
 
 // readAccount returns the account that a request was answered with.
-func readAccount(answer *accountAnswer, err error) (wallet.Account, wallet.Code, error) {
+func (c *Client) readAccount(ctx context.Context, answer *accountAnswer, err error) (wallet.Account, wallet.Code, error) {
 	if code, err := decided(err); err != nil || code != wallet.Applied {
 		return wallet.Account{}, code, err
 	}
-	a, err := answer.parse()
+	a, err := answer.parse(ctx, c)
 	if err != nil {
 		return wallet.Account{}, 0, fmt.Errorf("the server's answer: %w", err)
 	}
@@ -423,7 +424,7 @@ func appendProtocol(dst []byte, p wallet.Protocol) []byte {
 }
 
 // parse returns the account that an answer describes.
-func (a *accountAnswer) parse() (wallet.Account, error) {
+func (a *accountAnswer) parse(ctx context.Context, c *Client) (wallet.Account, error) {
 	handle, err := strconv.ParseUint(a.Handle, 10, 64)
 	if err != nil {
 		return wallet.Account{}, fmt.Errorf("handle: %w", err)
@@ -442,7 +443,7 @@ func (a *accountAnswer) parse() (wallet.Account, error) {
 		return wallet.Account{}, fmt.Errorf("unknown status %q", a.Status)
 	}
 	for _, b := range a.Balances {
-		of, err := money.ParseCurrency(string(b.Currency))
+		of, err := c.ParseCurrency(ctx, string(b.Currency))
 		if err != nil {
 			return wallet.Account{}, err
 		}
@@ -464,11 +465,11 @@ func (a *accountAnswer) parse() (wallet.Account, error) {
 }
 
 // parse returns the transfer under way that an answer describes.
-func (a *inFlightTransfer) parse() (f wallet.InFlight, err error) {
+func (a *inFlightTransfer) parse(ctx context.Context, c *Client) (f wallet.InFlight, err error) {
 	if f.ID, err = wallet.ParseTransactionID(string(a.ID)); err != nil {
 		return f, err
 	}
-	if f.Currency, err = money.ParseCurrency(string(a.Currency)); err != nil {
+	if f.Currency, err = c.ParseCurrency(ctx, string(a.Currency)); err != nil {
 		return f, err
 	}
 	if f.Amount, err = money.ParseAmount(string(a.Amount), f.Currency); err != nil {

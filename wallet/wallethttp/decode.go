@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"maru.example/money"
 )
 
 // A decoder reads the JSON object of a request. What it reads has been found to
@@ -20,15 +22,18 @@ type decoder struct {
 	in   string // pointer to the object or list that is being read, "" for the body
 	item int    // place in that list; -1 outside
 	errs []FieldError
+
+	parseCurrency func(string) (money.Currency, error)
 }
 
 // A member is one that an object must have, unless optional: its name and where
-// its value goes, which is a string, true or false, a list whose items are read one by
-// one, or an object.
+// its value goes, which is a string, true or false, a small number, a list whose items
+// are read one by one, or an object.
 type member struct {
 	name     string
 	value    *string
 	flag     *bool
+	number   *int
 	list     func(d *decoder)
 	object   func(d *decoder)
 	optional bool
@@ -47,7 +52,7 @@ func newDecoder(body []byte) (*decoder, error) {
 	if !utf8.Valid(body) {
 		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is not UTF-8")
 	}
-	d := &decoder{text: string(body), item: -1}
+	d := &decoder{text: string(body), item: -1, parseCurrency: money.ParseCurrency}
 	d.space()
 	return d, nil
 }
@@ -110,6 +115,8 @@ func (d *decoder) member(m *member) {
 		d.in += "/" + m.name
 		m.object(d)
 		d.in = outer
+	case m.number != nil:
+		d.number(m)
 	case m.list == nil && c == '"':
 		if *m.value = d.string(); m.optional && *m.value == "" {
 			d.fail(m.name, "must not be empty: leave it out")
@@ -129,6 +136,17 @@ func (d *decoder) member(m *member) {
 		}
 		d.in, d.item = outer, -1
 	}
+}
+
+// number reads a whole number.
+func (d *decoder) number(m *member) {
+	before := d.pos
+	d.skip()
+	n, err := strconv.ParseInt(d.text[before:d.pos], 10, 16)
+	if err != nil {
+		d.fail(m.name, "must be a whole number, without a fraction or an exponent")
+	}
+	*m.number = int(n)
 }
 
 // next moves to the next element of an array or object, past the bracket or

@@ -54,7 +54,7 @@ type schemaDoc struct {
 	AdditionalProperties *bool
 	Items                *schemaDoc
 	MinItems, MaxItems   *int
-	Minimum              *float64
+	Minimum, Maximum     *float64
 	AllOf                []*schemaDoc
 	Not                  *schemaDoc
 }
@@ -122,8 +122,8 @@ func (d *openAPI) check(s *schemaDoc, at string, v any) (errs []string) {
 			fail("%q is not a %s with the pattern %s", v, s.Type, s.Pattern)
 		}
 	case float64:
-		if s.Type != "integer" || v != float64(int64(v)) || s.Minimum != nil && v < *s.Minimum {
-			fail("%v is not of type %s or too small", v, s.Type)
+		if s.Type != "integer" || v != float64(int64(v)) || s.Minimum != nil && v < *s.Minimum || s.Maximum != nil && v > *s.Maximum {
+			fail("%v is not of type %s or out of range", v, s.Type)
 		}
 	case bool:
 		if s.Type != "boolean" {

@@ -78,7 +78,7 @@ func (c *Client) Hold(ctx context.Context, id wallet.TransactionID) (wallet.Hold
 	if code, err := decided(err); err != nil || code != wallet.Applied {
 		return wallet.Hold{}, code, err
 	}
-	h, err := answer.parse()
+	h, err := c.parseHold(ctx, &answer)
 	if err != nil {
 		return h, 0, fmt.Errorf("the server's answer: %w", err)
 	}
@@ -104,7 +104,7 @@ func (c *Client) Holds(ctx context.Context, id wallet.AccountID, after wallet.Ho
 		return wallet.HoldList{}, 0, fmt.Errorf("the server's answer: next: %w", err)
 	}
 	for i := range answer.Holds {
-		h, err := answer.Holds[i].parse()
+		h, err := c.parseHold(ctx, &answer.Holds[i])
 		if err != nil {
 			return wallet.HoldList{}, 0, fmt.Errorf("the server's answer: %w", err)
 		}
@@ -119,13 +119,13 @@ func (c *Client) SetDailyLimit(ctx context.Context, id wallet.AccountID, of mone
 		dailyRequest{dailyAmount(formatDailyAmount(l, of)), dailyCount(formatDailyCount(l))})
 }
 
-// parse returns the hold that an answer describes.
-func (a *holdAnswer) parse() (h wallet.Hold, err error) {
+// parseHold returns the hold that an answer describes.
+func (c *Client) parseHold(ctx context.Context, a *holdAnswer) (h wallet.Hold, err error) {
 	if h.ID, err = wallet.ParseTransactionID(string(a.ID)); err != nil {
 		return h, err
 	}
 	h.Account, h.Payee = wallet.AccountID(a.Account), wallet.AccountID(a.Payee)
-	if h.Currency, err = money.ParseCurrency(string(a.Currency)); err != nil {
+	if h.Currency, err = c.ParseCurrency(ctx, string(a.Currency)); err != nil {
 		return h, err
 	}
 	for _, part := range []struct {

@@ -203,17 +203,6 @@ func (q query) holdID() (wallet.TransactionID, error) {
 	return id, nil
 }
 
-func (d *decoder) money(code, text string) (c money.Currency, a money.Amount) {
-	c, err := money.ParseCurrency(code)
-	if err != nil {
-		d.check("currency", err)
-		return 0, 0
-	}
-	a, err = money.ParseAmount(text, c)
-	d.check("amount", err)
-	return c, a
-}
-
 func (d *decoder) id(name, text string) wallet.TransactionID {
 	id, err := wallet.ParseTransactionID(text)
 	d.check(name, err)
@@ -234,7 +223,7 @@ func (d *decoder) time(name, text string) wallet.Millis {
 
 func (s *server) placeHold(q query) (*reply, error) {
 	var h wallet.NewHold
-	err := readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err := q.readBody(MaxBodyBytes, func(d *decoder) {
 		var id, account, payee, amount, code, expires string
 		if d.object([]member{
 			{name: "hold_id", value: &id},
@@ -248,7 +237,7 @@ func (s *server) placeHold(q query) (*reply, error) {
 			if payee != "" {
 				h.Payee = d.accountID("payee", payee)
 			}
-			h.Currency, h.Amount = d.money(code, amount)
+			h.Currency, h.Amount = d.amount(code, amount)
 		}
 	})
 	if err != nil {
@@ -265,7 +254,7 @@ func (s *server) capture(q query) (*reply, error) {
 		return nil, err
 	}
 	c := wallet.Capture{Hold: hold}
-	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err = q.readBody(MaxBodyBytes, func(d *decoder) {
 		c.Transfer = d.transferItem(member{name: "final", flag: &c.Final, optional: true})
 	})
 	if err != nil {
@@ -282,7 +271,7 @@ func (s *server) release(q query) (*reply, error) {
 		return nil, err
 	}
 	r := wallet.Release{Hold: hold}
-	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err = q.readBody(MaxBodyBytes, func(d *decoder) {
 		var id, account, amount, code string
 		if d.object([]member{
 			{name: "transaction_id", value: &id},
@@ -291,7 +280,7 @@ func (s *server) release(q query) (*reply, error) {
 			{name: "currency", value: &code},
 		}) {
 			r.ID, r.Account = d.id("transaction_id", id), d.accountID("account", account)
-			if r.Currency, r.Amount = d.money(code, orZero(amount)); amount != "" && len(d.errs) == 0 && r.Amount <= 0 {
+			if r.Currency, r.Amount = d.amount(code, orZero(amount)); amount != "" && len(d.errs) == 0 && r.Amount <= 0 {
 				d.fail("amount", "must be more than zero: leave it out to release all")
 			}
 		}
@@ -317,7 +306,7 @@ func (s *server) extend(q query) (*reply, error) {
 		return nil, err
 	}
 	e := wallet.Extend{Hold: hold}
-	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err = q.readBody(MaxBodyBytes, func(d *decoder) {
 		var id, account, expires string
 		if d.object([]member{{name: "transaction_id", value: &id}, {name: "account", value: &account}, {name: "expires_at", value: &expires}}) {
 			e.ID, e.Account, e.Expires = d.id("transaction_id", id), d.accountID("account", account), d.time("expires_at", expires)
@@ -368,13 +357,13 @@ func (s *server) hold(q query) (*reply, error) {
 	case code != wallet.Applied:
 		return nil, refusal(code)
 	}
-	return jsonReply(newHoldAnswer(&h)), nil
+	return jsonReply(q.holdAnswer(&h)), nil
 }
 
-func newHoldAnswer(h *wallet.Hold) holdAnswer {
+func (q query) holdAnswer(h *wallet.Hold) holdAnswer {
 	in := func(a money.Amount) amount { return amount(a.Format(h.Currency)) }
 	return holdAnswer{
-		ID: transactionID(h.ID.String()), Account: accountID(h.Account), Payee: accountID(h.Payee), Currency: currency(h.Currency.String()),
+		ID: transactionID(h.ID.String()), Account: accountID(h.Account), Payee: accountID(h.Payee), Currency: q.currency(h.Currency),
 		Amount: in(h.Amount), Left: in(h.Left), Captured: in(h.Captured), InFlight: in(h.InFlight),
 		PlacedAt: formatTime(h.PlacedAt), Expires: formatMillis(h.Expires),
 	}
@@ -406,7 +395,7 @@ func (s *server) holds(q query) (*reply, error) {
 	}
 	answer := holdsAnswer{Holds: make([]holdAnswer, len(list.Holds))}
 	for i := range list.Holds {
-		answer.Holds[i] = newHoldAnswer(&list.Holds[i])
+		answer.Holds[i] = q.holdAnswer(&list.Holds[i])
 	}
 	if list.More {
 		answer.Next = formatHoldCursor(list.Next)
@@ -443,12 +432,12 @@ func (s *server) setDaily(q query) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := money.ParseCurrency(q.PathValue("currency"))
+	c, err := q.parseCurrency(q.PathValue("currency"))
 	if err != nil {
 		return nil, invalidParameter("currency", err)
 	}
 	var l wallet.DailyLimit
-	err = readBody(q.Request, MaxBodyBytes, func(d *decoder) {
+	err = q.readBody(MaxBodyBytes, func(d *decoder) {
 		var text, count string
 		if d.object([]member{{name: "amount", value: &text}, {name: "count", value: &count}}) {
 			var amountErr, countErr error

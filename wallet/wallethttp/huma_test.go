@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/go-cmp/cmp"
 
+	"maru.example/money"
 	"maru.example/wallet"
 )
 
@@ -33,6 +34,10 @@ type transferBy struct {
 func (r *recorder) TransferBy(_ context.Context, _ wallet.Tenant, by wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
 	r.got = &transferBy{t, by}
 	return wallet.Result(wallet.Applied), nil
+}
+
+func (*recorder) ParseCurrency(_ context.Context, _ wallet.Tenant, text string) (money.Currency, error) {
+	return money.ParseCurrency(text)
 }
 
 type humaInput struct{ Body transferRequest }

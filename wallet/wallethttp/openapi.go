@@ -22,6 +22,7 @@ type (
 	tenantName    string
 	transactionID string
 	currency      string
+	assetName     string
 	amount        string
 	limit         string
 	sum           string
@@ -36,7 +37,7 @@ func stringSchema(pattern, description, example string) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Description: description, Examples: []any{example}}
 }
 
-const amountPattern = `-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?`
+const amountPattern = `-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,15})?`
 
 // Schema describes an account's id.
 func (accountID) Schema(huma.Registry) *huma.Schema {
@@ -62,15 +63,22 @@ func (transactionID) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// Schema describes a currency's code. The list of them is in the document once.
+// Schema describes what names a currency or an asset. It is in the document once, as are the codes.
 func (currency) Schema(schemas huma.Registry) *huma.Schema {
 	const name = "Currency"
-	s := &huma.Schema{Type: huma.TypeString, Description: "The alphabetic code of ISO 4217.", Examples: []any{"USD"}}
+	var codes []string
 	for _, c := range money.Currencies() {
-		s.Enum = append(s.Enum, c.String())
+		codes = append(codes, c.String())
 	}
+	s := stringSchema(`^[A-Za-z0-9._:@-]{1,32}$`, "The alphabetic code of ISO 4217 or the name of an asset of the tenant's own. "+
+		"The codes: "+strings.Join(codes, ", ")+".", "USD")
 	schemas.Map()[name] = s
 	return &huma.Schema{Ref: "#/components/schemas/" + name}
+}
+
+// Schema describes an asset's name.
+func (assetName) Schema(huma.Registry) *huma.Schema {
+	return stringSchema(`^[A-Za-z0-9._:@-]{1,32}$`, "An asset's name: letters, digits and ._:-@; no code of ISO 4217, and not beginning with asset-.", "VACHR")
 }
 
 // Schema describes an amount of money.
@@ -85,7 +93,7 @@ func (limit) Schema(huma.Registry) *huma.Schema {
 
 // Schema describes a sum of balances.
 func (sum) Schema(huma.Registry) *huma.Schema {
-	return stringSchema(`^-?[0-9]+(\.[0-9]{1,4})?$`, "A decimal amount in major units, of any size.", "0.00")
+	return stringSchema(`^-?[0-9]+(\.[0-9]{1,15})?$`, "A decimal amount in major units, of any size.", "0.00")
 }
 
 // Schema describes how money gets to another partition.

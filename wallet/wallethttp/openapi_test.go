@@ -137,6 +137,22 @@ func (s scripted) Totals(context.Context, wallet.Tenant) ([]wallet.Total, bool, 
 	return []wallet.Total{{Currency: usd, Sum: new(big.Int), Issued: new(big.Int), InFlight: new(big.Int)}}, true, s.err
 }
 
+func (s scripted) CreateAsset(context.Context, wallet.Tenant, string, int) (money.Currency, wallet.Code, error) {
+	return money.Asset(1, 2), s.code, s.err
+}
+
+func (s scripted) Assets(context.Context, wallet.Tenant) ([]wallet.Asset, wallet.Code, error) {
+	return []wallet.Asset{{Name: "VACHR", Currency: money.Asset(1, 2)}}, s.code, s.err
+}
+
+func (scripted) ParseCurrency(_ context.Context, _ wallet.Tenant, text string) (money.Currency, error) {
+	return money.ParseCurrency(text)
+}
+
+func (scripted) CurrencyName(_ context.Context, _ wallet.Tenant, c money.Currency) string {
+	return c.String()
+}
+
 // A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
 type cause struct {
 	wallet  *scripted // default: applies everything
@@ -269,8 +285,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 24 {
-		t.Errorf("got %d operations, want 24", operations)
+	if operations != 26 {
+		t.Errorf("got %d operations, want 26", operations)
 	}
 }
 
@@ -302,7 +318,7 @@ func TestCodes(t *testing.T) {
 	want := map[string]int{
 		"unknown_account": 404, "unknown_tenant": 404,
 		"account_frozen": 409, "account_closed": 409, "transaction_id_reused": 409, "account_exists": 409, "currency_exists": 409,
-		"balance_not_zero": 409, "limit_reached": 409,
+		"balance_not_zero": 409, "limit_reached": 409, "asset_exists": 409,
 		"currency_not_held": 422, "insufficient_funds": 422, "amount_not_positive": 422, "same_account": 422, "overflow": 422,
 		"account_locked": 409, "canceled": 409, "too_many_in_flight": 429,
 		"unknown_hold": 404, "hold_finished": 410, "hold_mismatch": 409, "hold_exceeded": 422, "holds_open": 409,

@@ -135,6 +135,18 @@ func tenantOperations() []operation {
 		answer:      totalsAnswer{}, status: 200, do: (*server).totals,
 		codes: []wallet.Code{wallet.UnknownTenant},
 	}, {
+		id: "list-assets", method: "GET", path: "/v1/wallet/assets", scope: ReadScope,
+		summary:     "List the tenant's own assets",
+		description: "What accounts can hold beside the currencies of ISO 4217: shares, points, hours.",
+		answer:      assetsAnswer{}, status: 200, do: (*server).assets,
+		codes: []wallet.Code{wallet.UnknownTenant},
+	}, {
+		id: "create-asset", method: "POST", path: "/v1/wallet/assets", scope: WriteScope,
+		summary:     "Make an asset of the tenant's own",
+		description: "Its name can be used like the code of a currency. One that exists with as many decimal places is answered in the same way.",
+		request:     assetRequest{}, answer: assetAnswer{}, status: 200, do: (*server).createAsset,
+		codes: []wallet.Code{wallet.UnknownTenant, wallet.AssetExists, wallet.LimitReached},
+	}, {
 		id: "list-tenants", method: "GET", path: "/v1/wallet/tenants", scope: AdminScope,
 		summary: "List the tenants", answer: tenantsAnswer{}, status: 200, do: (*server).tenants,
 	}, {

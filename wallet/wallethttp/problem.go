@@ -162,6 +162,8 @@ func describe(c wallet.Code) (status int, detail string) {
 		return http.StatusConflict, "the account was opened with other content"
 	case wallet.CurrencyExists:
 		return http.StatusConflict, "the account holds the currency with another limit, which PUT changes"
+	case wallet.AssetExists:
+		return http.StatusConflict, "there is an asset of that name with other decimal places: they never change"
 	case wallet.BalanceNotZero:
 		return http.StatusConflict, "an account can be closed when all its balances are zero"
 	case wallet.LimitReached:

@@ -121,7 +121,7 @@ func (d *decoder) transferItem(beside ...member) (t wallet.Transfer) {
 	d.check("from_account", t.From.Validate())
 	d.check("to_account", t.To.Validate())
 	var err error
-	if t.Currency, err = money.ParseCurrency(code); err != nil {
+	if t.Currency, err = d.parseCurrency(code); err != nil {
 		d.check("currency", err)
 	} else {
 		t.Amount, err = money.ParseAmount(amount, t.Currency)
@@ -180,7 +180,7 @@ func (d *decoder) currency() (c money.Currency, smallest money.Amount) {
 
 // balance converts a currency and a smallest balance in it.
 func (d *decoder) balance(code, text string) (c money.Currency, smallest money.Amount) {
-	c, err := money.ParseCurrency(code)
+	c, err := d.parseCurrency(code)
 	if err != nil {
 		d.check("currency", err)
 		return 0, 0

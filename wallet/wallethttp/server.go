@@ -22,6 +22,7 @@ type server struct {
 // A query is a request that may be served: its tenant is known.
 type query struct {
 	*http.Request
+	wallet Wallet
 	tenant wallet.Tenant
 	about  *wallet.AccountID // whose partition decides it: the operation says so
 }
@@ -87,7 +88,7 @@ func (s *server) serve(op *operation, r *http.Request, header http.Header) (*rep
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}
 	var about wallet.AccountID
-	answer, err := op.do(s, query{r, tenant, &about})
+	answer, err := op.do(s, query{r, s.wallet, tenant, &about})
 	s.tellLeader(header, tenant, about)
 	return answer, err
 }

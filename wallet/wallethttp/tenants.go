@@ -24,7 +24,7 @@ func (s *server) totals(q query) (*reply, error) {
 	answer := totalsAnswer{Settled: settled, Totals: make([]totalAnswer, len(totals))}
 	for i, t := range totals {
 		answer.Totals[i] = totalAnswer{
-			Currency: currency(t.Currency.String()),
+			Currency: q.currency(t.Currency),
 			Balances: t.Balances,
 			Sum:      sum(money.FormatSum(t.Sum, t.Currency)),
 			InFlight: sum(money.FormatSum(t.InFlight, t.Currency)),

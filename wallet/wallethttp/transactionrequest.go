@@ -79,7 +79,7 @@ func (d *decoder) posting() (p wallet.Posting) {
 
 // amount converts a currency and an amount of it.
 func (d *decoder) amount(code, text string) (money.Currency, money.Amount) {
-	c, err := money.ParseCurrency(code)
+	c, err := d.parseCurrency(code)
 	if err != nil {
 		d.check("currency", err)
 		return 0, 0

@@ -118,7 +118,7 @@ func exampleReversal() reversalRequest {
 func (s *server) transaction(q query) (*reply, error) {
 	var t *wallet.Transaction
 	var by wallet.Protocol
-	if err := readBody(q.Request, MaxTransactionBytes, func(d *decoder) { t, by = d.transaction() }); err != nil {
+	if err := q.readBody(MaxTransactionBytes, func(d *decoder) { t, by = d.transaction() }); err != nil {
 		return nil, err
 	}
 	*q.about = t.Postings[0].Account
@@ -132,7 +132,7 @@ func (s *server) reversal(q query) (*reply, error) {
 	}
 	var t *wallet.Transaction
 	var by wallet.Protocol
-	if err := readBody(q.Request, MaxTransactionBytes, func(d *decoder) { t, by = d.reversal(id) }); err != nil {
+	if err := q.readBody(MaxTransactionBytes, func(d *decoder) { t, by = d.reversal(id) }); err != nil {
 		return nil, err
 	}
 	*q.about = t.Reverses.Postings[0].Account

@@ -15,7 +15,7 @@ const defaultInFlight = 100
 func (s *server) balanceTransfer(q query) (*reply, error) {
 	var t wallet.Transfer
 	var by wallet.Protocol
-	if err := readBody(q.Request, MaxBodyBytes, func(d *decoder) { t, by = d.transfer() }); err != nil {
+	if err := q.readBody(MaxBodyBytes, func(d *decoder) { t, by = d.transfer() }); err != nil {
 		return nil, err
 	}
 	*q.about = t.From
@@ -45,7 +45,7 @@ func decidedReply(id wallet.TransactionID, result wallet.Result) (*reply, error)
 func (s *server) balanceTransfers(q query) (*reply, error) {
 	var ts []wallet.Transfer
 	var by wallet.Protocol
-	if err := readBody(q.Request, MaxBatchBytes, func(d *decoder) { ts, by = d.transfers() }); err != nil {
+	if err := q.readBody(MaxBatchBytes, func(d *decoder) { ts, by = d.transfers() }); err != nil {
 		return nil, err
 	}
 	results, err := s.wallet.TransfersBy(q.Context(), q.tenant, by, ts)
@@ -120,7 +120,7 @@ func (s *server) inFlight(q query) (*reply, error) {
 	for i, f := range list.Transfers {
 		answer.Transfers[i] = inFlightTransfer{
 			ID: transactionID(f.ID.String()), From: accountID(f.From), To: accountID(f.ToAccount), ToHandle: formatHandle(f.To), Legs: f.Legs,
-			Amount: amount(f.Amount.Format(f.Currency)), Currency: currency(f.Currency.String()),
+			Amount: amount(f.Amount.Format(f.Currency)), Currency: q.currency(f.Currency),
 			Protocol: f.Protocol.String(), Phase: f.Phase.String(), BeganAt: formatTime(f.BeganAt),
 		}
 	}

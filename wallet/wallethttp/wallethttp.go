@@ -127,6 +127,7 @@ type Wallet interface {
 	Accounts
 	Holds
 	Tenants
+	Assets
 }
 
 // Transfers is the part of a Wallet that moves money.
@@ -164,6 +165,14 @@ type Tenants interface {
 	CreateTenant(ctx context.Context, name wallet.Tenant) (wallet.Code, error)
 	Tenants(ctx context.Context) ([]wallet.Tenant, error)
 	Totals(ctx context.Context, tenant wallet.Tenant) (totals []wallet.Total, settled bool, err error)
+}
+
+// Assets is the part of a Wallet that knows what accounts can hold.
+type Assets interface {
+	CreateAsset(ctx context.Context, tenant wallet.Tenant, name string, digits int) (money.Currency, wallet.Code, error)
+	Assets(ctx context.Context, tenant wallet.Tenant) ([]wallet.Asset, wallet.Code, error)
+	ParseCurrency(ctx context.Context, tenant wallet.Tenant, text string) (money.Currency, error)
+	CurrencyName(ctx context.Context, tenant wallet.Tenant, c money.Currency) string
 }
 
 // NewHandler returns the API of a wallet, the document and the docs page. It

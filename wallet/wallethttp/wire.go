@@ -135,6 +135,22 @@ type tenantAnswer struct {
 	Name tenantName `json:"name"`
 }
 
+type assetRequest struct {
+	Name   assetName `json:"name"`
+	Digits int       `json:"digits" minimum:"0" maximum:"15" doc:"Its decimal places, which never change." example:"4"`
+}
+
+type assetAnswer struct {
+	Name     assetName `json:"name"`
+	Digits   int       `json:"digits" minimum:"0" maximum:"15" doc:"Its decimal places."`
+	Currency currency  `json:"currency" doc:"Another name of it, which says what it is without asking."`
+	Number   int       `json:"number" minimum:"32768" maximum:"65535" doc:"What stands for it in the batch stream."`
+}
+
+type assetsAnswer struct {
+	Assets []assetAnswer `json:"assets" nullable:"false" doc:"In the order in which they were made."`
+}
+
 // unlimited is how wallet.Unlimited is written.
 const unlimited = "unlimited"
 

@@ -1,0 +1,129 @@
+package walletjournal
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// NewAsset is an asset that a wallet has to have for a journal.
+type NewAsset struct {
+	Name   string
+	Digits int
+}
+
+// Assets is the [Commodities] of a wallet that has assets of its own.
+type Assets struct {
+	currencies map[string]money.Currency
+	names      map[money.Currency]string
+}
+
+// NewAssets returns the commodities of a journal in which they have so many decimal places (as in a
+// [Summary]), in a wallet with assets of its own; for an export places may be nil. What the wallet lacks is missing: make it,
+// and call this again.
+//
+// A commodity is the currency of ISO 4217 with its name, if that has the places. Else it is an asset:
+// bytes that its name cannot have are @ and two digits of hexadecimal, upper case, a
+// space @_; bare numbers are @. The code of a currency that has too few places gets @. and their
+// number: USD@.5. So every commodity has another asset. The error says which cannot be named in 32
+// bytes, has more than 15 places, or more than the asset that there is.
+func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []NewAsset, err error) {
+	a = &Assets{map[string]money.Currency{}, map[money.Currency]string{}}
+	byName := map[string]money.Currency{}
+	for _, o := range own {
+		byName[o.Name] = o.Currency
+		a.names[o.Currency] = commodityOf(o.Name)
+	}
+	for _, commodity := range slices.Sorted(maps.Keys(places)) {
+		digits := places[commodity]
+		if c, ok := isoCurrency(commodity); ok && digits <= c.Digits() {
+			a.currencies[commodity] = c
+			continue
+		}
+		name := assetOf(commodity, digits)
+		if err := wallet.ValidateAsset(name, digits); err != nil {
+			return nil, nil, fmt.Errorf("commodity %q with %d decimal places, as asset %s: %w", commodity, digits, name, err)
+		}
+		c, ok := byName[name]
+		switch {
+		case !ok:
+			missing = append(missing, NewAsset{name, digits})
+		case c.Digits() < digits:
+			return nil, nil, fmt.Errorf("commodity %q has %d decimal places, and the wallet's asset %s has %d", commodity, digits, name, c.Digits())
+		default:
+			a.currencies[commodity] = c
+		}
+	}
+	return a, missing, nil
+}
+
+// Currency returns the currency of a commodity of the journal.
+func (a *Assets) Currency(commodity string) (money.Currency, error) {
+	if c, ok := a.currencies[commodity]; ok {
+		return c, nil
+	}
+	return 0, fmt.Errorf("commodity %q: %w", commodity, money.ErrUnknownCurrency)
+}
+
+// Commodity returns the name of a currency in a journal.
+func (a *Assets) Commodity(c money.Currency) string {
+	if name, ok := a.names[c]; ok {
+		return name
+	}
+	return c.String()
+}
+
+// digitsMark stands before the places of a currency that has more than ISO 4217 gives it.
+const digitsMark = "@."
+
+// assetOf returns the name of the asset that is a commodity.
+func assetOf(commodity string, digits int) string {
+	if commodity == "" {
+		return "@"
+	}
+	reserved := strings.HasPrefix(commodity, "asset-") || commodity == "." || commodity == ".."
+	var b strings.Builder
+	for i := range len(commodity) {
+		switch c := commodity[i]; {
+		case c == ' ':
+			b.WriteString("@_")
+		case c == '@' || !nameByte(c) || i == 0 && reserved:
+			fmt.Fprintf(&b, "@%02X", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	if _, ok := isoCurrency(commodity); ok {
+		b.WriteString(digitsMark + strconv.Itoa(digits))
+	}
+	return b.String()
+}
+
+// isoCurrency returns the currency of ISO 4217 with the code.
+func isoCurrency(code string) (money.Currency, bool) {
+	c, err := money.ParseCurrency(code)
+	_, own := c.Asset()
+	return c, err == nil && !own
+}
+
+// commodityOf returns the commodity that is an asset: the one of which assetOf makes
+// its name, or the name itself.
+func commodityOf(name string) string {
+	if name == "@" {
+		return ""
+	}
+	bare, digits, marked := strings.Cut(name, digitsMark)
+	n, err := strconv.Atoi(digits)
+	if marked && err != nil {
+		return name
+	}
+	if commodity := decodeName(bare); writableCommodity(commodity) && assetOf(commodity, n) == name {
+		return commodity
+	}
+	return name
+}

@@ -1,0 +1,108 @@
+package walletjournal_test
+
+import (
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"maru.example/wallet"
+	"maru.example/wallet/walletjournal"
+)
+
+func TestAccountID(t *testing.T) {
+	for _, tt := range []struct{ name, id string }{
+		{"Assets:Bank:Checking", "Assets:Bank:Checking"},
+		{"Equity:Opening Balances", "Equity:Opening@_Balances"},
+		{"user@example.com", "user@example.com"},
+		{"user@Berlin", "user@Berlin"},
+		{"user@40", "user@4040"},
+		{"a@_b", "a@40_b"},
+		{"a@ b", "a@@_b"},
+		{"Á", "@C3@81"},
+		{"R&D", "R@26D"},
+		{"-x", "-x"},
+		{walletjournal.ConversionAccount, walletjournal.ConversionAccount},
+		{walletjournal.VirtualAccount, walletjournal.VirtualAccount},
+		{"@@a%%b", "a::b"},
+		{"@@%", ":"},
+		{"@@@41", "@41"},
+		{"@@A", "@@A"},
+		{"@@@@A", "@@@@A"},
+	} {
+		got, complete, err := walletjournal.AccountID(tt.name)
+		if err != nil || !complete || string(got) != tt.id {
+			t.Errorf("AccountID(%q) = %q, %t, %v, want %q", tt.name, got, complete, err, tt.id)
+		}
+		if back := walletjournal.AccountName(wallet.AccountID(tt.id)); back != tt.name {
+			t.Errorf("AccountName(%q) = %q, want %q", tt.id, back, tt.name)
+		}
+	}
+	for _, bad := range []string{"", " a", "a ", "a  b", "a::b", ":a", "a:", "(a)", "[a]", "; a", "* a", "! a", "a\nb", "a\xff", strings.Repeat("a", 1025)} {
+		if got, _, err := walletjournal.AccountID(bad); err == nil {
+			t.Errorf("AccountID(%q) = %q, want an error", bad, got)
+		}
+	}
+}
+
+func TestLongAccountNames(t *testing.T) {
+	long := "Русский язык:Активы:Русский язык:Русский язык"
+	id, complete, err := walletjournal.AccountID(long)
+	if err != nil || complete || id.Validate() != nil {
+		t.Fatalf("AccountID(%q) = %q, %t, %v, want a valid id that is cut", long, id, complete, err)
+	}
+	other, _, err := walletjournal.AccountID(long + "x")
+	if err != nil || other == id {
+		t.Errorf("AccountID of another name = %q, %v, want another id", other, err)
+	}
+	// What the name was is lost, but the account stays the same.
+	again, complete, err := walletjournal.AccountID(walletjournal.AccountName(id))
+	if err != nil || !complete || again != id {
+		t.Errorf("AccountID(AccountName(%q)) = %q, %t, %v", id, again, complete, err)
+	}
+}
+
+func TestNamesAndIDsAgainstEachOther(t *testing.T) {
+	names := map[wallet.AccountID]string{}
+	rapid.Check(t, func(t *rapid.T) {
+		id := wallet.AccountID(rapid.StringMatching(`[a-bA-F0-4.:_@-]{1,8}`).Draw(t, "id"))
+		if id.Validate() == nil {
+			name := walletjournal.AccountName(id)
+			back, complete, err := walletjournal.AccountID(name)
+			if err != nil || !complete || back != id {
+				t.Fatalf("AccountName(%q) = %q, whose id is %q, %t, %v", id, name, back, complete, err)
+			}
+		}
+		name := rapid.OneOf(rapid.StringMatching(`[a-bA-F0-4.:_@%é -]{1,8}`), rapid.String()).Draw(t, "name")
+		id, complete, err := walletjournal.AccountID(name)
+		if err != nil {
+			return
+		}
+		if id.Validate() != nil {
+			t.Fatalf("AccountID(%q) = %q, which is no id", name, id)
+		}
+		if before, ok := names[id]; ok && before != name {
+			t.Fatalf("%q is the id of %q and of %q", id, before, name)
+		}
+		names[id] = name
+		if back := walletjournal.AccountName(id); complete && back != name {
+			t.Fatalf("AccountID(%q) = %q, whose name is %q", name, id, back)
+		}
+	})
+}
+
+func FuzzAccountName(f *testing.F) {
+	for _, s := range []string{"a", "a b", "a@40", "@@a%b", "a::b", "é", ".", ".."} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if id := wallet.AccountID(s); id.Validate() == nil {
+			if back, complete, err := walletjournal.AccountID(walletjournal.AccountName(id)); err != nil || !complete || back != id {
+				t.Errorf("AccountName(%q) = %q, whose id is %q, %t, %v", id, walletjournal.AccountName(id), back, complete, err)
+			}
+		}
+		if id, complete, err := walletjournal.AccountID(s); err == nil && (id.Validate() != nil || complete && walletjournal.AccountName(id) != s) {
+			t.Errorf("AccountID(%q) = %q, whose name is %q", s, id, walletjournal.AccountName(id))
+		}
+	})
+}
