@@ -34,6 +34,7 @@ const (
 	aboutNames    subject = "names"     // Name, Handles: Accounts, "" where there is none
 	aboutTotals   subject = "totals"    // Tenant, Row: Sums of a slice of the accounts, Row and More, Changes
 	aboutInFlight subject = "in_flight" // Name, Cursor: Transfers of a slice, Cursor and More
+	aboutPast     subject = "past"      // Past: Past; asked of the history, not of the machine
 )
 
 // query asks something of a partition's machine, wherever a replica is.
@@ -47,6 +48,7 @@ type query struct {
 	Handles     []Handle       `json:"handles,omitempty"`
 	Row         uint64         `json:"row,omitzero"`
 	Cursor      inFlightCursor `json:"cursor,omitzero"`
+	Past        *pastQuery     `json:"past,omitempty"`
 }
 
 // finding is the answer to a query.
@@ -65,6 +67,7 @@ type finding struct {
 	Transfers []InFlight     `json:"transfers,omitempty"`
 	Cursor    inFlightCursor `json:"cursor,omitzero"`
 	More      bool           `json:"more,omitzero"`
+	Past      *pastFinding   `json:"past,omitempty"`
 }
 
 // known says whether this program answers such a query: a newer one may have others.
@@ -72,6 +75,8 @@ func (q *query) known() bool {
 	switch q.Subject {
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight:
 		return q.Consistency <= asItIs
+	case aboutPast:
+		return q.Past != nil
 	}
 	return false
 }
@@ -114,6 +119,7 @@ func (m *Machine) query(q *query) *finding {
 		m.findTotals(f, q)
 	case aboutInFlight:
 		m.findInFlight(f, q)
+	case aboutPast:
 	}
 	return f
 }
@@ -178,6 +184,10 @@ func (p *Partition) query(q *query, done func(*finding, error)) {
 		p.queryAway(q, done)
 		return
 	}
+	if q.Subject == aboutPast {
+		go func() { done(p.askHistory(q)) }()
+		return
+	}
 	read := func(age time.Duration, err error) {
 		if errors.Is(err, rsm.ErrNoLeader) && !p.here() { // any more
 			p.queryAway(q, done)
@@ -238,6 +248,8 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Handles) == len(q.Handles) && len(f.Hashes) == len(q.Handles)
 	case aboutNames:
 		return len(f.Accounts) == len(q.Handles)
+	case aboutPast:
+		return f.Past.answers(q.Past.Kind)
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight:
 	}
 	return true
