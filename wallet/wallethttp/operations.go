@@ -1,6 +1,8 @@
 package wallethttp
 
 import (
+	"slices"
+
 	"github.com/danielgtaylor/huma/v2"
 
 	"maru.example/wallet"
@@ -23,6 +25,7 @@ type operation struct {
 	absent           bool          // it may be transaction_not_found
 	replays          bool          // it may have ReplayedHeader
 	account          bool          // one account's partition decides it: it may have LeaderHeader
+	past             bool          // the history answers it
 	do               func(*server, query) (*reply, error)
 }
 
@@ -34,7 +37,7 @@ type parameter struct {
 
 // operations returns the API.
 func operations() []operation {
-	return append(transferOperations(), append(accountOperations(), tenantOperations()...)...)
+	return slices.Concat(transferOperations(), accountOperations(), tenantOperations(), historyOperations())
 }
 
 func transferOperations() []operation {

@@ -32,6 +32,7 @@ type reply struct {
 	body     []byte // JSON
 	location string // of what was created
 	replayed bool
+	position string // that it reflects, "" if that is not said
 }
 
 // routes returns the handler of the operations, the document and everything else.
@@ -87,6 +88,11 @@ func (s *server) serve(op *operation, r *http.Request, header http.Header) (*rep
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}
 	var about wallet.AccountID
+	if op.method != http.MethodGet {
+		ctx, receipt := wallet.WithReceipt(r.Context())
+		r = r.WithContext(ctx)
+		defer func() { tellPositions(header, receipt) }()
+	}
 	answer, err := op.do(s, query{r, tenant, &about})
 	s.tellLeader(header, tenant, about)
 	return answer, err
@@ -112,6 +118,13 @@ func (s *server) tellLeader(answer http.Header, tenant wallet.Tenant, id wallet.
 	if address := c.Leader(partition); address != "" {
 		n := leaders.Notice{Partitions: []uint16{partition}, Of: c.Partitions, Cluster: c.ID, Tenant: string(tenant), Address: address}
 		answer.Set(LeaderHeader, n.String())
+	}
+}
+
+// tellPositions says in the answer where a write was committed.
+func tellPositions(answer http.Header, receipt *wallet.Receipt) {
+	if ps := receipt.Positions(); len(ps) > 0 {
+		answer.Set(PositionHeader, ps.String())
 	}
 }
 
@@ -167,6 +180,9 @@ func (a *reply) write(w http.ResponseWriter) {
 	}
 	if a.replayed {
 		h.Set(ReplayedHeader, "true")
+	}
+	if a.position != "" {
+		h.Set(PositionHeader, a.position)
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // a client that is gone needs no answer

@@ -12,6 +12,11 @@
 //	POST /v1/wallet/accounts/{id}/freeze          and unfreeze, and close
 //	GET  /v1/wallet/totals                        sums over all accounts
 //	GET  /v1/wallet/tenants                       list tenants; POST makes one
+//	GET  /v1/wallet/accounts/{id}/transfers       what changed its balances, by time
+//	GET  /v1/wallet/accounts/{id}/balances        what it held at a moment
+//	GET  /v1/wallet/accounts/{id}/statement       a period: opening balance, lines, closing balance
+//	GET  /v1/wallet/turnover                      what all transfers add up to
+//	POST /v1/wallet/history/rebuild               make all that anew
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
 //	GET  /docs                                    the same to read
 //
@@ -94,9 +99,12 @@ type Options struct {
 	// Authorize checks every request of the API. The default lets everybody act
 	// for any tenant: serve that on loopback only.
 	Authorize Authorize
-	Cluster   *Cluster     // that this node is part of; default: none that clients need to know of
-	Version   string       // of the program, shown in the document; default "0"
-	Logger    *slog.Logger // told of failures; default: discards
+	Cluster   *Cluster // that this node is part of; default: none that clients need to know of
+	History   History  // of the wallet; default: it keeps none
+	// Rebuild lets this node make its history anew; default: it keeps none.
+	Rebuild func(ctx context.Context) error
+	Version string       // of the program, shown in the document; default "0"
+	Logger  *slog.Logger // told of failures; default: discards
 }
 
 // Cluster is what clients are told of the cluster that a node is part of.
@@ -150,6 +158,12 @@ func NewHandler(w Wallet, o *Options) http.Handler {
 	}
 	if s.o.Authorize == nil {
 		s.o.Authorize = everybody
+	}
+	if s.o.History == nil {
+		s.o.History = noHistory{}
+	}
+	if s.o.Rebuild == nil {
+		s.o.Rebuild = func(context.Context) error { return errNoHistory }
 	}
 	if s.o.Version == "" {
 		s.o.Version = "0"
