@@ -107,6 +107,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	exposeMetrics(metrics, node)
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	accounts := wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{
+		History: node.wallet.Load(), Rebuild: node.history.rebuild,
 		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger,
 		Cluster: &wallethttp.Cluster{
 			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),

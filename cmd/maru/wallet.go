@@ -35,6 +35,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newTransferStatusCommand(),
 		newBalanceCommand(),
 		newShowCommand(),
+		newHistoryCommand(),
+		newStatementCommand(),
 		newCurrencyCommand(),
 		newLimitCommand(),
 		newStatusCommand("freeze", "Let no money move in or out of an account", wallet.Frozen),
