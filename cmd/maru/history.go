@@ -14,6 +14,7 @@ import (
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
 	"maru.example/wallet/walletpebble"
 	"maru.example/wallet/walletraft"
 )
@@ -128,6 +129,16 @@ func (h *historian) close() error {
 		return errors.Join(errors.New("close the history"), err)
 	}
 	return nil
+}
+
+// exposeEvents adds the streams of events.
+func exposeEvents(r *telemetry.Registry, h *wallethttp.Handler) {
+	type m = wallethttp.EventMetrics
+	telemetry.Expose(r, "maru_events", h.EventMetrics,
+		telemetry.Gauge("readers", "Streams of events that are open.", func(m m) int64 { return m.Readers }),
+		telemetry.Counter("dropped_total", "Streams of events that were dropped since their readers did not read.", func(m m) uint64 { return m.Slow }),
+		telemetry.Counter("refused_total", "Streams of events refused as too many were open.", func(m m) uint64 { return m.Refused }),
+	)
 }
 
 // exposeHistory adds what the history counts.

@@ -114,6 +114,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 			Leader: func(partition uint16) string { return node.leader(partition).HTTP },
 		},
 	})
+	exposeEvents(metrics, accounts)
 	// Each has a ServeMux of its own: to look in a third one costs microseconds a request.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/cluster") {
@@ -124,6 +125,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	})
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,
+		Streams:        wallethttp.IsStream,
 		Ready:          node.err,
 		Metrics:        metrics.Handler(),
 		Observe:        metrics.HTTPObserver(),

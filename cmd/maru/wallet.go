@@ -37,6 +37,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newShowCommand(),
 		newHistoryCommand(),
 		newStatementCommand(),
+		newEventsCommand(),
 		newCurrencyCommand(),
 		newLimitCommand(),
 		newStatusCommand("freeze", "Let no money move in or out of an account", wallet.Frozen),

@@ -161,7 +161,11 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 	if op.request != nil {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
 	}
-	answer := &huma.Response{Description: "Done.", Content: content("application/json", schemas, op.answer)}
+	kind := "application/json"
+	if op.stream != nil {
+		kind = "text/event-stream"
+	}
+	answer := &huma.Response{Description: "Done.", Content: content(kind, schemas, op.answer)}
 	o.Responses[strconv.Itoa(op.status)] = answer
 	location := map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	if op.created {

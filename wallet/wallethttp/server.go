@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"maru.example/internal/httpd"
 	"maru.example/internal/leaders"
@@ -17,6 +18,9 @@ import (
 type server struct {
 	wallet Wallet
 	o      Options
+
+	readers       atomic.Int64 // of events
+	slow, refused atomic.Uint64
 }
 
 // A query is a request that may be served: its tenant is known.
@@ -40,12 +44,14 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, op := range operations() {
 		mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := s.serve(&op, r, w.Header())
+			answer, err := s.serve(&op, r, w)
 			if err != nil {
 				s.refuse(w, r, &op, err)
 				return
 			}
-			answer.write(w)
+			if answer != nil {
+				answer.write(w)
+			}
 		})
 	}
 	doc := newDocuments(s.o.Version)
@@ -68,8 +74,10 @@ func static(contentType string, content func() []byte) http.Handler {
 	})
 }
 
-// serve finds out who asks and carries out the operation.
-func (s *server) serve(op *operation, r *http.Request, header http.Header) (*reply, error) {
+// serve finds out who asks and carries out the operation. Without an error and a reply
+// it has answered.
+func (s *server) serve(op *operation, r *http.Request, w http.ResponseWriter) (*reply, error) {
+	header := w.Header()
 	if err := s.isMeant(r.Header); err != nil {
 		return nil, err
 	}
@@ -92,6 +100,9 @@ func (s *server) serve(op *operation, r *http.Request, header http.Header) (*rep
 		ctx, receipt := wallet.WithReceipt(r.Context())
 		r = r.WithContext(ctx)
 		defer func() { tellPositions(header, receipt) }()
+	}
+	if op.stream != nil {
+		return nil, op.stream(s, w, query{r, tenant, &about})
 	}
 	answer, err := op.do(s, query{r, tenant, &about})
 	s.tellLeader(header, tenant, about)
