@@ -27,6 +27,8 @@ const (
 	// busyBytes of log a second, of all groups, is when the history holds back: some
 	// 10,000 transfers.
 	busyBytes = 1 << 20
+	// quietIntervals without that is when it does not any more.
+	quietIntervals = 10
 )
 
 // historian lets a node's history follow its replicas.
@@ -56,6 +58,7 @@ func (h *historian) run(ctx context.Context) {
 	defer close(h.ended)
 	tick := time.NewTicker(historianInterval)
 	defer tick.Stop()
+	quiet := quietIntervals
 	followed := make([]bool, len(h.node.logs))
 	written := h.node.host.Load().Metrics().Log.Bytes
 	for {
@@ -77,7 +80,12 @@ func (h *historian) run(ctx context.Context) {
 			return
 		}
 		now := h.node.host.Load().Metrics().Log.Bytes
-		h.busy.Store(now-written > busyBytes*uint64(historianInterval)/uint64(time.Second))
+		if now-written > busyBytes*uint64(historianInterval)/uint64(time.Second) {
+			quiet = 0
+		} else if quiet++; quiet > quietIntervals { // a disk that stalls is no rest
+			quiet = quietIntervals
+		}
+		h.busy.Store(quiet < quietIntervals)
 		written = now
 	}
 }

@@ -42,8 +42,8 @@ const (
 	readAhead   = 4                      // entries
 	againAfter  = 500 * time.Millisecond // a source failed
 	againAtMost = 10 * time.Second
-	longestRest = time.Second
-	keepEvery   = 5 * time.Second
+	longestRest = 10 * time.Second
+	keepEvery   = time.Minute
 )
 
 // follower takes up the entries of a partition.
@@ -324,7 +324,7 @@ func (f *follower) idle() {
 
 // rest waits, while the wallet is busy, so long that the work before is Share of the time.
 func (f *follower) rest(ctx context.Context, worked time.Duration) {
-	f.keep()
+	f.keep(ctx)
 	if !f.s.o.Busy() {
 		return
 	}
@@ -518,13 +518,20 @@ func (f *follower) restart(first rsm.Index) error {
 }
 
 // keep says, from time to time, up to where the history is safe.
-func (f *follower) keep() {
+func (f *follower) keep(ctx context.Context) {
 	if f.p.Keep == nil || time.Since(f.kept) < keepEvery {
 		return
 	}
 	f.kept = time.Now()
-	if index, err := f.durable(); err == nil {
+	index, err := f.durable()
+	if err == nil {
 		f.p.Keep(index + 1)
+	}
+	if mark, _ := f.state(); err == nil && mark.Index > index {
+		_, err = f.s.db.AsyncFlush() // so that the next time there is more to let go
+	}
+	if err != nil {
+		f.s.o.Logger.WarnContext(ctx, "what the history has safely is not known: the log is not cut", "partition", f.p.Number, "error", err)
 	}
 }
 
