@@ -66,6 +66,7 @@ type Partition struct {
 
 	number      uint16
 	remote      Remote
+	history     History // nil: this node keeps none
 	coordinator coordinator
 	clock       holdClock
 	random      func() uint64
@@ -119,6 +120,8 @@ type ServiceOptions struct {
 	// Remote reaches the partitions that are on other nodes only; default: all are
 	// here.
 	Remote Remote
+	// History is this node's; default: it keeps none.
+	History History
 	// Await calls start, and returns when that, or a loop, has called done, or
 	// when ctx has ended, with its error. A simulation has one of its own, as it
 	// must not stop to wait; default: waits for a channel.
@@ -178,6 +181,11 @@ func newService(parts []*Partition, o *ServiceOptions) *Service {
 	}
 	if o.Await != nil {
 		s.await = o.Await
+	}
+	if o.History != nil {
+		for _, p := range parts {
+			p.history = o.History
+		}
 	}
 	if o.Remote != nil {
 		for _, p := range parts {

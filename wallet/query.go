@@ -37,6 +37,7 @@ const (
 	aboutHold     subject = "hold"      // Tenant, Transaction: Code and the hold
 	aboutHolds    subject = "holds"     // Name, Accounts[0], After, Limit: Code, Holds and More
 	aboutAssets   subject = "assets"    // Name: Assets, Code
+	aboutPast     subject = "past"      // Past: Past; asked of the history, not of the machine
 )
 
 // query asks something of a partition's machine, wherever a replica is.
@@ -52,6 +53,7 @@ type query struct {
 	Cursor      inFlightCursor `json:"cursor,omitzero"`
 	After       HoldCursor     `json:"after,omitzero"`
 	Limit       int            `json:"limit,omitzero"`
+	Past        *pastQuery     `json:"past,omitempty"`
 }
 
 // finding is the answer to a query.
@@ -72,6 +74,7 @@ type finding struct {
 	Holds     []Hold         `json:"holds,omitempty"`
 	More      bool           `json:"more,omitzero"`
 	Assets    []Asset        `json:"assets,omitempty"`
+	Past      *pastFinding   `json:"past,omitempty"`
 }
 
 // known says whether this program answers such a query: a newer one may have others.
@@ -80,6 +83,8 @@ func (q *query) known() bool {
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight,
 		aboutHold, aboutHolds, aboutAssets:
 		return q.Consistency <= asItIs
+	case aboutPast:
+		return q.Past != nil
 	}
 	return false
 }
@@ -131,6 +136,7 @@ func (m *Machine) query(q *query) *finding {
 		if n := m.tenantNumber(string(q.Name)); n >= 0 {
 			f.Assets, f.Code = m.tenants[n].assets, Applied
 		}
+	case aboutPast:
 	}
 	return f
 }
@@ -195,6 +201,10 @@ func (p *Partition) query(q *query, done func(*finding, error)) {
 		p.queryAway(q, done)
 		return
 	}
+	if q.Subject == aboutPast {
+		go func() { done(p.askHistory(q)) }()
+		return
+	}
 	read := func(age time.Duration, err error) {
 		if errors.Is(err, rsm.ErrNoLeader) && !p.here() { // any more
 			p.queryAway(q, done)
@@ -255,6 +265,8 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Handles) == len(q.Handles) && len(f.Hashes) == len(q.Handles)
 	case aboutNames:
 		return len(f.Accounts) == len(q.Handles)
+	case aboutPast:
+		return f.Past.answers(q.Past.Kind)
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds, aboutAssets:
 	}
 	return true

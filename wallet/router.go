@@ -39,6 +39,7 @@ type routed struct {
 	waits     bool            // the caller does, while a queue is full
 	forwarded bool            // another node's Service asked for it
 	unknown   bool            // it was tried before, with an unknown outcome
+	receipt   *Receipt        // takes the positions; nil: nobody wants them
 	done      func(result []byte, at rsm.Position, err error)
 
 	s      *Service
@@ -533,6 +534,7 @@ func (p *piece) settle(first, result []byte, at rsm.Position) {
 		p.b.failed(p, fmt.Errorf("%w: an earlier try may be decided yet", rsm.ErrUnknown))
 		return
 	}
+	p.b.receipt.note(p.to.number, at.Index)
 	p.b.settle(p.places, result, at)
 }
 

@@ -23,6 +23,7 @@ type Service struct {
 	await     func(ctx context.Context, start func(done func())) error
 	forwarded atomic.Int64  // bytes of batches on their way to other nodes
 	protocol  atomic.Uint32 // of transfers between them
+	accounts  accountNames
 
 	mu      sync.RWMutex
 	tenants map[Tenant]uint16  // those seen so far: their numbers never change
@@ -92,9 +93,10 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 	unknown := false
 	if len(s.parts) == 1 && s.parts[0].here() {
 		// The usual case is worth a way without a goroutine's detour.
-		result, _, err := s.parts[0].Log.Propose(ctx, data)
+		result, at, err := s.parts[0].Log.Propose(ctx, data)
 		unknown = errors.Is(err, rsm.ErrUnknown)
 		if unknown && !Kind(data[1]).repeatable() || !unknown && !errors.Is(err, rsm.ErrNoLeader) {
+			receiptOf(ctx).note(0, at.Index)
 			return result, err
 		}
 	}
@@ -103,7 +105,7 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 		err    error
 	}
 	err := s.await(ctx, func(done func()) {
-		s.route(&routed{ctx: ctx, protocol: protocol, unknown: unknown, done: func(result []byte, _ rsm.Position, err error) {
+		s.route(&routed{ctx: ctx, protocol: protocol, unknown: unknown, receipt: receiptOf(ctx), done: func(result []byte, _ rsm.Position, err error) {
 			outcome.result, outcome.err = slices.Clone(result), err
 			done()
 		}}, data)

@@ -20,6 +20,7 @@ func (c *crashTest) check() {
 	c.checkOpened()
 	c.repeat(c.made[c.checked:])
 	c.checkBalances() // what was there moved nothing
+	c.checkHistory()
 	c.checked = len(c.made)
 }
 

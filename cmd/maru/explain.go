@@ -54,6 +54,28 @@ func explain(c wallet.Code) explanation {
 		return explanation{"the transfer was given up before the receiving side agreed; nothing moved", "try again when all partitions can be reached"}
 	case wallet.TooManyInFlight:
 		return explanation{"too many transfers between the two partitions are under way", "try again later, with the same id"}
+	case wallet.Held, wallet.UnknownHold, wallet.HoldFinished, wallet.HoldMismatch, wallet.HoldExceeded, wallet.HoldsOpen,
+		wallet.ExpiryOutOfRange, wallet.DailyLimitExceeded:
+		return explainHold(c)
+	case wallet.AssetExists:
+		return explanation{"there is an asset of that name with other decimal places: they never change", "see `maru wallet asset list`, or choose another name"}
+	case wallet.Forgotten:
+		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
+	case wallet.Unbalanced:
+		return explanation{"the postings of a currency do not add up to zero", "debit as much of each currency as is credited"}
+	case wallet.NotReversible:
+		return explanation{"nothing with this id and content was applied that can be reversed", "say what was made, exactly; see `maru wallet transfer-status UUID`; a reversal is not reversed"}
+	case wallet.OverReversed:
+		return explanation{"all reversals together would take back more than was moved", "take back less"}
+	case wallet.Malformed:
+		return explanation{"the command breaks the format", "client and server may be of different versions: see `maru version`"}
+	}
+	return explanation{"unknown to this version", "the server is newer than this program: see `maru version`"}
+}
+
+// explainHold is explain for the codes of holds and daily limits.
+func explainHold(c wallet.Code) explanation {
+	switch c { //nolint:exhaustive // the rest of explain
 	case wallet.Held:
 		return explanation{"it is the id of a hold, which was placed", "see `maru wallet hold show HOLD`"}
 	case wallet.UnknownHold:
@@ -70,20 +92,8 @@ func explain(c wallet.Code) explanation {
 		return explanation{"a hold expires later than now, and within 366 days", "choose another expiry"}
 	case wallet.DailyLimitExceeded:
 		return explanation{"more would leave the account than it may on one day", "see `maru wallet show ID`; `maru wallet daily-limit ID CODE AMOUNT` changes it"}
-	case wallet.AssetExists:
-		return explanation{"there is an asset of that name with other decimal places: they never change", "see `maru wallet asset list`, or choose another name"}
-	case wallet.Forgotten:
-		return explanation{"the transfer was finished long ago", "see `maru wallet transfer-status UUID`"}
-	case wallet.Unbalanced:
-		return explanation{"the postings of a currency do not add up to zero", "debit as much of each currency as is credited"}
-	case wallet.NotReversible:
-		return explanation{"nothing with this id and content was applied that can be reversed", "say what was made, exactly; see `maru wallet transfer-status UUID`; a reversal is not reversed"}
-	case wallet.OverReversed:
-		return explanation{"all reversals together would take back more than was moved", "take back less"}
-	case wallet.Malformed:
-		return explanation{"the command breaks the format", "client and server may be of different versions: see `maru version`"}
 	}
-	return explanation{"unknown to this version", "the server is newer than this program: see `maru version`"}
+	return explanation{c.String(), "see `maru wallet hold --help`"}
 }
 
 // refused returns the failure for a refusal of the rules: what was asked, its

@@ -21,6 +21,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposeGroups(r, n)
 	exposePartitions(r, n)
 	exposePeers(r, n)
+	exposeHistory(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()

@@ -46,6 +46,7 @@ type node struct {
 	founding   atomic.Bool               // the cluster is being made here
 	stopped    atomic.Bool
 	removal    sync.Once
+	history    *historian    // nil: no history is kept
 	removed    chan struct{} // closed when another node says that this one was removed
 }
 
@@ -90,7 +91,14 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	n.metadata = clusterraft.NewService(clusterraft.New(host), n.machine)
-	n.wallet.Store(wallet.NewDividedService(n.parts, &wallet.ServiceOptions{Protocol: protocolOf(n.identity.Protocol), Remote: n.remote}))
+	service := &wallet.ServiceOptions{Protocol: protocolOf(n.identity.Protocol), Remote: n.remote}
+	if o.history {
+		if n.history, err = openHistorian(o, n); err != nil {
+			return nil, err
+		}
+		service.History = n.history.store
+	}
+	n.wallet.Store(wallet.NewDividedService(n.parts, service))
 	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
 	n.reconciler.Start()
 	n.loop.Post(n.upkeep)
@@ -397,11 +405,12 @@ func (n *node) close(within time.Duration) error {
 		n.reconciler.Stop(func() { close(done) })
 		<-done
 	}
+	kept := n.history.close()
 	err := host.Close()
 	if err == nil || !errors.Is(err, rsm.ErrFailed) {
 		n.runtime.Close() // a loop that hangs in a write is not waited for
 	}
-	return errors.Join(err, n.closeNetwork())
+	return errors.Join(err, kept, n.closeNetwork())
 }
 
 func (n *node) closeNetwork() error {

@@ -29,6 +29,7 @@ type serveOptions struct {
 	snapshot           byteSize
 	maxQueue           byteSize
 	cutLog             bool
+	history            bool
 	requestTimeout     time.Duration
 	maxConnections     int // of each port
 	maxStreams         int
@@ -75,6 +76,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
+	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
 	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
@@ -93,7 +95,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "cut-log", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -209,6 +211,7 @@ func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsmraft.Options {
 		SnapshotBytes: atLeastOne(o.snapshot),
 		ReserveBytes:  int64(o.reserve),
 		CutLog:        o.cutLog,
+		Feeds:         o.history,
 		Logger:        logger,
 	}
 }

@@ -107,12 +107,14 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	exposeMetrics(metrics, node)
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	accounts := wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{
+		History: node.wallet.Load(), Rebuild: node.history.rebuild,
 		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger,
 		Cluster: &wallethttp.Cluster{
 			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),
 			Leader: func(partition uint16) string { return node.leader(partition).HTTP },
 		},
 	})
+	exposeEvents(metrics, accounts)
 	// Each has a ServeMux of its own: to look in a third one costs microseconds a request.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/cluster") {
@@ -123,6 +125,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	})
 	s.http = httpd.NewServer(handler, &httpd.Options{
 		RequestTimeout: o.requestTimeout,
+		Streams:        wallethttp.IsStream,
 		Ready:          node.err,
 		Metrics:        metrics.Handler(),
 		Observe:        metrics.HTTPObserver(),

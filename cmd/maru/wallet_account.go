@@ -89,7 +89,7 @@ func (v *accountView) table() *table {
 }
 
 func newShowCommand() *cobra.Command {
-	return newAccountCommand("show", "Show an account: status, handle, balances", "  maru wallet show alice\n  maru wallet show alice --json | jq .status",
+	cmd, _ := newAccountCommand("show", "Show an account: status, handle, balances", "  maru wallet show alice\n  maru wallet show alice --json | jq .status",
 		func(cmd *cobra.Command, v accountView) error {
 			err := printPairs(cmd.OutOrStdout(),
 				[2]string{"account", v.ID},
@@ -99,10 +99,11 @@ func newShowCommand() *cobra.Command {
 			)
 			return errors.Join(err, v.table().print(cmd.OutOrStdout()))
 		})
+	return cmd
 }
 
 // newAccountCommand returns a command that shows an account.
-func newAccountCommand(name, short, example string, show func(cmd *cobra.Command, v accountView) error) *cobra.Command {
+func newAccountCommand(name, short, example string, show func(cmd *cobra.Command, v accountView) error) (*cobra.Command, *httpOptions) {
 	var o httpOptions
 	cmd := &cobra.Command{
 		Use:     name + " ID",
@@ -126,7 +127,7 @@ func newAccountCommand(name, short, example string, show func(cmd *cobra.Command
 		},
 	}
 	o.register(cmd)
-	return cmd
+	return cmd, &o
 }
 
 func newCurrencyCommand() *cobra.Command {

@@ -36,15 +36,17 @@ func (v *pastView) warn(w io.Writer) {
 
 func newBalanceCommand() *cobra.Command {
 	var at, data string
-	cmd := newAccountCommand("balance", "Show what an account holds, or held", `  maru wallet balance alice
+	cmd, o := newAccountCommand("balance", "Show what an account holds, or held", `  maru wallet balance alice
+  maru wallet balance alice --at 2026-11-30T12:00:00Z
   maru wallet balance alice --at 2026-11-30T12:00:00Z --data ./data`,
 		func(cmd *cobra.Command, v accountView) error { return v.table().print(cmd.OutOrStdout()) })
 	cmd.Long = `Show what an account holds. With --at, what it held at a moment: what had been decided
-until then, by the time of the log's entries. For that all that came before is decided again, from
-the log in the directory of a server that does not run, or a copy of it. Of a node that
-had others beside it, the newest entries may not be known to be committed: it says so.`
+until then, by the time of the log's entries. The server answers from its history. With
+--data all that came before is decided again, from the log in the directory of a server
+that does not run, or a copy of it. Of a node that had others beside it, the newest entries
+may not be known to be committed: it says so.`
 	cmd.Flags().StringVar(&at, "at", "", "`moment` in the form of RFC 3339, such as 2026-11-30T12:00:00Z")
-	cmd.Flags().StringVar(&data, "data", "", "with --at, `directory` of a server that does not run (default "+defaultData+")")
+	cmd.Flags().StringVar(&data, "data", "", "with --at, `directory` of a server that does not run (default: the server is asked)")
 	now := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if at == "" {
@@ -53,7 +55,10 @@ had others beside it, the newest entries may not be known to be committed: it sa
 			}
 			return now(cmd, args)
 		}
-		return balanceAt(cmd, args[0], at, cmp.Or(data, defaultData))
+		if data == "" {
+			return balanceOfPast(cmd, o, args[0], at)
+		}
+		return balanceAt(cmd, args[0], at, data)
 	}
 	return cmd
 }

@@ -56,6 +56,7 @@ var technologies = map[string][]string{
 	"rsm/rsmraft":             {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
 	"wallet/walletgrpc":       {"google.golang.org/grpc"},
 	"wallet/wallethttp":       {"github.com/danielgtaylor/huma/v2"},
+	"wallet/walletpebble":     {"github.com/cockroachdb/pebble/v2"},
 	"wallet/walletraft":       {module + "/rsm/rsmraft"},
 }
 

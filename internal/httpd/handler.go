@@ -39,12 +39,13 @@ func writeOK(w http.ResponseWriter) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-var errStopping = errors.New("the server is stopping")
+// ErrStopping is why streams end, and why the server is not ready, when it stops.
+var ErrStopping = errors.New("the server is stopping")
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	err := s.o.Ready() // goes first: it is why a server whose log failed is stopping
 	if err == nil && s.stopping.Load() {
-		err = errStopping
+		err = ErrStopping
 	}
 	if err != nil {
 		NewProblem(http.StatusServiceUnavailable, "not_ready", err.Error()).Write(w)
@@ -64,7 +65,7 @@ func (s *Server) limited(next http.Handler) http.Handler {
 			p.Write(w)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), s.o.RequestTimeout)
+		ctx, cancel := s.bound(r)
 		defer cancel()
 		r = r.WithContext(ctx)
 		answer := w.(*response) // made by outermost
@@ -76,6 +77,19 @@ func (s *Server) limited(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 		status = or(answer.status, http.StatusOK)
 	})
+}
+
+// bound returns the context of a request: with a deadline, or of a stream.
+func (s *Server) bound(r *http.Request) (context.Context, func()) {
+	if !s.o.Streams(r) {
+		return context.WithTimeout(r.Context(), s.o.RequestTimeout)
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	stop := context.AfterFunc(s.life, func() { cancel(ErrStopping) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // outermost recovers from panics, logs, and turns away what a browser was tricked

@@ -46,6 +46,11 @@ type Options struct {
 	// answered 429 at once, as waiting would only move the queue.
 	MaxRequests int
 
+	// Streams says whether a request is for a stream, which ends with the client or the server,
+	// and not after RequestTimeout: the handler bounds its writes. Its context ends with
+	// the cause ErrStopping when the server stops. The default is that none is.
+	Streams func(*http.Request) bool
+
 	// Ready returns why requests should go elsewhere, or nil. Its text is shown
 	// at /readyz. The default is always ready.
 	Ready func() error
@@ -71,6 +76,9 @@ func (o *Options) withDefaults() Options {
 	d.MaxHeaderBytes = or(d.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	d.MaxBodyBytes = or(d.MaxBodyBytes, DefaultMaxBodyBytes)
 	d.MaxRequests = or(d.MaxRequests, DefaultMaxRequests)
+	if d.Streams == nil {
+		d.Streams = func(*http.Request) bool { return false }
+	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
 	}
@@ -98,6 +106,8 @@ type Server struct {
 	handler  http.Handler
 	underWay atomic.Int64
 	stopping atomic.Bool
+	life     context.Context //nolint:containedctx // it ends when the server stops
+	end      context.CancelCauseFunc
 
 	mu     sync.Mutex
 	silent map[net.Conn]struct{} // connections that have made no request yet
@@ -107,6 +117,7 @@ type Server struct {
 // NewServer returns a server of h.
 func NewServer(h http.Handler, o *Options) *Server {
 	s := &Server{o: o.withDefaults(), handler: h, silent: make(map[net.Conn]struct{}), bodies: make(map[*body]struct{})}
+	s.life, s.end = context.WithCancelCause(context.Background())
 	s.http = http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: s.o.ReadHeaderTimeout,
@@ -144,6 +155,7 @@ func (s *Server) Serve(l net.Listener) error {
 // first it cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	s.end(ErrStopping)
 	s.hurry()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests were cut off: %w", err), s.http.Close())

@@ -20,6 +20,10 @@ type Feed struct {
 	entries   entryReader
 }
 
+// FirstEntry is the index of the first entry of a group: the one before stands for
+// how the group was made.
+const FirstEntry rsm.Index = 2
+
 // ErrNoFeed says that a group's decisions are not recorded: its machine is no rsm.Recorder.
 var ErrNoFeed = errors.New("rsmraft: the group's decisions are not on record")
 

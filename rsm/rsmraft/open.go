@@ -327,7 +327,7 @@ func (h *Host) Begin(id GroupID) (*Group, error) {
 	}
 	g, err := h.newReplica(id, func(l *groupLog) {
 		conf := encodeConf(&pb.ConfState{Voters: []uint64{uint64(h.id)}})
-		l.restart(rsm.State{Index: 1, Term: 1, Conf: conf})
+		l.restart(rsm.State{Index: FirstEntry - 1, Term: 1, Conf: conf})
 		l.hard = hardState{term: 1, commit: 1}
 	})
 	if err != nil || g == nil {

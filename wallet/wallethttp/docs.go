@@ -53,7 +53,11 @@ func page(api *huma.OpenAPI) []byte {
 		if op.request != nil {
 			p.Request = example(api, o.RequestBody.Content["application/json"].Schema)
 		}
-		p.Answer = example(api, o.Responses["200"].Content["application/json"].Schema)
+		if op.stream != nil {
+			p.Answer = eventExample
+		} else {
+			p.Answer = example(api, o.Responses["200"].Content["application/json"].Schema)
+		}
 		for status, r := range o.Responses {
 			p.Responses = append(p.Responses, pageResponse{status, r.Description})
 		}

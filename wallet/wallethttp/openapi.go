@@ -201,7 +201,11 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
 		o.RequestBody.Content["application/json"].Example = op.example
 	}
-	answer := &huma.Response{Description: "Done.", Content: content("application/json", schemas, op.answer)}
+	kind := "application/json"
+	if op.stream != nil {
+		kind = "text/event-stream"
+	}
+	answer := &huma.Response{Description: "Done.", Content: content(kind, schemas, op.answer)}
 	o.Responses[strconv.Itoa(op.status)] = answer
 	location := map[string]*huma.Param{"Location": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	if op.created {
@@ -210,12 +214,19 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 	if op.pending {
 		o.Responses["202"] = &huma.Response{Description: "Under way: Location tells what was decided.", Content: answer.Content, Headers: location}
 	}
+	answer.Headers = map[string]*huma.Param{}
+	if op.past || op.method != http.MethodGet {
+		answer.Headers[PositionHeader] = &huma.Param{
+			Description: "What the answer reflects; of a write, where it was committed: partition:index, or several joined by commas.",
+			Schema:      position("").Schema(schemas),
+		}
+	}
 	if op.account {
-		answer.Headers = map[string]*huma.Param{LeaderHeader: {
+		answer.Headers[LeaderHeader] = &huma.Param{
 			Description: "Another node leads the account's partition (the paying one's), and can be asked directly: partition/partitions, the cluster's id, the tenant, " +
 				"and its URL, between spaces. It is on refusals too.",
 			Schema: &huma.Schema{Type: huma.TypeString},
-		}}
+		}
 	}
 	if op.replays {
 		replayed := &huma.Param{
@@ -252,6 +263,10 @@ func (op *operation) problemCodes() map[int][]string {
 		http.StatusGatewayTimeout:      {codeDeadlineExceeded},
 	}
 	add := func(status int, more ...string) { codes[status] = append(codes[status], more...) }
+	if op.past {
+		add(http.StatusGone, codeHistoryUnavailable)
+		add(http.StatusGatewayTimeout, codeHistoryBehind)
+	}
 	if op.request != nil {
 		add(http.StatusBadRequest, codeMalformedJSON, codeBodyIncomplete)
 		add(http.StatusRequestTimeout, codeBodyTimeout)
@@ -292,7 +307,7 @@ func (op *operation) problems(schemas huma.Registry) map[string]*huma.Response {
 			Description: http.StatusText(status) + ": " + strings.Join(codes, ", ") + ".",
 			Content:     map[string]*huma.MediaType{httpd.ProblemType: {Schema: schema}},
 		}
-		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout && op.past {
 			r.Headers = map[string]*huma.Param{"Retry-After": {Description: "Seconds.", Schema: &huma.Schema{Type: huma.TypeInteger}}}
 		}
 		responses[strconv.Itoa(status)] = r

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -153,6 +154,32 @@ func (scripted) CurrencyName(_ context.Context, _ wallet.Tenant, c money.Currenc
 	return c.String()
 }
 
+// line is what scripted says of the past.
+var line = wallet.Line{
+	LineKey: wallet.LineKey{Time: 1e18, Index: 7, Number: 1}, Kind: wallet.Credit, Account: 1, Other: 2, OtherAccount: "b", ID: tid(1),
+	Currency: usd, Amount: 5, Balance: 12,
+}
+
+var mark = wallet.HistoryMark{HistoryPosition: wallet.HistoryPosition{Index: 9}, Time: 2e18, First: 1}
+
+func (s scripted) HistoryLines(context.Context, *wallet.HistoryRequest) (wallet.LinePage, wallet.Code, error) {
+	return wallet.LinePage{Lines: []wallet.Line{line}, Next: line.LineKey, Mark: mark}, s.code, s.err
+}
+
+func (s scripted) HistoryBalances(context.Context, *wallet.HistoryRequest) (wallet.PastBalances, wallet.Code, error) {
+	return wallet.PastBalances{Balances: []wallet.PastBalance{{Currency: usd, Amount: 12}}, Mark: mark}, s.code, s.err
+}
+
+func (s scripted) HistoryStatement(context.Context, *wallet.HistoryRequest) (wallet.Statement, wallet.Code, error) {
+	return wallet.Statement{LinePage: wallet.LinePage{Lines: []wallet.Line{line}, Mark: mark}, Currency: usd, Opening: 7, Closing: 12, Complete: true}, s.code, s.err
+}
+
+func (s scripted) HistoryTotals(context.Context, wallet.Tenant, wallet.HistoryPositions) ([]wallet.CurrencyTurnover, wallet.HistoryPositions, wallet.Code, error) {
+	return []wallet.CurrencyTurnover{{
+		Currency: usd, Balances: 2, Lines: 4, Issued: wallet.Sum{Hi: math.MaxUint64, Lo: math.MaxUint64 - 11}, Debited: wallet.Sum{Hi: math.MaxUint64, Lo: 0},
+	}}, wallet.HistoryPositions{mark.HistoryPosition, {Partition: 1, Index: 4}}, s.code, s.err
+}
+
 // A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
 type cause struct {
 	wallet  *scripted // default: applies everything
@@ -201,6 +228,8 @@ func causes() map[string]cause {
 		"no_leader":              {wallet: &scripted{err: fmt.Errorf("propose: %w", rsm.ErrNoLeader)}},
 		"outcome_unknown":        {wallet: &scripted{err: fmt.Errorf("%w: not all was decided: %w", rsm.ErrUnknown, rsm.ErrBusy)}},
 		"deadline_exceeded":      {wallet: &scripted{err: fmt.Errorf("propose: %w", context.DeadlineExceeded)}},
+		"history_unavailable":    {wallet: &scripted{err: fmt.Errorf("%w: it begins later", wallet.ErrHistoryUnavailable)}},
+		"history_behind":         {wallet: &scripted{err: fmt.Errorf("%w: it is at 0:7", wallet.ErrHistoryBehind)}},
 		"internal":               {wallet: &scripted{err: errors.New("secret detail")}},
 	}
 	for _, c := range wallet.Codes() {
@@ -221,7 +250,8 @@ func (c *cause) ask(t *testing.T, r *http.Request) answer {
 	if c.wallet != nil {
 		w = *c.wallet
 	}
-	h := wallethttp.NewHandler(w, &c.options)
+	c.options.History, c.options.Rebuild = w, func(context.Context) error { return w.err }
+	var h http.Handler = wallethttp.NewHandler(w, &c.options)
 	if c.local {
 		h = httpd.NewServer(h, &httpd.Options{Local: true}).Handler()
 	}
@@ -247,7 +277,15 @@ func (d *openAPI) newRequest(t *testing.T, method, path string, op *operationDoc
 			t.Fatal(err)
 		}
 	}
+	if op.OperationID == "follow-accounts" {
+		path += "?account=a"
+	}
 	r := httptest.NewRequest(strings.ToUpper(method), "http://localhost"+path, bytes.NewReader(content))
+	if op.streams() { // it ends with its reader
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r = r.WithContext(ctx)
+	}
 	r.Header.Set("Content-Type", "application/json")
 	return r
 }
@@ -285,8 +323,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 26 {
-		t.Errorf("got %d operations, want 26", operations)
+	if operations != 33 {
+		t.Errorf("got %d operations, want 33", operations)
 	}
 }
 

@@ -1,6 +1,7 @@
 package wallethttp
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,7 +27,9 @@ type operation struct {
 	absent           bool          // it may be transaction_not_found
 	replays          bool          // it may have ReplayedHeader
 	account          bool          // one account's partition decides it: it may have LeaderHeader
+	past             bool          // the history answers it
 	do               func(*server, query) (*reply, error)
+	stream           func(*server, http.ResponseWriter, query) error // instead of do: it writes the answer itself
 }
 
 // A parameter is one of an operation's query. All can be left out.
@@ -37,7 +40,7 @@ type parameter struct {
 
 // operations returns the API.
 func operations() []operation {
-	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations())
+	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(), historyOperations(), eventOperations())
 }
 
 func transferOperations() []operation {

@@ -32,6 +32,8 @@ const (
 	codeNoLeader            = "no_leader"
 	codeOutcomeUnknown      = "outcome_unknown"
 	codeWrongCluster        = "wrong_cluster"
+	codeHistoryUnavailable  = "history_unavailable"
+	codeHistoryBehind       = "history_behind"
 )
 
 // Problem is the answer to a request that was refused or failed: problem details
@@ -41,7 +43,7 @@ const (
 // Code is the name of a [wallet.Code], or one of: malformed_json,
 // body_incomplete, body_timeout, body_too_large, unsupported_media_type,
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
-// method_not_allowed, transaction_not_found, wrong_cluster, busy, closing, disk_full
+// method_not_allowed, transaction_not_found, history_unavailable, history_behind, wrong_cluster, busy, closing, disk_full
 // and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed
 // and internal (whether anything was done is unknown: repeat the request, a
 // transfer with the same transaction_id, or ask what was decided).
@@ -222,6 +224,11 @@ func failure(err error) *Problem {
 	p, ok := errors.AsType[*Problem](err)
 	switch {
 	case ok:
+	case errors.Is(err, wallet.ErrHistoryUnavailable):
+		p = newProblem(http.StatusGone, codeHistoryUnavailable, reason(err))
+	case errors.Is(err, wallet.ErrHistoryBehind):
+		p = newProblem(http.StatusGatewayTimeout, codeHistoryBehind, reason(err)+"; nothing is wrong with it, try again")
+		p.RetryAfter = time.Second
 	case errors.Is(err, rsm.ErrUnknown): // also where it holds an error that alone says that nothing was done
 		p = unknown(err)
 	case errors.Is(err, rsm.ErrNoMajority):

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"maru.example/internal/httpd"
 	"maru.example/internal/leaders"
@@ -17,6 +18,9 @@ import (
 type server struct {
 	wallet Wallet
 	o      Options
+
+	readers       atomic.Int64 // of events
+	slow, refused atomic.Uint64
 }
 
 // A query is a request that may be served: its tenant is known.
@@ -33,6 +37,7 @@ type reply struct {
 	body     []byte // JSON
 	location string // of what was created
 	replayed bool
+	position string // that it reflects, "" if that is not said
 }
 
 // routes returns the handler of the operations, the document and everything else.
@@ -40,12 +45,14 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, op := range operations() {
 		mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := s.serve(&op, r, w.Header())
+			answer, err := s.serve(&op, r, w)
 			if err != nil {
 				s.refuse(w, r, &op, err)
 				return
 			}
-			answer.write(w)
+			if answer != nil {
+				answer.write(w)
+			}
 		})
 	}
 	doc := newDocuments(s.o.Version)
@@ -68,8 +75,10 @@ func static(contentType string, content func() []byte) http.Handler {
 	})
 }
 
-// serve finds out who asks and carries out the operation.
-func (s *server) serve(op *operation, r *http.Request, header http.Header) (*reply, error) {
+// serve finds out who asks and carries out the operation. Without an error and a reply
+// it has answered.
+func (s *server) serve(op *operation, r *http.Request, w http.ResponseWriter) (*reply, error) {
+	header := w.Header()
 	if err := s.isMeant(r.Header); err != nil {
 		return nil, err
 	}
@@ -88,6 +97,14 @@ func (s *server) serve(op *operation, r *http.Request, header http.Header) (*rep
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}
 	var about wallet.AccountID
+	if op.method != http.MethodGet {
+		ctx, receipt := wallet.WithReceipt(r.Context())
+		r = r.WithContext(ctx)
+		defer func() { tellPositions(header, receipt) }()
+	}
+	if op.stream != nil {
+		return nil, op.stream(s, w, query{r, s.wallet, tenant, &about})
+	}
 	answer, err := op.do(s, query{r, s.wallet, tenant, &about})
 	s.tellLeader(header, tenant, about)
 	return answer, err
@@ -113,6 +130,13 @@ func (s *server) tellLeader(answer http.Header, tenant wallet.Tenant, id wallet.
 	if address := c.Leader(partition); address != "" {
 		n := leaders.Notice{Partitions: []uint16{partition}, Of: c.Partitions, Cluster: c.ID, Tenant: string(tenant), Address: address}
 		answer.Set(LeaderHeader, n.String())
+	}
+}
+
+// tellPositions says in the answer where a write was committed.
+func tellPositions(answer http.Header, receipt *wallet.Receipt) {
+	if ps := receipt.Positions(); len(ps) > 0 {
+		answer.Set(PositionHeader, ps.String())
 	}
 }
 
@@ -168,6 +192,9 @@ func (a *reply) write(w http.ResponseWriter) {
 	}
 	if a.replayed {
 		h.Set(ReplayedHeader, "true")
+	}
+	if a.position != "" {
+		h.Set(PositionHeader, a.position)
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // a client that is gone needs no answer

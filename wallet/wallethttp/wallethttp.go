@@ -20,6 +20,13 @@
 //	GET  /v1/wallet/accounts/{id}/holds           an account's open holds, in pages
 //	GET  /v1/wallet/totals                        sums over all accounts
 //	GET  /v1/wallet/tenants                       list tenants; POST makes one
+//	GET  /v1/wallet/accounts/{id}/transfers       what changed its balances, by time
+//	GET  /v1/wallet/accounts/{id}/balances        what it held at a moment
+//	GET  /v1/wallet/accounts/{id}/statement       a period: opening balance, lines, closing balance
+//	GET  /v1/wallet/accounts/{id}/events          follow them, as server-sent events
+//	GET  /v1/wallet/events                        follow several accounts
+//	GET  /v1/wallet/turnover                      what all transfers add up to
+//	POST /v1/wallet/history/rebuild               make all that anew
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
 //	GET  /docs                                    the same to read
 //
@@ -106,9 +113,15 @@ type Options struct {
 	// Authorize checks every request of the API. The default lets everybody act
 	// for any tenant: serve that on loopback only.
 	Authorize Authorize
-	Cluster   *Cluster     // that this node is part of; default: none that clients need to know of
-	Version   string       // of the program, shown in the document; default "0"
-	Logger    *slog.Logger // told of failures; default: discards
+	Cluster   *Cluster // that this node is part of; default: none that clients need to know of
+	History   History  // of the wallet; default: it keeps none
+	// Rebuild lets this node make its history anew; default: it keeps none.
+	Rebuild func(ctx context.Context) error
+	// EventPatience is for how long a reader of events may hold up a write until it is
+	// dropped; default 5 s.
+	EventPatience time.Duration
+	Version       string       // of the program, shown in the document; default "0"
+	Logger        *slog.Logger // told of failures; default: discards
 }
 
 // Cluster is what clients are told of the cluster that a node is part of.
@@ -177,7 +190,7 @@ type Assets interface {
 
 // NewHandler returns the API of a wallet, the document and the docs page. It
 // knows its paths from the root.
-func NewHandler(w Wallet, o *Options) http.Handler {
+func NewHandler(w Wallet, o *Options) *Handler {
 	s := &server{wallet: w}
 	if o != nil {
 		s.o = *o
@@ -185,13 +198,33 @@ func NewHandler(w Wallet, o *Options) http.Handler {
 	if s.o.Authorize == nil {
 		s.o.Authorize = everybody
 	}
+	if s.o.History == nil {
+		s.o.History = noHistory{}
+	}
+	if s.o.Rebuild == nil {
+		s.o.Rebuild = func(context.Context) error { return errNoHistory }
+	}
+	if s.o.EventPatience == 0 {
+		s.o.EventPatience = eventSlow
+	}
 	if s.o.Version == "" {
 		s.o.Version = "0"
 	}
 	if s.o.Logger == nil {
 		s.o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return s.routes()
+	return &Handler{s.routes(), s}
+}
+
+// Handler is the API of a wallet.
+type Handler struct {
+	http.Handler
+	s *server
+}
+
+// EventMetrics counts the streams of events.
+func (h *Handler) EventMetrics() EventMetrics {
+	return EventMetrics{h.s.readers.Load(), h.s.slow.Load(), h.s.refused.Load()}
 }
 
 // everybody acts for the tenant that is named.

@@ -47,7 +47,11 @@ func (t *teller) work() {
 		t.r.Sleep(w.Between(0, pace))
 		switch what := w.Rand.IntN(100); {
 		case what < 70:
-			t.make(t.draw())
+			if w.Chance(0.2) {
+				t.make([]*transfer{t.drawTransaction()})
+			} else {
+				t.make(t.draw())
+			}
 		case what < 80:
 			t.reserve()
 		case what < 90:

@@ -43,7 +43,7 @@ func (t *transfer) effect() []leg {
 func (t *teller) drawTransaction() *transfer {
 	w := t.w
 	if len(t.made) > 0 && w.Chance(0.4) {
-		if tr := t.made[w.Rand.IntN(len(t.made))]; tr.code == wallet.Applied && tr.legs == nil {
+		if tr := t.made[w.Rand.IntN(len(t.made))]; tr.code == wallet.Applied && tr.legs == nil && tr.hold == nil {
 			return t.reversal(tr)
 		}
 	}

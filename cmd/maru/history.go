@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"maru.example/internal/telemetry"
+	"maru.example/rsm"
+	"maru.example/rsm/rsmraft"
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+	"maru.example/wallet/walletpebble"
+	"maru.example/wallet/walletraft"
+)
+
+// historyName is the directory of the history, which can be removed.
+const historyName = "history"
+
+const (
+	historianInterval = 100 * time.Millisecond // how often replicas and load are looked at
+	// busyBytes of log a second, of all groups, is when the history holds back: some
+	// 10,000 transfers.
+	busyBytes = 1 << 20
+	// quietIntervals without that is when it does not any more.
+	quietIntervals = 10
+)
+
+// historian lets a node's history follow its replicas.
+type historian struct {
+	node   *node
+	store  *walletpebble.Store
+	busy   atomic.Bool
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func openHistorian(o *serveOptions, n *node) (*historian, error) {
+	h := &historian{node: n, ended: make(chan struct{})}
+	dir := filepath.Join(o.data, historyName)
+	var err error
+	if h.store, err = walletpebble.Open(dir, &walletpebble.Options{Busy: h.busy.Load, Logger: n.logger}); err != nil {
+		return nil, failed(err, "the history is made of the log: it can be removed while the server does not run")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.cancel = cancel
+	go h.run(ctx)
+	return h, nil
+}
+
+// run looks after the store until ctx ends.
+func (h *historian) run(ctx context.Context) {
+	defer close(h.ended)
+	tick := time.NewTicker(historianInterval)
+	defer tick.Stop()
+	quiet := quietIntervals
+	followed := make([]bool, len(h.node.logs))
+	written := h.node.host.Load().Metrics().Log.Bytes
+	for {
+		for i, l := range h.node.logs {
+			_, err := l.Replica()
+			switch here := err == nil; {
+			case here && !followed[i]:
+				if err := h.store.Follow(h.partition(l, uint16(i))); err != nil {
+					h.node.logger.ErrorContext(ctx, "a partition has no history here", "partition", i, "error", err)
+				}
+			case !here && followed[i]:
+				h.store.Leave(uint16(i))
+			}
+			followed[i] = err == nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now := h.node.host.Load().Metrics().Log.Bytes
+		if now-written > busyBytes*uint64(historianInterval)/uint64(time.Second) {
+			quiet = 0
+		} else if quiet++; quiet > quietIntervals { // a disk that stalls is no rest
+			quiet = quietIntervals
+		}
+		h.busy.Store(quiet < quietIntervals)
+		written = now
+	}
+}
+
+// partition returns what the store follows of a log.
+func (h *historian) partition(l *walletraft.Log, number uint16) walletpebble.Partition {
+	return walletpebble.Partition{
+		Number: number, First: rsmraft.FirstEntry,
+		Open: func(from rsm.Index) (walletpebble.Source, error) {
+			g, err := l.Replica()
+			if err != nil {
+				return nil, err
+			}
+			return g.Feed(from)
+		},
+		Applied: func() rsm.Index {
+			g, err := l.Replica()
+			if err != nil {
+				return 0
+			}
+			return g.Applied()
+		},
+		Keep: func(from rsm.Index) {
+			g, err := l.Replica()
+			if err == nil {
+				err = g.Keep(from)
+			}
+			if err != nil {
+				h.node.logger.Debug("the log is not told what the history needs", "partition", number, "error", err)
+			}
+		},
+	}
+}
+
+func (h *historian) rebuild(ctx context.Context) error {
+	if h == nil {
+		return fmt.Errorf("%w: this server runs with --history=false", wallet.ErrHistoryUnavailable)
+	}
+	return h.store.Rebuild(ctx)
+}
+
+func (h *historian) close() error {
+	if h == nil {
+		return nil
+	}
+	h.cancel()
+	<-h.ended
+	if err := h.store.Close(); err != nil {
+		return errors.Join(errors.New("close the history"), err)
+	}
+	return nil
+}
+
+// exposeEvents adds the streams of events.
+func exposeEvents(r *telemetry.Registry, h *wallethttp.Handler) {
+	type m = wallethttp.EventMetrics
+	telemetry.Expose(r, "maru_events", h.EventMetrics,
+		telemetry.Gauge("readers", "Streams of events that are open.", func(m m) int64 { return m.Readers }),
+		telemetry.Counter("dropped_total", "Streams of events that were dropped since their readers did not read.", func(m m) uint64 { return m.Slow }),
+		telemetry.Counter("refused_total", "Streams of events refused as too many were open.", func(m m) uint64 { return m.Refused }),
+	)
+}
+
+// exposeHistory adds what the history counts.
+func exposeHistory(r *telemetry.Registry, n *node) {
+	if n.history == nil {
+		return
+	}
+	type m = walletpebble.Metrics
+	telemetry.Expose(r, "maru_history", n.history.store.Metrics,
+		telemetry.Gauge("size_bytes", "Size of the history on the disk.", func(m m) uint64 { return m.Bytes }),
+		telemetry.Counter("wiped_total", "Histories of another version or damaged that were made anew.", func(m m) uint64 { return m.Wiped }),
+		telemetry.Counter("rebuilt_total", "Partitions whose history was begun anew.", func(m m) uint64 { return m.Rebuilt }),
+		telemetry.GaugeBy("index", "Entry of the partition's log up to which the history goes.", "partition", ofPartition(func(p *walletpebble.PartitionMetrics) float64 { return float64(p.Index) })),
+		telemetry.GaugeBy("lag_entries", "Entries that are decided here and not in the history.", "partition", ofPartition(func(p *walletpebble.PartitionMetrics) float64 { return float64(p.LagEntries) })),
+		telemetry.GaugeBy("lag_seconds", "For how long the history has not been at the end of the log.", "partition", ofPartition(func(p *walletpebble.PartitionMetrics) float64 { return p.Lag.Seconds() })),
+		telemetry.CounterBy("lines_total", "Changes of balances taken up since the start.", "partition", ofPartition(func(p *walletpebble.PartitionMetrics) float64 { return float64(p.Lines) })),
+	)
+}
+
+func ofPartition(value func(*walletpebble.PartitionMetrics) float64) func(walletpebble.Metrics) iter.Seq2[string, float64] {
+	return func(m walletpebble.Metrics) iter.Seq2[string, float64] {
+		return func(yield func(string, float64) bool) {
+			for i := range m.Partitions {
+				p := &m.Partitions[i]
+				if !yield(strconv.Itoa(int(p.Partition)), value(p)) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+// eventView is an event, as --json prints it.
+type eventView struct {
+	ID      string `json:"id"` // where to go on: --after
+	Account string `json:"account"`
+	lineView
+}
+
+func newEventsCommand() *cobra.Command {
+	var o httpOptions
+	var from wallethttp.EventsFrom
+	var moment string
+	var most int
+	cmd := &cobra.Command{
+		Use:   "events ID...",
+		Short: "Follow what changes the balances of accounts",
+		Long: `Follow what changes the balances of up to ` + fmt.Sprint(wallethttp.MaxEventAccounts) + ` accounts, as it happens, until it is interrupted.
+It begins with what is new, or where --from or --after says. --timeout does not matter.`,
+		Example: `  maru wallet events alice
+  maru wallet events alice bob --from 2026-11-30T12:00:00Z --json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if moment != "" {
+				at, err := parseMoment("--from", moment)
+				if err != nil {
+					return err
+				}
+				from.Time = at.UnixNano()
+			}
+			var accounts []wallet.AccountID
+			for _, a := range args {
+				accounts = append(accounts, wallet.AccountID(a))
+			}
+			return o.call(cmd, func(_ context.Context, client *wallethttp.Client) error {
+				return o.follow(cmd, client, accounts, from, most)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&moment, "from", "", "begin with what happened at this `moment`, in the form of RFC 3339")
+	f.StringVar(&from.After, "after", "", "go on after the event with this `id`")
+	f.IntVar(&most, "limit", 0, "end after so many events, a `number`; 0 for never")
+	o.register(cmd)
+	return cmd
+}
+
+var errEnough = errors.New("enough events")
+
+func (o *httpOptions) follow(cmd *cobra.Command, client *wallethttp.Client, accounts []wallet.AccountID, from wallethttp.EventsFrom, most int) error {
+	out, seen := json.NewEncoder(cmd.OutOrStdout()), 0
+	err := client.Follow(cmd.Context(), accounts, from, func(e *wallethttp.Event) error {
+		v := eventView{e.ID, string(e.Account), viewLine(client, e.Partition, &e.Line)}
+		var err error
+		if o.json {
+			err = out.Encode(v)
+		} else {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s  %s %s  balance %s  %s  %s\n",
+				v.Time.Format(time.RFC3339Nano), v.Account, v.Kind, v.Amount, v.Currency, v.Balance, v.Counterparty, v.TransactionID)
+		}
+		if seen++; err == nil && seen == most {
+			err = errEnough
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

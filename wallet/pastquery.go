@@ -1,0 +1,345 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"maru.example/money"
+	"maru.example/rsm"
+)
+
+// historyPatience is how long a history is waited for that is behind of what was asked for.
+const historyPatience = 2 * time.Second
+
+// HistoryRequest asks the wallet's history about an account.
+type HistoryRequest struct {
+	Tenant       Tenant
+	Account      AccountID
+	Counterparty AccountID        // "": any; for lines
+	Lines        LineQuery        // without its accounts
+	At           int64            // of balances, in nanoseconds since 1970 UTC
+	AtLeast      HistoryPositions // that the answer must reflect; those of other partitions do not matter
+}
+
+// pastKind says what a query asks the history about. The names are part of the format between nodes.
+type pastKind string
+
+const (
+	pastLines     pastKind = "lines"
+	pastBalances  pastKind = "balances"
+	pastStatement pastKind = "statement"
+	pastTurnover  pastKind = "turnover"
+)
+
+// pastQuery is the part of a query that is about history.
+type pastQuery struct {
+	Kind    pastKind  `json:"kind"`
+	Lines   LineQuery `json:"lines,omitzero"`
+	At      int64     `json:"at,omitzero"`
+	AtLeast rsm.Index `json:"at_least,omitzero"`
+}
+
+// pastFinding is the part of a finding that the history gave: one of them, or the text
+// of a refusal.
+type pastFinding struct {
+	Page        *LinePage     `json:"page,omitempty"`
+	Balances    *PastBalances `json:"balances,omitempty"`
+	Statement   *Statement    `json:"statement,omitempty"`
+	Turnover    *Turnover     `json:"turnover,omitempty"`
+	Unavailable string        `json:"unavailable,omitzero"`
+	Behind      string        `json:"behind,omitzero"`
+}
+
+// answers says whether a finding has what was asked for.
+func (f *pastFinding) answers(k pastKind) bool {
+	if f == nil {
+		return false
+	}
+	if f.Unavailable != "" || f.Behind != "" {
+		return true
+	}
+	switch k {
+	case pastLines:
+		return f.Page != nil
+	case pastBalances:
+		return f.Balances != nil
+	case pastStatement:
+		return f.Statement != nil
+	case pastTurnover:
+		return f.Turnover != nil
+	}
+	return false
+}
+
+// refused is an error of the history that another node gave.
+type refused struct {
+	of   error
+	text string
+}
+
+func (r *refused) Error() string { return r.text }
+func (r *refused) Unwrap() error { return r.of }
+
+// ask asks the history of this node. What it refuses is a finding.
+func (p *Partition) askHistory(q *query) (*finding, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), historyPatience)
+	defer cancel()
+	found, err := p.findPast(ctx, q)
+	switch {
+	case errors.Is(err, ErrHistoryUnavailable):
+		found = &pastFinding{Unavailable: err.Error()}
+	case errors.Is(err, ErrHistoryBehind):
+		found = &pastFinding{Behind: err.Error()}
+	case err != nil:
+		return nil, err
+	}
+	return &finding{Past: found}, nil
+}
+
+func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error) {
+	h := p.history
+	if h == nil {
+		return nil, fmt.Errorf("%w: this node keeps none", ErrHistoryUnavailable)
+	}
+	if at := q.Past.AtLeast; at > 0 {
+		if err := h.Wait(ctx, HistoryPosition{p.number, at}); err != nil {
+			return nil, err
+		}
+	}
+	switch q.Past.Kind {
+	case pastLines:
+		page, err := h.Lines(&q.Past.Lines)
+		return &pastFinding{Page: &page}, err
+	case pastBalances:
+		balances, err := h.BalancesAt(q.Past.Lines.Account, q.Past.At)
+		return &pastFinding{Balances: &balances}, err
+	case pastStatement:
+		statement, err := h.Statement(&q.Past.Lines)
+		return &pastFinding{Statement: &statement}, err
+	case pastTurnover:
+		turnover, err := h.Turnover(p.number, q.Tenant)
+		return &pastFinding{Turnover: &turnover}, err
+	}
+	return nil, fmt.Errorf("%w: about the past: %q", errRequest, q.Past.Kind)
+}
+
+// past asks a partition's history, wherever it is.
+func (s *Service) past(ctx context.Context, p *Partition, q *query) (*pastFinding, error) {
+	q.Subject = aboutPast
+	f, err := s.query(ctx, p, q)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.Past.Unavailable != "":
+		return nil, &refused{ErrHistoryUnavailable, f.Past.Unavailable}
+	case f.Past.Behind != "":
+		return nil, &refused{ErrHistoryBehind, f.Past.Behind}
+	}
+	return f.Past, nil
+}
+
+// pastOf asks the history of an account's partition. The code is Applied, UnknownAccount or UnknownTenant.
+func (s *Service) pastOf(ctx context.Context, r *HistoryRequest, kind pastKind) (*pastFinding, Code, error) {
+	if err := r.Account.Validate(); err != nil {
+		return nil, Undecided, err
+	}
+	number, ok, err := s.Tenant(ctx, r.Tenant)
+	if err != nil {
+		return nil, Undecided, err
+	}
+	if !ok {
+		return nil, UnknownTenant, nil
+	}
+	h, err := s.handleOf(ctx, r.Tenant, number, r.Account)
+	if err != nil || h == 0 {
+		return nil, UnknownAccount, err
+	}
+	q := &query{Past: &pastQuery{Kind: kind, Lines: r.Lines, At: r.At}}
+	q.Past.Lines.Account = h
+	if r.Counterparty != "" {
+		if err := r.Counterparty.Validate(); err != nil {
+			return nil, Undecided, err
+		}
+		if q.Past.Lines.Other, err = s.handleOf(ctx, r.Tenant, number, r.Counterparty); err != nil || q.Past.Lines.Other == 0 {
+			return nil, UnknownAccount, err
+		}
+	}
+	for _, at := range r.AtLeast {
+		if at.Partition == h.Partition() {
+			q.Past.AtLeast = max(q.Past.AtLeast, at.Index)
+		}
+	}
+	f, err := s.past(ctx, s.partition(r.Tenant, r.Account), q)
+	if err != nil {
+		return nil, Undecided, err
+	}
+	return f, Applied, nil
+}
+
+// HistoryLines returns a page of an account's lines.
+func (s *Service) HistoryLines(ctx context.Context, r *HistoryRequest) (LinePage, Code, error) {
+	f, code, err := s.pastOf(ctx, r, pastLines)
+	if err != nil || code != Applied {
+		return LinePage{}, code, err
+	}
+	return *f.Page, code, s.nameOthers(ctx, r.Tenant, f.Page.Lines)
+}
+
+// HistoryBalances returns what an account held at a time.
+func (s *Service) HistoryBalances(ctx context.Context, r *HistoryRequest) (PastBalances, Code, error) {
+	f, code, err := s.pastOf(ctx, r, pastBalances)
+	if err != nil || code != Applied {
+		return PastBalances{}, code, err
+	}
+	return *f.Balances, code, nil
+}
+
+// HistoryStatement returns a page of a statement, oldest first. The currency must be given.
+func (s *Service) HistoryStatement(ctx context.Context, r *HistoryRequest) (Statement, Code, error) {
+	if !r.Lines.Currency.Valid() {
+		return Statement{}, Undecided, ErrCurrency
+	}
+	f, code, err := s.pastOf(ctx, r, pastStatement)
+	if err != nil || code != Applied {
+		return Statement{}, code, err
+	}
+	return *f.Statement, code, s.nameOthers(ctx, r.Tenant, f.Statement.Lines)
+}
+
+// HistoryTotals returns what the transfers of a tenant add up to, by currency, and
+// what that reflects: a position of each partition.
+func (s *Service) HistoryTotals(ctx context.Context, tenant Tenant, atLeast HistoryPositions) ([]CurrencyTurnover, HistoryPositions, Code, error) {
+	number, ok, err := s.Tenant(ctx, tenant)
+	if err != nil || !ok {
+		return nil, nil, UnknownTenant, err
+	}
+	all := map[money.Currency]*CurrencyTurnover{}
+	var reflects HistoryPositions
+	for _, p := range s.parts {
+		q := &query{Tenant: number, Past: &pastQuery{Kind: pastTurnover}}
+		for _, at := range atLeast {
+			if at.Partition == p.number {
+				q.Past.AtLeast = max(q.Past.AtLeast, at.Index)
+			}
+		}
+		f, err := s.past(ctx, p, q)
+		if err != nil {
+			return nil, nil, Undecided, err
+		}
+		reflects = append(reflects, HistoryPosition{p.number, f.Turnover.Mark.Index})
+		for i := range f.Turnover.Currencies {
+			one := &f.Turnover.Currencies[i]
+			if sum := all[one.Currency]; sum != nil {
+				sum.Plus(one)
+			} else {
+				all[one.Currency] = one
+			}
+		}
+	}
+	var totals []CurrencyTurnover
+	for _, c := range slices.Sorted(maps.Keys(all)) {
+		totals = append(totals, *all[c])
+	}
+	return totals, reflects, Applied, nil
+}
+
+// maxNames is how many names of accounts a Service remembers.
+const maxNames = 1 << 16
+
+// accountNames remembers names and handles of accounts, which never change.
+type accountNames struct {
+	mu      sync.Mutex
+	names   map[Handle]AccountID
+	handles map[tenantName]Handle
+}
+
+type tenantName struct {
+	tenant uint16
+	name   AccountID
+}
+
+// learnName remembers an account. When there are too many, it begins anew.
+func (n *accountNames) learnName(h Handle, id AccountID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.names == nil || len(n.names) >= maxNames {
+		n.names = map[Handle]AccountID{}
+	}
+	n.names[h] = id
+}
+
+func (n *accountNames) learnHandle(tenant uint16, id AccountID, h Handle) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.handles == nil || len(n.handles) >= maxNames {
+		n.handles = map[tenantName]Handle{}
+	}
+	n.handles[tenantName{tenant, id}] = h
+}
+
+// handleOf returns an account's handle, 0 if there is no such account: as it is known
+// to a replica, or else for certain.
+func (s *Service) handleOf(ctx context.Context, tenant Tenant, number uint16, id AccountID) (Handle, error) {
+	s.accounts.mu.Lock()
+	h := s.accounts.handles[tenantName{number, id}]
+	s.accounts.mu.Unlock()
+	if h != 0 {
+		return h, nil
+	}
+	for _, c := range []consistency{asItIs, linearizable} {
+		f, err := s.query(ctx, s.partition(tenant, id), &query{Subject: aboutHandles, Consistency: c, Tenant: number, Accounts: []AccountID{id}})
+		if err != nil {
+			return 0, err
+		}
+		if h := f.Handles[0]; h != 0 {
+			s.accounts.learnHandle(number, id, h)
+			return h, nil
+		}
+	}
+	return 0, nil
+}
+
+// nameOthers fills in the names of the other sides, as far as they can be had now.
+func (s *Service) nameOthers(ctx context.Context, tenant Tenant, lines []Line) error {
+	unknown := make([][]Handle, len(s.parts))
+	s.accounts.mu.Lock()
+	for i := range lines {
+		l := &lines[i]
+		l.OtherAccount = s.accounts.names[l.Other]
+		if n := int(l.Other.Partition()); l.OtherAccount == "" && l.Other != 0 && n < len(unknown) && !slices.Contains(unknown[n], l.Other) {
+			unknown[n] = append(unknown[n], l.Other)
+		}
+	}
+	s.accounts.mu.Unlock()
+	names := map[Handle]AccountID{}
+	for n, handles := range unknown {
+		if len(handles) == 0 {
+			continue
+		}
+		f, err := s.query(ctx, s.parts[n], &query{Subject: aboutNames, Consistency: asItIs, Name: tenant, Handles: handles})
+		if errors.Is(err, rsm.ErrNoLeader) {
+			continue // it cannot be reached
+		}
+		if err != nil {
+			return err
+		}
+		for i, id := range f.Accounts {
+			if id != "" {
+				names[handles[i]] = id
+				s.accounts.learnName(handles[i], id)
+			}
+		}
+	}
+	for i := range lines {
+		if lines[i].OtherAccount == "" {
+			lines[i].OtherAccount = names[lines[i].Other]
+		}
+	}
+	return nil
+}

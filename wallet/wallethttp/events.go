@@ -1,0 +1,393 @@
+package wallethttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"maru.example/internal/httpd"
+	"maru.example/wallet"
+)
+
+// Limits of streams of events.
+const (
+	MaxEventReaders  = 256 // at once
+	MaxEventAccounts = 16  // that one follows
+
+	eventPage  = 100                    // lines of an account that are read at once, and so wait for a reader
+	eventPause = 50 * time.Millisecond  // between two looks at accounts of which nothing was new
+	eventSlow  = 5 * time.Second        // for which a write may hold up a reader until it is dropped; its connection is closed after twice that
+	eventAlive = 15 * time.Second       // between signs of life
+	lastWords  = 500 * time.Millisecond // for the reason why a stream ends
+)
+
+// The reasons for which a stream ends.
+const (
+	droppedSlow      = "slow_reader"
+	droppedClosing   = "closing"
+	droppedForbidden = "unauthorized"
+)
+
+// EventMetrics counts the streams of events.
+type EventMetrics struct {
+	Readers int64  // now
+	Slow    uint64 // that were dropped since they did not read
+	Refused uint64 // as there were too many
+}
+
+// events is a stream for one reader: of each account it reads pages behind a place, at
+// the reader's pace. It holds nothing that others wait for.
+type events struct {
+	s        *server
+	q        query
+	accounts []wallet.AccountID
+	places   map[uint16]*place // by partition
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	written  time.Time
+}
+
+// place is how far a stream has come in a partition.
+type place struct {
+	after    wallet.LineKey
+	seen     wallet.HistoryPosition // that the history had come to
+	accounts []wallet.AccountID
+}
+
+// eventAnswer is what an event says.
+type eventAnswer struct {
+	Account accountID `json:"account"`
+	lineAnswer
+}
+
+// IsStream says whether a request is for a stream, which has no end of its own: for
+// [httpd.Options].
+func IsStream(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/events") && strings.HasPrefix(r.URL.Path, "/v1/wallet/")
+}
+
+// accountEvents streams what changes an account's balances.
+func (s *server) accountEvents(w http.ResponseWriter, q query) error {
+	id, err := q.account()
+	if err != nil {
+		return err
+	}
+	return s.streamEvents(w, q, []wallet.AccountID{id})
+}
+
+// events streams what changes the balances of several accounts.
+func (s *server) events(w http.ResponseWriter, q query) error {
+	all, err := url.ParseQuery(q.URL.RawQuery)
+	if err != nil {
+		return invalidParameter("account", errors.New("cannot be read: the query of the URL is malformed"))
+	}
+	var accounts []wallet.AccountID
+	for _, name := range all["account"] {
+		id := wallet.AccountID(name)
+		if err := id.Validate(); err != nil {
+			return invalidParameter("account", err)
+		}
+		accounts = append(accounts, id)
+	}
+	slices.Sort(accounts)
+	accounts = slices.Compact(accounts)
+	if len(accounts) == 0 || len(accounts) > MaxEventAccounts {
+		return invalidParameter("account", fmt.Errorf("must be there, up to %d times", MaxEventAccounts))
+	}
+	return s.streamEvents(w, q, accounts)
+}
+
+// streamEvents serves a stream. An error is one of before it began.
+func (s *server) streamEvents(w http.ResponseWriter, q query, accounts []wallet.AccountID) error {
+	defer s.readers.Add(-1)
+	if s.readers.Add(1) > MaxEventReaders {
+		s.refused.Add(1)
+		p := newProblem(http.StatusTooManyRequests, codeBusy, fmt.Sprintf("%d streams of events are open, which is the most", MaxEventReaders))
+		p.RetryAfter = time.Second
+		return p
+	}
+	e := &events{s: s, q: q, accounts: accounts, places: map[uint16]*place{}, w: w, control: http.NewResponseController(w)}
+	if err := e.open(); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_ = e.control.SetReadDeadline(time.Time{}) // there is nothing more to read
+	w.WriteHeader(http.StatusOK)
+	if reason := e.run(); reason != "" {
+		s.o.Logger.InfoContext(q.Context(), "a stream of events ends", "reason", reason, "remote", q.RemoteAddr)
+		_ = e.control.SetWriteDeadline(time.Now().Add(lastWords))
+		_, _ = fmt.Fprintf(w, "event: dropped\ndata: {\"reason\":%q}\n\n", reason)
+		_ = e.control.Flush()
+	}
+	return nil
+}
+
+// open finds out where the accounts are and where the stream begins: behind the last
+// event that the reader has, at a time, or with what is new.
+func (e *events) open() error {
+	begin, err := e.q.time("from", -1)
+	if err != nil {
+		return err
+	}
+	last, err := parseEventID(e.q.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return invalidParameter("Last-Event-ID", err)
+	}
+	for _, id := range e.accounts {
+		page, err := e.page(&place{}, id, 1, true)
+		if err != nil {
+			return err
+		}
+		partition := page.Mark.Partition
+		p := e.places[partition]
+		if p == nil {
+			p = &place{after: wallet.LineKey{Time: page.Mark.Time, Index: page.Mark.Index, Number: 1<<32 - 1}, seen: page.Mark.HistoryPosition}
+			if begin >= 0 {
+				p.after, p.seen.Index = wallet.LineKey{Time: max(begin-1, 0), Index: 1<<64 - 1, Number: 1<<32 - 1}, 0
+			}
+			if at, ok := last[partition]; ok {
+				p.after, p.seen.Index = at, 0
+			}
+			e.places[partition] = p
+		}
+		p.accounts = append(p.accounts, id)
+	}
+	return nil
+}
+
+// page reads lines of an account behind a place: if it waits, of a history that has come
+// further than the last time.
+func (e *events) page(p *place, id wallet.AccountID, limit int, now bool) (wallet.LinePage, error) {
+	r := &wallet.HistoryRequest{Tenant: e.q.tenant, Account: id, Lines: wallet.LineQuery{Limit: limit, After: p.after, From: p.after.Time}}
+	if now {
+		r.Lines.Newest = limit == 1
+		r.Lines.From = 0
+	} else if p.seen.Index > 0 {
+		next := p.seen
+		next.Index++
+		r.AtLeast = wallet.HistoryPositions{next}
+	}
+	page, code, err := e.s.o.History.HistoryLines(e.q.Context(), r)
+	return page, decidedAs(code, err)
+}
+
+// run sends events until the reader is gone, and returns why it ends otherwise.
+func (e *events) run() (reason string) {
+	if err := e.write(": hello\n\n"); err != nil {
+		return e.ended(err)
+	}
+	for e.q.Context().Err() == nil {
+		some := false
+		for partition, p := range e.places {
+			lines, err := e.next(p)
+			switch {
+			case errors.Is(err, wallet.ErrHistoryBehind): // nothing is new
+			case err != nil:
+				return e.ended(err)
+			}
+			for i := range lines {
+				p.after = lines[i].LineKey
+				if err := e.send(partition, &lines[i]); err != nil {
+					return e.ended(err)
+				}
+			}
+			some = some || len(lines) > 0
+		}
+		if some {
+			continue
+		}
+		if err := e.rest(); err != nil {
+			return e.ended(err)
+		}
+	}
+	return e.ended(context.Cause(e.q.Context()))
+}
+
+// eventLine is a line and whose it is.
+type eventLine struct {
+	wallet.Line
+	of wallet.AccountID
+}
+
+// next returns the next lines of a place's accounts, in their common order: as far
+// as all of them are known.
+func (e *events) next(p *place) ([]eventLine, error) {
+	var all []eventLine
+	end := wallet.LineKey{Time: 1<<63 - 1}
+	seen := p.seen
+	for i, id := range p.accounts {
+		page, err := e.page(p, id, eventPage, false)
+		if err != nil {
+			return nil, err
+		}
+		mark := wallet.LineKey{Time: page.Mark.Time, Index: page.Mark.Index, Number: 1<<32 - 1}
+		if page.Next != (wallet.LineKey{}) {
+			mark = page.Next
+			page.Mark.Index = 0 // there is more: do not wait
+		}
+		if mark.Compare(end) < 0 {
+			end = mark
+		}
+		if i == 0 || page.Mark.Index < seen.Index {
+			seen = page.Mark.HistoryPosition
+		}
+		for _, l := range page.Lines {
+			all = append(all, eventLine{l, id})
+		}
+	}
+	p.seen = seen
+	all = slices.DeleteFunc(all, func(l eventLine) bool { return l.Compare(end) > 0 })
+	slices.SortFunc(all, func(a, b eventLine) int { return a.Compare(b.LineKey) })
+	return all, nil
+}
+
+// send sends an event.
+func (e *events) send(partition uint16, l *eventLine) error {
+	a := eventAnswer{accountID(l.of), e.q.newLine(&l.Line)}
+	a.Position = wallet.HistoryPosition{Partition: partition, Index: l.Index}.String()
+	data, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return e.write(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", e.id(), l.Kind, data))
+}
+
+// id names the place of the stream: partition:time.index.number, of several joined by commas.
+func (e *events) id() string {
+	var texts []string
+	for partition, p := range e.places {
+		texts = append(texts, fmt.Sprintf("%d:%s", partition, formatCursor(p.after)))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ",")
+}
+
+// parseEventID reads an id of an event; of none, nothing.
+func parseEventID(s string) (map[uint16]wallet.LineKey, error) {
+	all := map[uint16]wallet.LineKey{}
+	if s == "" {
+		return all, nil
+	}
+	for text := range strings.SplitSeq(s, ",") {
+		first, second, _ := strings.Cut(text, ":")
+		ps, err := wallet.ParseHistoryPositions(first + ":0")
+		k, err2 := parseCursor(second)
+		if err != nil || err2 != nil || len(ps) != 1 || second == "" {
+			return nil, errors.New("must be the id of an event")
+		}
+		all[ps[0].Partition] = k
+	}
+	return all, nil
+}
+
+var errSlow = errors.New("the reader did not read")
+
+// write sends text. A reader that does not read ends it.
+func (e *events) write(text string) error {
+	began := time.Now()
+	_ = e.control.SetWriteDeadline(began.Add(2 * e.s.o.EventPatience)) // a response without deadlines has no connection that could be slow
+	if _, err := e.w.Write([]byte(text)); err != nil {
+		return e.late(began, err)
+	}
+	if err := e.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return e.late(began, err)
+	}
+	e.written = time.Now()
+	if e.written.Sub(began) > e.s.o.EventPatience {
+		return errSlow
+	}
+	return nil
+}
+
+// late says whether a write failed as the reader does not read.
+func (e *events) late(began time.Time, err error) error {
+	if time.Since(began) > e.s.o.EventPatience {
+		return errSlow
+	}
+	return err
+}
+
+// rest waits a little, looks whether the reader may still read, and gives a sign of life.
+func (e *events) rest() error {
+	select {
+	case <-time.After(eventPause):
+	case <-e.q.Context().Done():
+		return context.Cause(e.q.Context())
+	}
+	if _, err := e.s.o.Authorize(e.q.Context(), e.q.Header.Get("Authorization"), e.q.Header.Get(TenantHeader), ReadScope); err != nil {
+		return err
+	}
+	if time.Since(e.written) < eventAlive {
+		return nil
+	}
+	return e.write(": alive\n\n")
+}
+
+// ended returns the reason that a reader is told, "" if nobody is there to be told.
+func (e *events) ended(err error) string {
+	switch {
+	case errors.Is(err, errSlow):
+		e.s.slow.Add(1)
+		return droppedSlow
+	case errors.Is(err, httpd.ErrStopping):
+		return droppedClosing
+	case errors.Is(err, ErrUnauthenticated), errors.Is(err, ErrForbidden):
+		return droppedForbidden
+	case e.q.Context().Err() != nil:
+		if errors.Is(context.Cause(e.q.Context()), httpd.ErrStopping) {
+			return droppedClosing
+		}
+		return ""
+	}
+	if p := failure(err); p.cause == nil {
+		return p.Code
+	}
+	return "" // of a write: it is gone
+}
+
+// eventExample is one event of a stream.
+const eventExample = `id: 0:1796048182109212893.6.1
+event: credit
+data: {"account":"alice","transaction_id":"01900000-0000-7000-8000-000000000001","amount":"2.50","balance":"4.00",…}
+`
+
+// eventStream is what a stream sends.
+type eventStream string
+
+// Schema describes a stream of events.
+func (eventStream) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "Server-sent events: id is where to go on, event is debit, credit or return, data is an object as " +
+		"list-account-transfers has them, with account. The last one may be dropped, with a reason: slow_reader, closing, unauthorized, or a code."}
+}
+
+func eventOperations() []operation {
+	account := []wallet.Code{wallet.UnknownTenant, wallet.UnknownAccount}
+	from := parameter{
+		"from", "Begin with what happened at this moment; without it, and without the header Last-Event-ID, with what is new.",
+		&huma.Schema{Type: huma.TypeString, Format: "date-time"},
+	}
+	ops := []operation{{
+		id: "follow-account", path: "/v1/wallet/accounts/{id}/events",
+		summary: "Follow what changes an account's balances", stream: (*server).accountEvents, parameters: []parameter{from},
+	}, {
+		id: "follow-accounts", path: "/v1/wallet/events",
+		summary: "Follow what changes several accounts' balances", stream: (*server).events,
+		parameters: []parameter{{"account", "An account; up to 16 times.", &huma.Schema{Type: huma.TypeString}}, from},
+	}}
+	for i := range ops {
+		ops[i].description = "As server-sent events, which go on where Last-Event-ID says. A reader that does not read is dropped."
+		ops[i].method, ops[i].scope, ops[i].status, ops[i].past, ops[i].codes, ops[i].answer = "GET", ReadScope, 200, true, account, eventStream("")
+	}
+	return ops
+}

@@ -1,0 +1,284 @@
+package wallethttp_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"maru.example/internal/httpd"
+	"maru.example/rsm"
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+// growing is a history whose accounts' lines are given by a test: a in partition 0, b
+// and c in partition 1.
+type growing struct {
+	wallethttp.History
+
+	mu      sync.Mutex
+	lines   map[wallet.AccountID][]wallet.Line
+	index   [2]rsm.Index
+	endless bool // there is always one more line
+}
+
+func partitionOf(id wallet.AccountID) uint16 {
+	if id == "a" {
+		return 0
+	}
+	return 1
+}
+
+// add adds an entry with a line of each account.
+func (g *growing) add(ids ...wallet.AccountID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, id := range ids {
+		p := partitionOf(id)
+		if i == 0 {
+			g.index[p]++
+		}
+		at := g.index[p]
+		g.lines[id] = append(g.lines[id], wallet.Line{
+			LineKey: wallet.LineKey{Time: int64(at) * 1e9, Index: at, Number: uint32(i)}, Kind: wallet.Credit, ID: tid(byte(at)), Currency: usd, Amount: 1, Balance: 1,
+		})
+	}
+}
+
+func (g *growing) HistoryLines(_ context.Context, r *wallet.HistoryRequest) (page wallet.LinePage, code wallet.Code, err error) {
+	if g.endless {
+		g.add(r.Account)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := partitionOf(r.Account)
+	page.Mark.HistoryPosition = wallet.HistoryPosition{Partition: p, Index: g.index[p]}
+	page.Mark.Time = int64(g.index[p]) * 1e9
+	if len(r.AtLeast) > 0 && r.AtLeast[0].Index > g.index[p] {
+		return page, 0, fmt.Errorf("%w: wait", wallet.ErrHistoryBehind)
+	}
+	for _, l := range g.lines[r.Account] {
+		if l.Compare(r.Lines.After) <= 0 {
+			continue
+		}
+		if len(page.Lines) == min(r.Lines.Limit, 3) { // pages are short
+			page.Next = page.Lines[len(page.Lines)-1].LineKey
+			break
+		}
+		page.Lines = append(page.Lines, l)
+	}
+	return page, wallet.Applied, nil
+}
+
+// eventReader reads a stream.
+type eventReader struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+func follow(t *testing.T, url, last string) (r *eventReader, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last != "" {
+		req.Header.Set("Last-Event-ID", last)
+	}
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // stop does
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("got %d %v", resp.StatusCode, resp.Header)
+	}
+	return &eventReader{t, bufio.NewScanner(resp.Body)}, func() {
+		cancel()
+		resp.Body.Close()
+	}
+}
+
+// next returns the next event: its id, kind, and "account position".
+func (r *eventReader) next() (id, kind, what string) {
+	r.t.Helper()
+	for r.lines.Scan() {
+		name, value, _ := strings.Cut(r.lines.Text(), ": ")
+		switch name {
+		case "id":
+			id = value
+		case "event":
+			kind = value
+		case "data":
+			var data struct{ Account, Position, Reason string }
+			if err := json.Unmarshal([]byte(value), &data); err != nil {
+				r.t.Fatal(err)
+			}
+			return id, kind, strings.TrimSpace(data.Account + " " + data.Position + data.Reason)
+		}
+	}
+	return "", "", "end"
+}
+
+func serveEvents(t *testing.T, g *growing, o *wallethttp.Options) (h *wallethttp.Handler, server *httpd.Server, url string) {
+	t.Helper()
+	if o == nil {
+		o = &wallethttp.Options{}
+	}
+	o.History = g
+	h = wallethttp.NewHandler(scripted{code: wallet.Applied}, o)
+	server = httpd.NewServer(h, &httpd.Options{Streams: wallethttp.IsStream})
+	listening := httptest.NewServer(server.Handler())
+	t.Cleanup(listening.Close)
+	return h, server, listening.URL + "/v1/wallet/"
+}
+
+func newGrowing() *growing { return &growing{lines: map[wallet.AccountID][]wallet.Line{}} }
+
+// TestEvents follows accounts of two partitions, goes away, and goes on.
+func TestEvents(t *testing.T) {
+	g := newGrowing()
+	g.add("a")
+	_, _, url := serveEvents(t, g, nil)
+	r, stop := follow(t, url+"accounts/a/events", "")
+	g.add("a")
+	if id, kind, what := r.next(); id != "0:2000000000.2.0" || kind != "credit" || what != "a 0:2" {
+		t.Fatalf("what is new: got %q %q %q", id, kind, what)
+	}
+	stop()
+
+	r, stop = follow(t, url+"events?account=a&account=b&account=c&from=1970-01-01T00:00:00Z", "")
+	for range 5 {
+		g.add("b", "c")
+	}
+	seen, last := map[string]int{}, ""
+	var order []string
+	for range 2 + 10 {
+		id, _, what := r.next()
+		seen[what]++
+		last = id
+		if what[0] != 'a' {
+			order = append(order, what)
+		}
+	}
+	stop()
+	if len(seen) != 12 || !slices.Equal(order, []string{"b 1:1", "c 1:1", "b 1:2", "c 1:2", "b 1:3", "c 1:3", "b 1:4", "c 1:4", "b 1:5", "c 1:5"}) {
+		t.Errorf("got %v, in partition 1 %v", seen, order)
+	}
+
+	g.add("c", "b")
+	r, stop = follow(t, url+"events?account=a&account=b&account=c", last)
+	defer stop()
+	if _, _, what := r.next(); what != "c 1:6" {
+		t.Errorf("after %s: got %s", last, what)
+	}
+}
+
+// TestFollow follows by the client.
+func TestFollow(t *testing.T) {
+	g := newGrowing()
+	_, server, url := serveEvents(t, g, nil)
+	c, err := wallethttp.NewClient(strings.TrimSuffix(url, "/v1/wallet/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	g.add("b")
+	g.add("b", "c")
+	var got []string
+	err = c.Follow(t.Context(), []wallet.AccountID{"b", "c"}, wallethttp.EventsFrom{Time: 1}, func(e *wallethttp.Event) error {
+		got = append(got, fmt.Sprintf("%s %d %d %d %s", e.Account, e.Partition, e.Index, e.Number, e.ID))
+		if len(got) == 3 {
+			return server.Shutdown(t.Context())
+		}
+		return nil
+	})
+	want := []string{"b 1 1 0 1:1000000000.1.0", "b 1 2 0 1:2000000000.2.0", "c 1 2 1 1:2000000000.2.1"}
+	if !errors.Is(err, wallethttp.ErrDropped) || !strings.HasSuffix(err.Error(), "closing") || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestEventsRefused asks for what cannot be followed.
+func TestEventsRefused(t *testing.T) {
+	_, _, url := serveEvents(t, newGrowing(), nil)
+	many := "account=" + strings.Join(slices.Collect(func(yield func(string) bool) {
+		for i := range wallethttp.MaxEventAccounts + 1 {
+			if !yield(fmt.Sprint("x", i)) {
+				return
+			}
+		}
+	}), "&account=")
+	for _, path := range []string{"events", "events?" + many, "events?account=a%20b", "accounts/a/events?from=x"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("%s: got %d", path, resp.StatusCode)
+		}
+	}
+}
+
+// endings is told of the ends of streams.
+type endings struct {
+	slog.Handler
+	reasons chan string
+}
+
+func (e endings) Enabled(context.Context, slog.Level) bool { return true }
+
+func (e endings) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "reason" {
+			e.reasons <- a.Value.String()
+		}
+		return true
+	})
+	return nil
+}
+
+// TestSlowReader opens a stream and reads nothing of it: it is dropped, with a reason,
+// and others are not.
+func TestSlowReader(t *testing.T) {
+	g := newGrowing()
+	g.endless = true
+	ended := endings{slog.DiscardHandler, make(chan string, 10)}
+	h, _, url := serveEvents(t, g, &wallethttp.Options{EventPatience: 20 * time.Millisecond, Logger: slog.New(ended)})
+	_, stop := follow(t, url+"accounts/a/events", "")
+	defer stop()
+	if reason := <-ended.reasons; reason != "slow_reader" {
+		t.Errorf("got %q", reason)
+	}
+	if m := h.EventMetrics(); m.Slow != 1 {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// TestEventsEndWithTheServer stops a server with a reader, who is told.
+func TestEventsEndWithTheServer(t *testing.T) {
+	_, server, url := serveEvents(t, newGrowing(), nil)
+	r, stop := follow(t, url+"accounts/a/events", "")
+	defer stop()
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, kind, what := r.next(); kind != "dropped" || what != "closing" {
+		t.Errorf("got %q %q", kind, what)
+	}
+}

@@ -1,0 +1,76 @@
+package walletpebble
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"maru.example/wallet"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+// TestGolden compares every row of a small store with those that an earlier program wrote.
+func TestGolden(t *testing.T) {
+	w := newWorld()
+	transfers(w, 2)
+	w.add(0, eur)
+	w.transfer(1, 0, 300, usd, true)
+	w.commit(1)
+	s := newTestStore(t, w)
+	catchUp(t, s, w.log.len())
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows strings.Builder
+	for ok := it.First(); ok; ok = it.Next() {
+		fmt.Fprintf(&rows, "%x %x\n", it.Key(), it.Value())
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const name = "testdata/store.golden"
+	if *update {
+		if err := os.WriteFile(name, []byte(rows.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), rows.String()); diff != "" {
+		t.Errorf("rows (-want +got): with another format the version has to change\n%s", diff)
+	}
+}
+
+// FuzzRows reads any rows: as what they are, or as corrupt.
+func FuzzRows(f *testing.F) {
+	k := wallet.LineKey{Time: 5, Index: 6, Number: 7}
+	f.Add(lineKey(nil, 1<<48+2, usd, k), appendLine(nil, &wallet.Event{Kind: wallet.Debit, Other: 9, ID: wallet.TransactionID{1}, Amount: -5, Balance: 7}))
+	f.Add(turnoverKey(nil, 1, 2, usd), appendTurnover(nil, &wallet.CurrencyTurnover{Balances: 1}))
+	f.Add([]byte{keyMark, 0, 1}, appendMark(nil, &wallet.HistoryMark{First: 3}))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		if l, err := parseLine(key, value); err == nil {
+			again := appendLine(nil, &wallet.Event{Kind: l.Kind, Other: l.Other, ID: l.ID, Amount: l.Amount, Balance: l.Balance})
+			same, err := parseLine(lineKey(nil, l.Account, l.Currency, l.LineKey), again)
+			if diff := cmp.Diff(l, same); diff != "" || err != nil {
+				t.Errorf("%v\n%s", err, diff)
+			}
+		} else if !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+		if _, err := parseTurnover(key, value); err != nil && !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+		if _, err := parseMark(1, value); err != nil && !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,320 @@
+package walletpebble
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// view is the store at one moment, as one query sees it.
+type view struct {
+	*pebble.Snapshot
+	s    *Store
+	mark wallet.HistoryMark
+}
+
+// view returns the store as it is now. The caller closes it.
+func (s *Store) view(partition uint16) (*view, error) {
+	f, err := s.follower(partition)
+	if err != nil {
+		return nil, err
+	}
+	s.reading.RLock()
+	if s.gone {
+		s.reading.RUnlock()
+		return nil, errClosed
+	}
+	v := &view{Snapshot: f.s.db.NewSnapshot(), s: s}
+	value, err := get(v, partitionKey(nil, keyMark, partition))
+	if err == nil {
+		v.mark, err = parseMark(partition, value)
+	}
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
+}
+
+// Close lets go of the view.
+func (v *view) Close() error {
+	defer v.s.reading.RUnlock()
+	return v.Snapshot.Close()
+}
+
+// reaches returns an error if the history begins after a time.
+func (v *view) reaches(from int64) error {
+	switch {
+	case v.mark.First <= 1 || v.mark.FirstTime > 0 && from >= v.mark.FirstTime:
+		return nil
+	case v.mark.FirstTime == 0:
+		return fmt.Errorf("%w: it begins with an entry that is not there yet", wallet.ErrHistoryUnavailable)
+	}
+	begin := time.Unix(0, v.mark.FirstTime).UTC().Format(time.RFC3339Nano)
+	return fmt.Errorf("%w: it begins at %s", wallet.ErrHistoryUnavailable, begin)
+}
+
+// Lines implements [wallet.History].
+func (s *Store) Lines(q *wallet.LineQuery) (page wallet.LinePage, err error) {
+	v, err := s.view(q.Account.Partition())
+	if err != nil {
+		return page, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	return v.lines(q)
+}
+
+// lines returns a page, merged out of the lines of each currency.
+func (v *view) lines(q *wallet.LineQuery) (page wallet.LinePage, err error) {
+	page.Mark = v.mark
+	if err := v.reaches(q.From); err != nil {
+		return page, err
+	}
+	currencies := []money.Currency{q.Currency}
+	if q.Currency == 0 {
+		if currencies, err = v.currencies(q.Account); err != nil {
+			return page, err
+		}
+	}
+	m := merge{newest: q.Newest}
+	defer func() { err = errors.Join(err, m.close()) }()
+	for _, c := range currencies {
+		if err := m.add(v, q, c); err != nil {
+			return page, err
+		}
+	}
+	limit := min(max(q.Limit, 1), wallet.MaxHistoryLines)
+	var last wallet.LineKey
+	for looked := 0; ; looked++ {
+		l, ok, err := m.next()
+		if err != nil || !ok {
+			return page, err
+		}
+		if len(page.Lines) == limit || looked == wallet.MaxHistoryScan {
+			page.Next = last // there is one more
+			return page, nil
+		}
+		if last = l.LineKey; q.Wants(&l) {
+			page.Lines = append(page.Lines, l)
+		}
+	}
+}
+
+// merge gives the lines of several currencies in their common order.
+type merge struct {
+	newest bool
+	inputs []input
+}
+
+// input is the lines of one currency.
+type input struct {
+	it   *pebble.Iterator
+	line wallet.Line // the next
+}
+
+// add adds the lines of a currency that a query is about.
+func (m *merge) add(v *view, q *wallet.LineQuery, c money.Currency) error {
+	o := &pebble.IterOptions{LowerBound: lineKey(nil, q.Account, c, wallet.LineKey{Time: q.From}), UpperBound: after(currencyKey(nil, keyLine, q.Account, c))}
+	if q.To > 0 {
+		o.UpperBound = lineKey(nil, q.Account, c, wallet.LineKey{Time: max(q.To, q.From)})
+	}
+	switch place := lineKey(nil, q.Account, c, q.After); {
+	case q.After == wallet.LineKey{}:
+	case q.Newest && string(place) < string(o.UpperBound):
+		o.UpperBound = place
+	case !q.Newest && string(place) >= string(o.LowerBound):
+		o.LowerBound = append(place, 0)
+	}
+	if string(o.LowerBound) >= string(o.UpperBound) {
+		return nil
+	}
+	it, err := v.NewIter(o)
+	if err != nil {
+		return err
+	}
+	m.inputs = append(m.inputs, input{it: it})
+	first := it.First
+	if m.newest {
+		first = it.Last
+	}
+	return m.load(len(m.inputs)-1, first())
+}
+
+// load reads the line where an input is, or ends the input.
+func (m *merge) load(i int, ok bool) error {
+	in := &m.inputs[i]
+	if ok {
+		var err error
+		in.line, err = parseLine(in.it.Key(), in.it.Value())
+		return err
+	}
+	err := errors.Join(in.it.Error(), in.it.Close())
+	m.inputs = append(m.inputs[:i], m.inputs[i+1:]...)
+	return err
+}
+
+// next returns the next line of all, false if there is none.
+func (m *merge) next() (l wallet.Line, ok bool, err error) {
+	first := -1
+	for i := range m.inputs {
+		if first < 0 || (m.inputs[i].line.Compare(m.inputs[first].line.LineKey) < 0) != m.newest {
+			first = i
+		}
+	}
+	if first < 0 {
+		return l, false, nil
+	}
+	l = m.inputs[first].line
+	move := m.inputs[first].it.Next
+	if m.newest {
+		move = m.inputs[first].it.Prev
+	}
+	return l, true, m.load(first, move())
+}
+
+func (m *merge) close() (err error) {
+	for _, in := range m.inputs {
+		err = errors.Join(err, in.it.Close())
+	}
+	return err
+}
+
+// currencies returns those that an account has held, as far as the history goes, in order.
+func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
+	kind := byte(keyHeld)
+	if v.mark.First > 1 {
+		kind = keyLine // it may have held some before
+	}
+	prefix := accountKey(nil, kind, h)
+	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok; {
+		key := it.Key()
+		if len(key) < heldBytes || len(cs) > wallet.MaxCurrencies {
+			err = fmt.Errorf("%w: currency %x", errCorrupt, key)
+			break
+		}
+		c := money.Currency(binary.BigEndian.Uint16(key[accountBytes:]))
+		cs = append(cs, c)
+		ok = it.SeekGE(after(currencyKey(nil, kind, h, c)))
+	}
+	return cs, errors.Join(err, it.Error(), it.Close())
+}
+
+// BalancesAt implements [wallet.History].
+func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBalances, err error) {
+	v, err := s.view(account.Partition())
+	if err != nil {
+		return all, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	all.Mark = v.mark
+	if err := v.reaches(at); err != nil {
+		return all, err
+	}
+	currencies, err := v.currencies(account)
+	if err != nil {
+		return all, err
+	}
+	if len(currencies) == 0 && v.mark.First > 1 {
+		return all, fmt.Errorf("%w: nothing has changed the account since it begins", wallet.ErrHistoryUnavailable)
+	}
+	for _, c := range currencies {
+		amount, held, err := v.balance(account, c, at)
+		if err != nil {
+			return all, err
+		}
+		if held {
+			all.Balances = append(all.Balances, wallet.PastBalance{Currency: c, Amount: amount})
+		}
+	}
+	return all, nil
+}
+
+// balance returns what an account held of a currency after the last change at or
+// before a time, and whether it held the currency.
+func (v *view) balance(h wallet.Handle, c money.Currency, at int64) (a money.Amount, held bool, err error) {
+	prefix := currencyKey(nil, keyLine, h, c)
+	end := after(prefix)
+	if at < math.MaxInt64 {
+		end = lineKey(nil, h, c, wallet.LineKey{Time: at + 1})
+	}
+	l, ok, err := v.line(prefix, after(prefix), func(it *pebble.Iterator) bool { return it.SeekLT(end) })
+	if err != nil || ok {
+		return l.Balance, ok, err
+	}
+	value, err := get(v, currencyKey(nil, keyHeld, h, c))
+	if err != nil {
+		return 0, false, err
+	}
+	if value != nil {
+		if len(value) != 8 {
+			return 0, false, fmt.Errorf("%w: currency held since %x", errCorrupt, value)
+		}
+		return 0, int64(binary.BigEndian.Uint64(value)) <= at, nil
+	}
+	// It was held before the history began: what it was then tells the first change.
+	l, ok, err = v.line(prefix, after(prefix), (*pebble.Iterator).First)
+	return l.Balance - l.Amount, ok, err
+}
+
+// line returns the line to which a function moves an iterator.
+func (v *view) line(lower, upper []byte, move func(*pebble.Iterator) bool) (l wallet.Line, ok bool, err error) {
+	it, err := v.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return l, false, err
+	}
+	if ok = move(it); ok {
+		l, err = parseLine(it.Key(), it.Value())
+	}
+	return l, ok, errors.Join(err, it.Error(), it.Close())
+}
+
+// Statement implements [wallet.History].
+func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) {
+	v, err := s.view(q.Account.Partition())
+	if err != nil {
+		return st, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if st.LinePage, err = v.lines(q); err != nil {
+		return st, err
+	}
+	end := q.To - 1
+	if q.To <= 0 {
+		end = math.MaxInt64
+	}
+	if st.Opening, _, err = v.balance(q.Account, q.Currency, q.From-1); err != nil {
+		return st, err
+	}
+	st.Closing, _, err = v.balance(q.Account, q.Currency, max(end, q.From-1))
+	st.Complete = q.To > 0 && v.mark.Time >= q.To
+	return st, err
+}
+
+// Turnover implements [wallet.History].
+func (s *Store) Turnover(partition, tenant uint16) (all wallet.Turnover, err error) {
+	v, err := s.view(partition)
+	if err != nil {
+		return all, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if all.Mark = v.mark; v.mark.First > 1 {
+		return all, fmt.Errorf("%w: it does not go back to the beginning", wallet.ErrHistoryUnavailable)
+	}
+	prefix := binary.BigEndian.AppendUint16(partitionKey(nil, keyTurnover, partition), tenant)
+	err = each(v, prefix, func(key, value []byte) error {
+		t, err := parseTurnover(key, value)
+		all.Currencies = append(all.Currencies, t)
+		return err
+	})
+	return all, err
+}
