@@ -22,6 +22,9 @@ type MachineOptions struct {
 	// Due is told that a transfer to a peer has another message to be sent now:
 	// see Machine.message.
 	Due func(peer uint16, seq uint64)
+	// RecentIDs is how many transaction ids are kept in memory as they are, about; those
+	// that are decided are moved to the disk, if the machine has one. Default 8 Mi.
+	RecentIDs uint64
 	// Random gives the seeds of the hash tables of transaction ids, by which a
 	// snapshot is ordered: nobody who chooses ids may know them. Default: the
 	// process's own randomness. A simulation needs one that repeats itself.
@@ -35,6 +38,9 @@ func (o *MachineOptions) withDefaults() MachineOptions {
 	}
 	if out.Partitions == 0 {
 		out.Partitions = 1
+	}
+	if out.RecentIDs == 0 {
+		out.RecentIDs = 8 << 20
 	}
 	if out.Random == nil {
 		out.Random = func() uint64 { return maphash.String(maphash.MakeSeed(), "") }

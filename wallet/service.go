@@ -378,6 +378,7 @@ type Metrics struct {
 	Repeated     uint64                 // of those, answered from memory
 	InFlight     [endPhase]uint64       // transfers to other partitions by Phase
 	TableBytes   uint64                 // memory of the tables
+	Old          OldIDMetrics           // of transaction ids on the disk
 }
 
 // Metrics returns the counters of the replicas that are on this node.
@@ -403,6 +404,7 @@ func (m *Metrics) add(other Metrics) {
 	m.Tenants = max(m.Tenants, other.Tenants)
 	m.Repeated += other.Repeated
 	m.TableBytes += other.TableBytes
+	m.Old.add(other.Old)
 	for i, n := range other.InFlight {
 		m.InFlight[i] += n
 	}

@@ -35,19 +35,24 @@ func (m *Machine) applyTransfers(dst []byte, tenant uint16, records []byte) []by
 // prefetch hashes the ids of a window and reads a word of each row and slot
 // that its transfers will need. The reads do not wait for each other.
 func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) { //nolint:unparam // without the sum the reads could be left out
-	ids, n, first := &m.tenants[tenant].ids, m.accounts.len, uint64(m.base)+1
+	ids, rows, first := &m.tenants[tenant].ids, m.accounts.len, uint64(m.base)+1
+	n := 0
 	for i := 0; len(records) >= RecordBytes; i++ {
 		p := &m.window[i]
 		p.key = makeKey(records)
 		p.hash = ids.hash(p.key)
 		sum += uint64(ids.touch(p.hash)) + ids.touchFree(p.hash)
-		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < n {
+		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < rows {
 			sum += uint64(m.accounts.at(from).next)
 		}
-		if to := binary.LittleEndian.Uint64(records[24:]) - first; to < n {
+		if to := binary.LittleEndian.Uint64(records[24:]) - first; to < rows {
 			sum += uint64(m.accounts.at(to).next)
 		}
 		records = records[RecordBytes:]
+		n = i + 1
+	}
+	if m.old.any() {
+		sum += m.touchOld(tenant, m.window[:n])
 	}
 	return sum
 }
@@ -138,6 +143,11 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	ids := &m.tenants[tenant].ids
 	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
 	e, free := ids.find(v.key, v.hash)
+	if e == nil && m.old.any() {
+		if old, found := m.findOld(tenant, v.key, v.hash); found {
+			e = &old
+		}
+	}
 	if e != nil {
 		if e.fingerprint() != sum {
 			return Result(IDReused)
@@ -147,7 +157,7 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	switch {
 	case v.foreign:
 		return Result(WrongPartition)
-	case ids.full(v.hash):
+	case m.remembered(tenant) >= maxIDs, ids.full(v.hash):
 		return Result(LimitReached)
 	}
 	var code Code
@@ -160,6 +170,7 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 		return Result(code)
 	}
 	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
+	m.old.recent++
 	return Result(code)
 }
 
