@@ -479,26 +479,34 @@ func TestRunGolden(t *testing.T) {
 // FuzzRun reads bytes that claim to be a run.
 func FuzzRun(f *testing.F) {
 	f.Add(runOf(f, 1))
-	f.Add(runOf(f, 700))
+	good := runOf(f, 700)
+	f.Add(good)
 	f.Add([]byte{})
+	mem := vfs.NewMem()
+	d := &handDisk{fs: mem}
+	m := d.machine(f, nil)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		d := &handDisk{}
-		m := d.machine(t, nil)
 		const id = 7
-		file, err := d.fs.Open(path.Join("group", m.old.files.Name(id)), vfs.Create)
+		name := path.Join("group", m.old.files.Name(id))
+		file, err := mem.Open(name, vfs.Create)
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if err := errors.Join(file.Close(), mem.Remove(name)); err != nil {
+				t.Error(err)
+			}
+		}()
 		if len(data) > 0 {
 			if _, err := file.WriteAt(data, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
-		seed := [2]uint64{42, 42}
-		r, err := openWhole(m.old.files, rsm.KeptFile{ID: id, Bytes: int64(len(data))}, seed)
+		r, err := openWhole(m.old.files, rsm.KeptFile{ID: id, Bytes: int64(len(data))}, [2]uint64{42, 42})
 		if err != nil {
 			return
 		}
+		defer r.close()
 		found := uint64(0)
 		for c := (runCursor{run: r}); !c.done(); c.at++ {
 			p, err := c.prefix()
@@ -514,7 +522,7 @@ func FuzzRun(f *testing.F) {
 				found++
 			}
 		}
-		if string(data) == string(runOf(t, 700)) && found != 700 {
+		if string(data) == string(good) && found != 700 {
 			t.Fatalf("found %d ids of 700", found)
 		}
 	})
