@@ -68,7 +68,7 @@ func (r *Replica) OpenPart(at State) (*Part, error) {
 // goodBytes returns how much of a part of the snapshot of a state is undamaged: a
 // crash may have left anything behind that.
 func goodBytes(f vfs.File, at State) (int64, error) {
-	r, err := newSnapshotReader(f)
+	r, err := newPartReader(f)
 	if errors.Is(err, wal.ErrCorrupt) || err == nil && (r.at.Index != at.Index || r.at.Term != at.Term) {
 		return 0, nil
 	}
@@ -79,9 +79,19 @@ func goodBytes(f vfs.File, at State) (int64, error) {
 		}
 	}
 	if errors.Is(err, io.EOF) {
-		return r.offset, nil
+		files, err := goodFiles(f, r.offset, r.size, r.files)
+		return r.offset + files, err
 	}
 	return 0, err
+}
+
+// newPartReader reads a snapshot's file that the files that it counts on follow.
+func newPartReader(f vfs.File) (*snapshotReader, error) {
+	r, err := newSnapshotReader(f)
+	if err == nil {
+		r.joined = true
+	}
+	return r, err
 }
 
 // Size returns how much was received.
@@ -105,7 +115,8 @@ func (p *Part) Append(piece []byte) error {
 }
 
 // Finish checks the whole of what was received, makes it durable, and returns the
-// state that it holds. A part that is damaged is removed.
+// state that it holds. The files that it counts on get their names. A part that is
+// damaged is removed.
 func (p *Part) Finish() (State, error) {
 	state, err := p.check()
 	if err == nil {
@@ -122,11 +133,14 @@ func (p *Part) Finish() (State, error) {
 }
 
 func (p *Part) check() (State, error) {
-	r, err := newSnapshotReader(p.file)
+	r, err := newPartReader(p.file)
 	if err != nil {
 		return State{}, err
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
+		return State{}, err
+	}
+	if err := p.unpack(r.offset, r.files); err != nil {
 		return State{}, err
 	}
 	return r.at, nil
@@ -159,8 +173,13 @@ func (r *Replica) Install(at State) error {
 	if err != nil {
 		return fmt.Errorf("rsm: install the snapshot at %d: %w", at.Index, err)
 	}
+	files, err := snapshotFiles(r.options.FS, r.dir, at.Index)
+	if err != nil {
+		return fmt.Errorf("rsm: install the snapshot at %d: %w", at.Index, err)
+	}
 	r.shots.log = 0
 	r.adopt(state, bytes)
+	r.snapshotTaken(at.Index, files)
 	r.runReads()
 	r.shots.goOn()
 	return nil

@@ -56,8 +56,8 @@ type ReplicaOptions struct {
 	// RecentBytes bounds the decided entries of a Recorder that are kept in memory for
 	// those who follow them; default 8 MiB.
 	RecentBytes int64
-	// Failed is called, on any loop, when the record of decisions cannot be written:
-	// the replica must not go on. Default: panics.
+	// Failed is called, on any loop, when the record of decisions cannot be written, or
+	// the files of the machine cannot be read: the replica must not go on. Default: panics.
 	Failed func(error)
 	Logger *slog.Logger // default: discards
 }
@@ -67,6 +67,8 @@ type ReplicaOptions struct {
 // methods are called on its loop, but for Applied and Metrics.
 type Replica struct {
 	machine Machine
+	keeper  Keeper // the machine, if it keeps files
+	kept    *Files // of the keeper
 	loop    Loop
 	disk    Loop // where snapshots are written
 	runtime Runtime
@@ -138,6 +140,7 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 	}
 	r.files = &snapshotDir{fs: r.options.FS, dir: dir}
 	r.shots.init(r)
+	r.keep()
 	if err := r.recover(); err != nil {
 		return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 	}
@@ -161,6 +164,7 @@ func (r *Replica) Decisions() *DecisionLog { return r.decisions }
 // machine is a Recorder, decided is called with each entry; it may be nil.
 func Replay(m Machine, at State, decided func(*Decided) error) *Replica {
 	r := &Replica{machine: m, state: at, files: &snapshotDir{}}
+	r.keeper, _ = m.(Keeper)
 	r.options.SnapshotBytes = -1
 	r.options.setDefaults()
 	r.shots.init(r)
@@ -278,6 +282,9 @@ func (r *Replica) applyEntry(c *Committed) error {
 		n := e.length(i)
 		r.result = r.machine.Apply(r.result[:0], Batch{Index: c.Index, Time: at.Time, Data: data[:n:n]})
 		data = data[n:]
+		if r.keeper != nil && r.keeper.Err() != nil {
+			return r.keeper.Err()
+		}
 		if r.recorder != nil {
 			r.writer.add(r.result, r.recorder.Effects())
 		}
@@ -346,9 +353,14 @@ func (r *Replica) Snapshot(done func(error)) { r.shots.want(done) }
 // is none.
 func (r *Replica) Newest() State { return r.files.newest() }
 
-// OpenSnapshot opens the file of the snapshot at index, to be sent elsewhere.
+// OpenSnapshot opens the file of the snapshot at index, to be sent elsewhere, and
+// behind it, as if they were one, the files that it counts on.
 func (r *Replica) OpenSnapshot(index Index) (vfs.File, error) {
-	return openSnapshot(r.options.FS, r.dir, index)
+	f, err := openSnapshot(r.options.FS, r.dir, index)
+	if err != nil || r.kept == nil {
+		return f, err
+	}
+	return r.kept.join(f)
 }
 
 func openSnapshot(fsys vfs.FS, dir string, index Index) (vfs.File, error) {
@@ -372,6 +384,9 @@ func (r *Replica) Close() {
 		})
 	}
 	r.RefuseReads(ErrClosed)
+	if r.keeper != nil {
+		r.keeper.Release()
+	}
 }
 
 // recover restores the newest good snapshot.
@@ -388,7 +403,7 @@ func (r *Replica) recover() error {
 		if err == nil {
 			r.recovered.SnapshotIndex = state.Index
 			r.adopt(state, bytes)
-			return nil
+			return r.recoverFiles(found)
 		}
 		name := snapshotFile(index)
 		r.options.Logger.Error("rsm: snapshot passed over", "dir", r.dir, "name", name, "error", err)
@@ -397,7 +412,7 @@ func (r *Replica) recover() error {
 	if err := r.machine.Restore(emptyReader{}); err != nil {
 		return fmt.Errorf("restore the initial state: %w", err)
 	}
-	return nil
+	return r.recoverFiles(found)
 }
 
 type emptyReader struct{}
@@ -424,8 +439,12 @@ func (r *Replica) restoreFile(i Index) (state State, bytes int64, err error) {
 }
 
 // RestoreSnapshot restores a machine from the snapshot at an index in a replica's
-// directory, and returns where its state stands. After an error that is undefined.
+// directory, and returns where its state stands. After an error that is undefined. Files
+// that the machine keeps stay in the replica's directory and are only read.
 func RestoreSnapshot(fsys vfs.FS, dir string, i Index, m Machine) (State, error) {
+	if k, ok := m.(Keeper); ok {
+		k.Keep(&Files{fs: fsys, dir: dir})
+	}
 	state, _, err := restoreFile(fsys, dir, i, m)
 	if err != nil {
 		return State{}, fmt.Errorf("rsm: snapshot %s: %w", snapshotFile(i), err)

@@ -15,11 +15,13 @@ import (
 const (
 	snapshotMagic       = "MARUSNAP"
 	snapshotVersion     = 2
+	snapshotKept        = 3  // version 2 with the files that the machine keeps
 	snapshotHeaderBytes = 48 // and the configuration
 	snapshotFooterBytes = 40
 	chunkHeaderBytes    = 8
 	maxChunkBytes       = 1 << 20
 	maxConfBytes        = 64 << 10
+	keptRowBytes        = 20
 )
 
 // snapshotSyncBytes is how much of a snapshot is written between two syncs: the
@@ -40,9 +42,13 @@ type snapshotWriter struct {
 }
 
 // newSnapshotWriter writes the header of a snapshot of the state at a position.
-func newSnapshotWriter(f vfs.File, at State) (*snapshotWriter, error) {
+// It counts on files, at most MaxKeptFiles.
+func newSnapshotWriter(f vfs.File, at State, files []KeptFile) (*snapshotWriter, error) {
+	if len(files) > MaxKeptFiles {
+		return nil, fmt.Errorf("counts on %d files, want at most %d", len(files), MaxKeptFiles)
+	}
 	w := &snapshotWriter{file: f, at: at}
-	return w, w.put(appendSnapshotHeader(nil, at))
+	return w, w.put(appendSnapshotHeader(nil, at, files))
 }
 
 // write appends p as chunks.
@@ -90,14 +96,24 @@ func (w *snapshotWriter) put(p []byte) error {
 	return nil
 }
 
-func appendSnapshotHeader(dst []byte, at State) []byte {
+func appendSnapshotHeader(dst []byte, at State, files []KeptFile) []byte {
 	body := binary.LittleEndian.AppendUint64(make([]byte, 0, 32+len(at.Conf)), uint64(at.Index))
 	body = binary.LittleEndian.AppendUint64(body, uint64(at.Time))
 	body = binary.LittleEndian.AppendUint64(body, at.Term)
 	body = binary.LittleEndian.AppendUint64(body, uint64(len(at.Conf)))
 	body = append(body, at.Conf...)
+	version := uint32(snapshotVersion)
+	if len(files) > 0 {
+		version = snapshotKept
+		body = binary.LittleEndian.AppendUint32(body, uint32(len(files)))
+	}
+	for _, k := range files {
+		body = binary.LittleEndian.AppendUint64(body, k.ID)
+		body = binary.LittleEndian.AppendUint64(body, uint64(k.Bytes))
+		body = binary.LittleEndian.AppendUint32(body, k.Sum)
+	}
 	dst = append(dst, snapshotMagic...)
-	dst = binary.LittleEndian.AppendUint32(dst, snapshotVersion)
+	dst = binary.LittleEndian.AppendUint32(dst, version)
 	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(body, castagnoli))
 	return append(dst, body...)
 }
@@ -134,6 +150,8 @@ type snapshotReader struct {
 	size   int64
 	offset int64
 	at     State
+	files  []KeptFile // that it counts on
+	joined bool       // they follow in the same file
 	chunks uint64
 	bytes  uint64
 	chunk  []byte
@@ -155,8 +173,9 @@ func newSnapshotReader(f vfs.File) (*snapshotReader, error) {
 	if string(head[:8]) != snapshotMagic {
 		return nil, fmt.Errorf("not a snapshot: %w", wal.ErrCorrupt)
 	}
-	if v := binary.LittleEndian.Uint32(head[8:]); v != snapshotVersion {
-		return nil, fmt.Errorf("snapshot has version %d, this program reads %d", v, snapshotVersion)
+	version := binary.LittleEndian.Uint32(head[8:])
+	if version != snapshotVersion && version != snapshotKept {
+		return nil, fmt.Errorf("snapshot has version %d, this program reads %d and %d", version, snapshotVersion, snapshotKept)
 	}
 	r.at = State{
 		Index: Index(binary.LittleEndian.Uint64(head[16:])),
@@ -172,11 +191,41 @@ func newSnapshotReader(f vfs.File) (*snapshotReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if crc32.Update(sum, castagnoli, conf) != want {
+	sum, r.at.Conf = crc32.Update(sum, castagnoli, conf), slices.Clone(conf)
+	if version == snapshotKept {
+		if sum, err = r.keptFiles(sum); err != nil {
+			return nil, err
+		}
+	}
+	if sum != want {
 		return nil, fmt.Errorf("header has a wrong checksum: %w", wal.ErrCorrupt)
 	}
-	r.at.Conf = slices.Clone(conf)
 	return r, nil
+}
+
+// keptFiles reads the files that the snapshot counts on, and adds to the checksum.
+func (r *snapshotReader) keptFiles(sum uint32) (uint32, error) {
+	b, err := r.take(4)
+	if err != nil {
+		return 0, err
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n == 0 || n > MaxKeptFiles {
+		return 0, r.damaged("counts on %d files", n)
+	}
+	sum = crc32.Update(sum, castagnoli, b)
+	if b, err = r.take(int(n) * keptRowBytes); err != nil {
+		return 0, err
+	}
+	sum = crc32.Update(sum, castagnoli, b)
+	for ; len(b) > 0; b = b[keptRowBytes:] {
+		k := KeptFile{binary.LittleEndian.Uint64(b), int64(binary.LittleEndian.Uint64(b[8:])), binary.LittleEndian.Uint32(b[16:])}
+		if k.Bytes < 0 {
+			return 0, r.damaged("counts on a file of %d bytes", k.Bytes)
+		}
+		r.files = append(r.files, k)
+	}
+	return sum, nil
 }
 
 // Read implements io.Reader.
@@ -231,7 +280,7 @@ func (r *snapshotReader) end(sum uint32) error {
 	if string(body) != string(want[chunkHeaderBytes:]) {
 		return r.damaged("footer does not match the content")
 	}
-	if r.offset != r.size {
+	if r.offset != r.size && !r.joined {
 		return r.damaged("file goes on after the footer")
 	}
 	return io.EOF

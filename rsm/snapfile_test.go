@@ -32,8 +32,14 @@ func file(t testing.TB, content []byte) vfs.File {
 // encodeSnapshot returns the file that holds the parts.
 func encodeSnapshot(t testing.TB, at State, parts ...[]byte) []byte {
 	t.Helper()
+	return encodeKept(t, at, nil, parts...)
+}
+
+// encodeKept returns the file of a snapshot that counts on files.
+func encodeKept(t testing.TB, at State, files []KeptFile, parts ...[]byte) []byte {
+	t.Helper()
 	f := file(t, nil)
-	w, err := newSnapshotWriter(f, at)
+	w, err := newSnapshotWriter(f, at, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,13 +113,35 @@ func TestSnapshotReaderIsAReader(t *testing.T) {
 func TestSnapshotFileGolden(t *testing.T) {
 	at := State{Index: 0x0102, Time: 1_700_000_000_000_000_001, Term: 3, Conf: []byte("conf")}
 	golden(t, "snapshot.hex", encodeSnapshot(t, at, []byte("first chunk"), []byte("second")))
+	golden(t, "snapshot-kept.hex", encodeKept(t, at, someFiles, []byte("first chunk"), []byte("second")))
+}
+
+var someFiles = []KeptFile{{0x0123456789abcdef, 1 << 40, 7}, {1, 0, 0}}
+
+func TestSnapshotFileKept(t *testing.T) {
+	r, err := newSnapshotReader(file(t, encodeKept(t, State{Index: 5, Conf: []byte("c")}, someFiles, []byte("x"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(someFiles, r.files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if _, err := newSnapshotWriter(file(t, nil), State{}, make([]KeptFile, MaxKeptFiles+1)); err == nil {
+		t.Error("a snapshot counts on too many files")
+	}
 }
 
 // TestSnapshotFileDamage changes every byte of a file, and cuts it at every
 // length: nothing but the true content is ever given, and never without an error.
 func TestSnapshotFileDamage(t *testing.T) {
+	for _, files := range [][]KeptFile{nil, someFiles} {
+		testSnapshotFileDamage(t, files)
+	}
+}
+
+func testSnapshotFileDamage(t *testing.T, files []KeptFile) {
 	content := []byte("some content")
-	good := encodeSnapshot(t, State{Index: 5, Time: 6, Term: 7, Conf: []byte("c")}, content[:4], content[4:])
+	good := encodeKept(t, State{Index: 5, Time: 6, Term: 7, Conf: []byte("c")}, files, content[:4], content[4:])
 	check := func(what string, at int, damaged []byte) {
 		got, _, err := decodeSnapshot(t, damaged)
 		if err == nil {
@@ -186,14 +214,19 @@ func FuzzSnapshotReader(f *testing.F) {
 	f.Add(encodeSnapshot(f, State{Index: 5, Time: 6}, []byte("first"), []byte("second")))
 	f.Add(encodeSnapshot(f, State{}))
 	f.Add(encodeSnapshot(f, State{Index: 1, Term: 2, Conf: []byte("conf")}, []byte("x")))
+	f.Add(encodeKept(f, State{Index: 1, Term: 2, Conf: []byte("conf")}, someFiles, []byte("x")))
 	f.Add([]byte(snapshotMagic))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		got, at, err := decodeSnapshot(t, content)
 		if err != nil {
 			return
 		}
+		r, err := newSnapshotReader(file(t, content))
+		if err != nil {
+			t.Fatal(err)
+		}
 		var parts [][]byte // what is good has one encoding, up to the size of the chunks
-		for rest := content[snapshotHeaderBytes+len(at.Conf):]; ; {
+		for rest := content[r.offset:]; ; {
 			n := int(binary.LittleEndian.Uint32(rest))
 			if n == 0 {
 				break
@@ -204,7 +237,7 @@ func FuzzSnapshotReader(f *testing.F) {
 		if !bytes.Equal(got, bytes.Join(parts, nil)) {
 			t.Errorf("got %q, want %q", got, parts)
 		}
-		if again := encodeSnapshot(t, at, parts...); !bytes.Equal(again, content) {
+		if again := encodeKept(t, at, r.files, parts...); !bytes.Equal(again, content) {
 			t.Errorf("encodes to %x, want %x", again, content)
 		}
 	})

@@ -36,7 +36,8 @@ type snapshotter struct {
 // snapshotJob is a snapshot under way: the machine's side of it.
 type snapshotJob struct {
 	at      State
-	source  Snapshot // nil when all of it was handed over
+	source  Snapshot   // nil when all of it was handed over
+	files   []KeptFile // that it counts on
 	file    *snapshotFileWriter
 	callers []func(error)
 	free    [][]byte // buffers to be filled
@@ -92,7 +93,10 @@ func (s *snapshotter) begin(callers []func(error)) {
 	for range snapshotBuffers {
 		s.job.free = append(s.job.free, make([]byte, 0, stepBytes+stepBudget))
 	}
-	s.job.file = newSnapshotFileWriter(r, s.job.at)
+	if k, ok := s.job.source.(KeeperSnapshot); ok {
+		s.job.files = k.Files()
+	}
+	s.job.file = newSnapshotFileWriter(r, s.job.at, s.job.files)
 	s.log = 0
 	s.held(start)
 	s.plan()
@@ -224,6 +228,7 @@ func (s *snapshotter) goOn() {
 func (s *snapshotter) succeeded(job *snapshotJob) {
 	r, bytes := s.r, int64(job.file.bytes)
 	r.files.addGood(job.at)
+	r.snapshotTaken(job.at.Index, job.files)
 	r.counters.snapshots.Add(1)
 	r.counters.snapshotIndex.Store(uint64(job.at.Index))
 	r.counters.snapshotBytes.Store(bytes)

@@ -22,7 +22,8 @@ type snapshotFileWriter struct {
 	bytes uint64 // of the content; read by the replica's loop after finish
 
 	at      State
-	work    []func() // in order, while it rests
+	files   []KeptFile // that the snapshot counts on
+	work    []func()   // in order, while it rests
 	resting bool
 	entries uint64 // the replica's, when it last rested
 	file    vfs.File
@@ -30,8 +31,8 @@ type snapshotFileWriter struct {
 	err     error // of all that comes later
 }
 
-func newSnapshotFileWriter(r *Replica, at State) *snapshotFileWriter {
-	w := &snapshotFileWriter{r: r, at: at, entries: r.counters.entries.Load()}
+func newSnapshotFileWriter(r *Replica, at State, files []KeptFile) *snapshotFileWriter {
+	w := &snapshotFileWriter{r: r, at: at, files: files, entries: r.counters.entries.Load()}
 	w.do(w.create)
 	return w
 }
@@ -76,7 +77,7 @@ func (w *snapshotFileWriter) create() {
 		return
 	}
 	w.file = f
-	w.out, w.err = newSnapshotWriter(f, w.at)
+	w.out, w.err = newSnapshotWriter(f, w.at, w.files)
 }
 
 // write writes a buffer and gives it back.

@@ -181,13 +181,13 @@ func (m *Machine) Sum() uint64 {
 	for row := range m.reversals.len {
 		write(appendReversal(b, m.reversals.at(row)))
 	}
-	for _, t := range m.tenants {
-		var ids uint64 // in whatever order the table has them
+	old := m.sumOld()
+	for number, t := range m.tenants {
+		ids := old[number] // in whatever order the table has them
 		for i := range t.ids.segs {
 			s := &t.ids.segs[i]
 			for n := range s.len {
-				e := s.at(n)
-				ids += mix(mix(e.key.a^hash5, e.key.b^hash7), e.meta^hash5)
+				ids += idSum(s.at(n))
 			}
 		}
 		write(binary.LittleEndian.AppendUint64(AppendName(b, t.name), ids))

@@ -2,13 +2,16 @@ package wallet
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"maru.example/money"
 	"maru.example/rsm"
+	"maru.example/vfs"
 )
 
 var usd = money.MustParseCurrency("USD")
@@ -45,6 +48,61 @@ func BenchmarkApply(b *testing.B) {
 			})
 		}
 	}
+}
+
+var oldIDsOption = flag.Int("old", 8_000_000, "transaction ids on the disk in BenchmarkApplyOld")
+
+// BenchmarkApplyOld applies full batches of transfers between a million accounts to
+// three machines in turn: one with a bounded number of ids in memory and -old more on a
+// disk, one as bounded without any on the disk, and one with as many, all in memory. It
+// reports the medians. The work of the disk's loop is left out.
+func BenchmarkApplyOld(b *testing.B) {
+	const accounts = 1_000_000
+	r := rand.New(rand.NewPCG(5, 6))
+	disk, bare := &handDisk{fs: vfs.OS(), dir: b.TempDir()}, NewMachine(nil)
+	machines := []*Machine{disk.machine(b, nil), bare, NewMachine(nil)}
+	for _, m := range machines {
+		openMany(b, m, accounts)
+	}
+	var data, dst []byte
+	for range *oldIDsOption / MaxBatch {
+		data = randomTransfers(data[:0], r, accounts)
+		machines[0].Apply(dst[:0], rsm.Batch{Data: data})
+		machines[2].Apply(dst[:0], rsm.Batch{Data: data})
+		disk.loop.run(1 << 20)
+	}
+	before := machines[0].Metrics().Old
+	took := make([][]float64, len(machines))
+	b.ResetTimer()
+	for n := 0; n < b.N; n += MaxBatch {
+		data = randomTransfers(data[:0], r, accounts)
+		for i, m := range machines {
+			begin := time.Now()
+			dst = m.Apply(dst[:0], rsm.Batch{Data: data})
+			took[i] = append(took[i], float64(time.Since(begin))/MaxBatch)
+		}
+		disk.loop.run(1 << 20)
+	}
+	after := machines[0].Metrics().Old
+	for i, unit := range []string{"ns/disk", "ns/bare", "ns/memory"} {
+		slices.Sort(took[i])
+		b.ReportMetric(took[i][len(took[i])/2], unit)
+	}
+	b.ReportMetric(float64(after.FalsePositives-before.FalsePositives)/float64(b.N), "false/op")
+	b.ReportMetric(float64(after.Runs), "runs")
+	b.ReportMetric(float64(after.Bytes)/float64(max(1, after.IDs)), "B/old")
+}
+
+// randomTransfers appends a full batch of transfers between accounts drawn at random.
+func randomTransfers(batch []byte, r *rand.Rand, accounts int) []byte {
+	batch = AppendHeader(batch, Header{Kind: KindTransfers, Count: MaxBatch})
+	for range MaxBatch {
+		t := HandleTransfer{From: Handle(1 + r.IntN(accounts)), To: Handle(1 + r.IntN(accounts)), Amount: 1, Currency: usd}
+		binary.LittleEndian.PutUint64(t.ID[:], r.Uint64())
+		binary.LittleEndian.PutUint64(t.ID[8:], r.Uint64())
+		batch = AppendHandleTransfer(batch, &t)
+	}
+	return batch
 }
 
 // openMany opens accounts 1 to n, without limit.

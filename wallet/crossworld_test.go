@@ -18,6 +18,7 @@ import (
 type world struct {
 	parts   []*worldPart
 	packets []packet
+	recent  uint64 // RecentIDs of the machines
 	model   *crossModel
 	names   [][]AccountID // of each tenant
 	now     int64
@@ -25,6 +26,7 @@ type world struct {
 }
 
 type worldPart struct {
+	disk     *handDisk
 	m        *Machine
 	books    *eventBooks
 	image    []byte // the newest snapshot
@@ -45,14 +47,14 @@ type packet struct {
 }
 
 func newWorld(t *rapid.T, partitions uint16) *world {
-	w := &world{model: &crossModel{
+	w := &world{recent: rapid.SampledFrom([]uint64{0, 20}).Draw(t, "recent ids"), model: &crossModel{
 		partitions: partitions, tenants: []Tenant{DefaultTenant, "acme"}, accounts: map[string]*modelAccount{},
 		decided: map[string]*modelDecision{}, announced: map[[2]uint16]uint64{}, limits: map[*Balance]*modelLimit{},
 	}}
 	for p := range partitions {
-		part := &worldPart{finished: map[string]Code{}, books: newEventBooks()}
+		part := &worldPart{finished: map[string]Code{}, books: newEventBooks(), disk: &handDisk{}}
 		w.parts = append(w.parts, part)
-		part.m = part.machine(p, partitions)
+		part.m = w.machine(t, p, partitions)
 		w.apply(p, KindCreateTenants, 0, 2, AppendName(AppendName(nil, "default"), "acme"))
 	}
 	for tenant := range w.model.tenants {
@@ -71,11 +73,15 @@ func newWorld(t *rapid.T, partitions uint16) *world {
 	return w
 }
 
-func (p *worldPart) machine(number, of uint16) *Machine {
-	return NewMachine(&MachineOptions{Partition: number, Partitions: of, expired: 1, Finished: func(tenant uint16, id TransactionID, c Code) {
+func (w *world) machine(t *rapid.T, number, of uint16) *Machine {
+	p := w.parts[number]
+	return p.disk.machine(t, &MachineOptions{Partition: number, Partitions: of, expired: 1, RecentIDs: w.recent, Finished: func(tenant uint16, id TransactionID, c Code) {
 		p.finished[fmt.Sprint(number, tenant, id)] = c
 	}})
 }
+
+// disks lets a machine's disk work on.
+func (w *world) disks(t *rapid.T) { w.parts[w.partition(t, "partition")].disk.work(t) }
 
 func (w *world) openAccount(t *rapid.T, p, tenant uint16, a NewAccount, yen bool) {
 	for q := range w.parts {
@@ -315,7 +321,7 @@ func (w *world) crash(t *rapid.T) {
 	if rapid.Bool().Draw(t, "new snapshot") {
 		p.image, p.log = image(p.m), nil
 	}
-	m := p.machine(number, uint16(len(w.parts)))
+	m := w.machine(t, number, uint16(len(w.parts)))
 	if err := m.Restore(bytes.NewReader(p.image)); err != nil {
 		t.Fatal(err)
 	}
@@ -368,8 +374,7 @@ func (w *world) check(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids := &w.parts[at].m.tenants[tenant].ids
-		if e, _ := ids.find(makeKey(id[:]), ids.hash(makeKey(id[:]))); e == nil || e.code() != d.code {
+		if e, found := w.parts[at].m.lookupID(tenant, makeKey(id[:])); !found || e.code() != d.code {
 			t.Fatalf("transfer %s is not %v", key, d.code)
 		}
 		if c, ok := w.parts[at].finished[key]; ok && c != d.code {
@@ -502,6 +507,8 @@ func TestPartitionsAgainstModel(t *testing.T) {
 			"snapshot":     w.snapshot,
 			"crash":        w.crash,
 			"crash 2":      w.crash,
+			"disk":         w.disks,
+			"disk 2":       w.disks,
 		})
 		w.heal(t)
 	})
@@ -530,6 +537,7 @@ func TestTransactionsAgainstModel(t *testing.T) {
 			"set status":     w.setStatus,
 			"snapshot":       w.snapshot,
 			"crash":          w.crash,
+			"disk":           w.disks,
 		})
 		w.heal(t)
 	})

@@ -14,10 +14,9 @@ func (m *Machine) holdCommand(tenant uint16, k Kind, cmd []byte) Result {
 		return m.count(Result(Malformed))
 	}
 	key, sum := makeKey(c.id[:]), c.sum()
-	ids := &m.tenants[tenant].ids
-	hash := ids.hash(key)
-	e, free := ids.find(key, hash)
-	if e != nil {
+	hash := m.tenants[tenant].ids.hash(key)
+	e, free, seen := m.seen(tenant, key, hash)
+	if seen {
 		if e.fingerprint() != sum {
 			return m.count(Result(IDReused))
 		}
@@ -26,7 +25,7 @@ func (m *Machine) holdCommand(tenant uint16, k Kind, cmd []byte) Result {
 	if m.foreignHold(tenant, k, &c) {
 		return m.count(Result(WrongPartition))
 	}
-	if ids.full(hash) {
+	if m.fullOfIDs(tenant, hash) {
 		return m.count(Result(LimitReached))
 	}
 	var code Code
@@ -45,7 +44,7 @@ func (m *Machine) holdCommand(tenant uint16, k Kind, cmd []byte) Result {
 	if code == AccountLocked || code == TooManyInFlight || code == LimitReached {
 		return m.count(Result(code))
 	}
-	ids.add(key, hash, sum<<8|uint64(code), free)
+	m.remember(tenant, key, hash, sum<<8|uint64(code), free)
 	return m.count(Result(code))
 }
 
@@ -140,8 +139,7 @@ func (m *Machine) openHold(tenant uint16, c *holdCommand) (row uint32, code Code
 		ok = false
 	}
 	if !ok {
-		ids := &m.tenants[tenant].ids
-		if e, _ := ids.find(k.key, ids.hash(k.key)); e != nil && e.code() == Held {
+		if e, seen := m.lookupID(tenant, k.key); seen && e.code() == Held {
 			return 0, HoldFinished
 		}
 		return 0, UnknownHold

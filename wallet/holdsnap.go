@@ -257,8 +257,7 @@ func (r *restorer) joinHold(h *holdRow, row uint32) bool {
 	if !ok || m.accounts.at(uint64(h.account)).tenant != h.tenant {
 		return false
 	}
-	ids := &m.tenants[h.tenant].ids
-	if e, _ := ids.find(h.key, ids.hash(h.key)); e == nil || e.code() != Held {
+	if e, seen := m.lookupID(h.tenant, h.key); !seen || e.code() != Held {
 		return false
 	}
 	h.balance = b.ref()

@@ -239,6 +239,7 @@ func TestHoldsAgainstModel(t *testing.T) {
 			"give up":    w.giveUp,
 			"snapshot":   w.snapshot,
 			"crash":      w.crash,
+			"disk":       w.disks,
 		})
 		w.heal(t)
 	})

@@ -12,9 +12,10 @@ package wallet
 // all grow at the same time: together they are always about 60 per cent full, at
 // 30.7 bytes an id.
 type idTable struct {
-	seed [2]uint64
-	len  uint64
-	segs [idSegments]idSegment
+	seed  [2]uint64
+	len   uint64
+	segs  [idSegments]idSegment
+	first [idSegments]uint32 // slots that a segment begins with, if not few
 }
 
 const (
@@ -97,9 +98,7 @@ func (t *idTable) find(k key, h uint64) (e *idEntry, free int) {
 }
 
 // full says that no more ids can be added under a hash.
-func (t *idTable) full(h uint64) bool {
-	return t.len >= maxIDs || t.segs[h>>56].len == maxSegmentID
-}
+func (t *idTable) full(h uint64) bool { return t.segs[h>>56].len == maxSegmentID }
 
 // add remembers a key for which find gave a free place; the table must not be full.
 func (t *idTable) add(k key, h, meta uint64, free int) {
@@ -131,7 +130,11 @@ func (s *idSegment) free(h uint64) int {
 
 // grow makes the index of the i-th segment larger by three quarters.
 func (s *idSegment) grow(t *idTable, i int) {
-	s.slots = make([]uint32, max(minIDSlots+minIDSlots*3*i/(4*idSegments), len(s.slots)*7/4))
+	n := max(minIDSlots+minIDSlots*3*i/(4*idSegments), len(s.slots)*7/4)
+	if s.len == 0 {
+		n = max(n, int(t.first[i]))
+	}
+	s.slots = make([]uint32, n)
 	for i := range s.len {
 		h := t.hash(s.at(i).key)
 		s.slots[s.free(h)] = (i+1)<<8 | uint32(uint8(h))

@@ -22,6 +22,7 @@ type Machine struct {
 	spends    spendTable
 	reversals reversals
 	tenants   []*tenant
+	old       oldIDs
 	accounts  table[account]
 	balances  table[balance] // of the second and later currencies of accounts
 	arena     arena
@@ -40,6 +41,7 @@ type tenant struct {
 	name string
 	hash uint64 // nameHash of the name
 	ids  idTable
+	old  uint64 // ids that are remembered and not in the table
 
 	assets []Asset // of partition 0; by number
 }
@@ -86,15 +88,14 @@ func NewMachine(o *MachineOptions) *Machine {
 	m.reversals.rows = map[transactionKey]uint32{}
 	m.changes = m.options.Random()
 	m.names.seed = maphash.MakeSeed()
+	m.old.seed = [2]uint64{m.options.Random(), m.options.Random()}
 	m.addTenant(string(DefaultTenant))
 	return m
 }
 
 func (m *Machine) addTenant(name string) {
 	t := &tenant{name: name, hash: nameHash(name)}
-	for i := range t.ids.seed {
-		t.ids.seed[i] = m.options.Random()
-	}
+	t.ids.seed = tenantSeed(m.old.seed, len(m.tenants))
 	m.tenants = append(m.tenants, t)
 }
 
@@ -103,6 +104,7 @@ func (m *Machine) addTenant(name string) {
 func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	m.changes++
 	m.command, m.effects = 0, m.effects[:0]
+	m.age()
 	m.expire(b.Time)
 	h, err := Validate(b.Data)
 	switch {
@@ -417,8 +419,11 @@ func (m *Machine) Metrics() Metrics {
 	}
 	copy(out.Decided[:], m.decided[:])
 	for _, t := range m.tenants {
-		out.Transactions += t.ids.len
+		out.Transactions += t.ids.len + t.old
 		out.TableBytes += t.ids.bytes()
 	}
+	out.TableBytes += m.old.frozen.bytes()
+	out.Old = m.old.metrics()
+	out.TableBytes += out.Old.Bytes
 	return out
 }

@@ -160,6 +160,7 @@ func (n *naive) setStatus(a *naiveAccount, to Status) Code {
 
 // pair runs the machine beside the model.
 type pair struct {
+	disk  *handDisk
 	m     *Machine
 	model *naive
 	books *eventBooks
@@ -311,7 +312,7 @@ func (p *pair) snapshot(t *rapid.T) {
 	}
 	p.open.Close()
 	p.open = nil
-	restored := NewMachine(nil)
+	restored := p.disk.machine(t, &p.m.options)
 	if err := restored.Restore(bytes.NewReader(p.image)); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func (p *pair) restart(t *rapid.T) {
 		p.open.Close()
 		p.open = nil
 	}
-	m := NewMachine(nil)
+	m := p.disk.machine(t, &p.m.options)
 	if err := m.Restore(bytes.NewReader(image(p.m))); err != nil {
 		t.Fatal(err)
 	}
@@ -365,6 +366,7 @@ func describe(m *Machine) string {
 				ids = append(ids, fmt.Sprintf("%016x%016x %014x %v", e.key.a, e.key.b, e.fingerprint(), e.code()))
 			}
 		}
+		ids = append(ids, describeOld(m, uint16(i))...)
 		slices.Sort(ids)
 		fmt.Fprintln(&b, i, t.name, ids)
 	}
@@ -435,7 +437,12 @@ func (p *pair) check(t *rapid.T) {
 
 func TestMachineAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pair{m: NewMachine(nil), model: newNaive(), books: newEventBooks()}
+		p := &pair{model: newNaive(), books: newEventBooks(), disk: &handDisk{}}
+		o := &MachineOptions{}
+		if rapid.Bool().Draw(t, "few recent ids") {
+			o.RecentIDs = 20
+		}
+		p.m = p.disk.machine(t, o)
 		for range 3 {
 			p.openAccounts(t)
 		}
@@ -452,6 +459,8 @@ func TestMachineAgainstModel(t *testing.T) {
 			"snapshot":     p.snapshot,
 			"snapshot 2":   p.snapshot,
 			"restart":      p.restart,
+			"disk":         p.disk.work,
+			"disk 2":       p.disk.work,
 		})
 	})
 }

@@ -25,6 +25,9 @@ type MachineOptions struct {
 	// Expires is told that another hold than before may be the next to expire: see
 	// Machine.untilExpiry.
 	Expires func()
+	// RecentIDs is how many transaction ids are kept in memory as they are, about; those
+	// that are decided are moved to the disk, if the machine has one. Default 8 Mi.
+	RecentIDs uint64
 	// Random gives the seeds of the hash tables of transaction ids, by which a
 	// snapshot is ordered: nobody who chooses ids may know them. Default: the
 	// process's own randomness. A simulation needs one that repeats itself.
@@ -43,6 +46,9 @@ func (o *MachineOptions) withDefaults() MachineOptions {
 	}
 	if out.expired == 0 {
 		out.expired = maxExpired
+	}
+	if out.RecentIDs == 0 {
+		out.RecentIDs = 8 << 20
 	}
 	if out.Random == nil {
 		out.Random = func() uint64 { return maphash.String(maphash.MakeSeed(), "") }

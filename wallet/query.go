@@ -187,9 +187,7 @@ func (m *Machine) decision(tenant uint16, id TransactionID) Code {
 	if int(tenant) >= len(m.tenants) {
 		return Undecided // nothing of it has come here yet
 	}
-	ids := &m.tenants[tenant].ids
-	k := makeKey(id[:])
-	if e, _ := ids.find(k, ids.hash(k)); e != nil {
+	if e, found := m.lookupID(tenant, makeKey(id[:])); found {
 		return e.code()
 	}
 	return Undecided
@@ -215,6 +213,10 @@ func (p *Partition) query(q *query, done func(*finding, error)) {
 			return
 		}
 		f := p.Machine.query(q)
+		if err := p.Machine.Err(); err != nil {
+			done(nil, fmt.Errorf("%w: %w", rsm.ErrFailed, err))
+			return
+		}
 		f.Age = age
 		done(f, nil)
 	}

@@ -36,9 +36,8 @@ type reservation struct {
 // was applied here, with the content that is claimed, and all that was taken back of
 // each of its legs is no more than it. It notes in back what is taken back.
 func (m *Machine) judgeReversal(d *draft, back *reservation) Code {
-	ids := &m.tenants[d.tenant].ids
-	e, _ := ids.find(d.own.of, ids.hash(d.own.of))
-	if e == nil || e.code() != Applied || e.fingerprint() != d.original.originalFingerprint(d.own.reverses) {
+	e, seen := m.lookupID(d.tenant, d.own.of)
+	if !seen || e.code() != Applied || e.fingerprint() != d.original.originalFingerprint(d.own.reverses) {
 		return NotReversible
 	}
 	var room [MaxPostings]net

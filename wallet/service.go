@@ -382,6 +382,7 @@ type Metrics struct {
 	InFlight     [endPhase]uint64       // transfers to other partitions by Phase
 	Holds        uint64                 // open
 	TableBytes   uint64                 // memory of the tables
+	Old          OldIDMetrics           // of transaction ids on the disk
 }
 
 // Metrics returns the counters of the replicas that are on this node.
@@ -408,6 +409,7 @@ func (m *Metrics) add(other Metrics) {
 	m.Repeated += other.Repeated
 	m.TableBytes += other.TableBytes
 	m.Holds += other.Holds
+	m.Old.add(other.Old)
 	for i, n := range other.InFlight {
 		m.InFlight[i] += n
 	}

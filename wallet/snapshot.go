@@ -37,10 +37,12 @@ type snapshot struct {
 	started bool
 	ended   bool
 	cross   crossImage
-	ids     [][idSegments]uint32 // entries of each tenant's segments
-	used    uint64               // rows of holds and limits
-	time    int64                // the machine's
-	tenant  int                  // where the walk over ids stands
+	used    uint64 // rows of holds and limits
+	time    int64  // the machine's
+	tenants int    // how many there were
+	tables  []imageTable
+	old     oldImage
+	table   int // where the walk over ids stands
 	segment int
 	entry   uint32
 }
@@ -52,13 +54,8 @@ func (m *Machine) Snapshot() rsm.Snapshot {
 	if m.open != nil {
 		panic("wallet: a snapshot is open")
 	}
-	s := &snapshot{m: m, cross: m.image(), ids: make([][idSegments]uint32, len(m.tenants))}
+	s := &snapshot{m: m, cross: m.image(), tenants: len(m.tenants), tables: m.imageTables(), old: m.oldImage()}
 	m.imageAssets(&s.cross)
-	for i, t := range m.tenants {
-		for j := range t.ids.segs {
-			s.ids[i][j] = t.ids.segs[j].len
-		}
-	}
 	m.accounts.freeze()
 	m.balances.freeze()
 	m.holds.rows.freeze()
@@ -104,10 +101,8 @@ func (s *snapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 // count is the number of all rows, which the end block repeats.
 func (s *snapshot) count() uint64 {
 	n := s.m.accounts.frozen + s.m.balances.frozen + s.m.reversals.frozen + s.cross.rows + s.used
-	for i := range s.ids {
-		for _, c := range s.ids[i] {
-			n += uint64(c)
-		}
+	for i := range s.tables {
+		n += s.tables[i].rows()
 	}
 	return n
 }
@@ -116,10 +111,12 @@ func (s *snapshot) head(dst []byte) []byte {
 	dst = append(dst, snapshotMagic...)
 	dst = binary.LittleEndian.AppendUint64(dst, s.m.accounts.frozen)
 	dst = binary.LittleEndian.AppendUint64(dst, s.m.balances.frozen)
-	dst = appendBlock(dst, blockTenants, 0, len(s.ids), 0)
-	for _, t := range s.m.tenants[:len(s.ids)] {
+	dst = s.old.appendRuns(dst)
+	dst = appendBlock(dst, blockTenants, 0, s.tenants, 0)
+	for _, t := range s.m.tenants[:s.tenants] {
 		dst = AppendName(dst, t.name)
 	}
+	dst = s.old.appendCounts(dst)
 	if n := s.m.options.Partitions; n > 1 {
 		dst = appendBlock(dst, blockPartition, int(s.m.options.Partition), 0, uint64(n))
 	}
@@ -193,41 +190,17 @@ func appendBalance(dst []byte, b *balance) []byte {
 	return binary.LittleEndian.AppendUint16(dst, uint16(b.currency))
 }
 
-// idBlock appends up to idBlock entries of a segment: they never change, so
-// that the counts taken at the beginning are all that a snapshot needs. What was
-// Pending then may be decided by now: the phase status table tells.
-func (s *snapshot) idBlock(dst []byte) ([]byte, bool) {
-	for ; s.tenant < len(s.ids); s.tenant, s.segment = s.tenant+1, 0 {
-		for ; s.segment < idSegments; s.segment, s.entry = s.segment+1, 0 {
-			left := s.ids[s.tenant][s.segment] - s.entry
-			if left == 0 {
-				continue
-			}
-			seg := &s.m.tenants[s.tenant].ids.segs[s.segment]
-			rows := seg.blocks[s.entry/idBlock][:min(left, idBlock)]
-			dst = appendBlock(dst, blockIDs, s.tenant, len(rows), 0)
-			for i := range rows {
-				dst = binary.LittleEndian.AppendUint64(dst, rows[i].key.a)
-				dst = binary.LittleEndian.AppendUint64(dst, rows[i].key.b)
-				dst = binary.LittleEndian.AppendUint64(dst, rows[i].meta)
-			}
-			s.entry += uint32(len(rows))
-			return dst, true
-		}
-	}
-	return dst, false
-}
-
 // Restore replaces the state by a snapshot's.
 func (m *Machine) Restore(r io.Reader) error {
 	in := &restorer{m: NewMachine(&m.options), in: bufio.NewReaderSize(r, 1<<18)}
-	if _, err := in.in.Peek(1); err == io.EOF {
-		*m = *in.m
-		return nil
+	in.m.old.files, in.m.old.page = m.old.files, m.old.page
+	if _, err := in.in.Peek(1); err != io.EOF {
+		if err := in.restore(); err != nil {
+			in.m.old.leave()
+			return err
+		}
 	}
-	if err := in.restore(); err != nil {
-		return err
-	}
+	m.old.leave()
 	*m = *in.m
 	return nil
 }
@@ -244,6 +217,7 @@ type restorer struct {
 	reversals          uint64
 	tried              int                // transactions of others that were tried here
 	pending            int                // ids whose row says Pending
+	old                uint64             // ids in runs that no tenant has accounted for yet
 	holds              map[holdKey]uint32 // rows
 	captures           []captureRow
 }
@@ -277,6 +251,9 @@ func (r *restorer) restore() error {
 	}
 	if r.accounts != 0 || r.balances != 0 {
 		return fmt.Errorf("%w: %d accounts and %d balances are missing", ErrSnapshot, r.accounts, r.balances)
+	}
+	if r.old != 0 {
+		return fmt.Errorf("%w: %d old ids are of no tenant", ErrSnapshot, r.old)
 	}
 	if _, err := r.in.Peek(1); err != io.EOF {
 		return fmt.Errorf("%w: bytes after the end", ErrSnapshot)
@@ -318,6 +295,10 @@ func (r *restorer) block() (done bool, err error) {
 		return false, r.crossBlock(kind, tenant, n, first)
 	case kind >= blockReversed && kind <= blockLegs:
 		return false, r.transactionBlock(kind, n, first)
+	case kind == blockRuns:
+		return false, r.runs(n)
+	case kind == blockOldCounts:
+		return false, r.oldCounts(n)
 	}
 	for i := range uint64(n) {
 		switch kind {
@@ -463,6 +444,7 @@ func (r *restorer) id(tenant uint16) error {
 		r.pending++
 	}
 	ids.add(k, h, meta, free)
+	r.m.old.recent++
 	r.rows++
 	return nil
 }

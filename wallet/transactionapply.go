@@ -53,13 +53,12 @@ func (m *Machine) transaction(tenant uint16, now int64, kind Kind, cmd []byte) R
 
 // transactOnce is once for transactions.
 func (m *Machine) transactOnce(d *draft) Result {
-	ids := &m.tenants[d.tenant].ids
-	sum, hash := d.own.fingerprint(), ids.hash(d.key)
-	e, _ := ids.find(d.key, hash)
+	sum, hash := d.own.fingerprint(), m.tenants[d.tenant].ids.hash(d.key)
+	e, free, seen := m.seen(d.tenant, d.key, hash)
 	switch {
-	case e != nil && e.fingerprint() != sum:
+	case seen && e.fingerprint() != sum:
 		return Result(IDReused)
-	case e != nil:
+	case seen:
 		return Repeat(e.code())
 	}
 	var nets [MaxPostings]net
@@ -69,7 +68,7 @@ func (m *Machine) transactOnce(d *draft) Result {
 	switch {
 	case !decides:
 		return Result(WrongPartition)
-	case ids.full(hash):
+	case m.fullOfIDs(d.tenant, hash):
 		return Result(LimitReached)
 	}
 	code := Overflow
@@ -79,8 +78,7 @@ func (m *Machine) transactOnce(d *draft) Result {
 	if code == AccountLocked || code == TooManyInFlight || code == LimitReached {
 		return Result(code)
 	}
-	_, free := ids.find(d.key, hash)
-	ids.add(d.key, hash, sum<<8|uint64(code), free)
+	m.remember(d.tenant, d.key, hash, sum<<8|uint64(code), free)
 	return Result(code)
 }
 

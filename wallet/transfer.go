@@ -35,19 +35,24 @@ func (m *Machine) applyTransfers(dst []byte, tenant uint16, records []byte) []by
 // prefetch hashes the ids of a window and reads a word of each row and slot
 // that its transfers will need. The reads do not wait for each other.
 func (m *Machine) prefetch(tenant uint16, records []byte) (sum uint64) { //nolint:unparam // without the sum the reads could be left out
-	ids, n, first := &m.tenants[tenant].ids, m.accounts.len, uint64(m.base)+1
+	ids, rows, first := &m.tenants[tenant].ids, m.accounts.len, uint64(m.base)+1
+	n := 0
 	for i := 0; len(records) >= RecordBytes; i++ {
 		p := &m.window[i]
 		p.key = makeKey(records)
 		p.hash = ids.hash(p.key)
 		sum += uint64(ids.touch(p.hash)) + ids.touchFree(p.hash)
-		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < n {
+		if from := binary.LittleEndian.Uint64(records[16:]) - first; from < rows {
 			sum += uint64(m.accounts.at(from).next)
 		}
-		if to := binary.LittleEndian.Uint64(records[24:]) - first; to < n {
+		if to := binary.LittleEndian.Uint64(records[24:]) - first; to < rows {
 			sum += uint64(m.accounts.at(to).next)
 		}
 		records = records[RecordBytes:]
+		n = i + 1
+	}
+	if m.old.any() {
+		sum += m.touchOld(tenant, m.window[:n])
 	}
 	return sum
 }
@@ -135,10 +140,9 @@ func (m *Machine) count(r Result) Result {
 // once decides a movement unless its id was seen, and remembers the decision
 // unless it only says that another time or place may decide otherwise.
 func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
-	ids := &m.tenants[tenant].ids
 	sum := fingerprint(v.fromHash, v.toHash, v.amount, v.currency)
-	e, free := ids.find(v.key, v.hash)
-	if e != nil {
+	e, free, seen := m.seen(tenant, v.key, v.hash)
+	if seen {
 		if e.fingerprint() != sum {
 			return Result(IDReused)
 		}
@@ -147,7 +151,7 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	switch {
 	case v.foreign:
 		return Result(WrongPartition)
-	case ids.full(v.hash):
+	case m.fullOfIDs(tenant, v.hash):
 		return Result(LimitReached)
 	}
 	var code Code
@@ -159,7 +163,7 @@ func (m *Machine) once(tenant uint16, v *movement, from, to *account) Result {
 	if code == AccountLocked || code == TooManyInFlight {
 		return Result(code)
 	}
-	ids.add(v.key, v.hash, sum<<8|uint64(code), free)
+	m.remember(tenant, v.key, v.hash, sum<<8|uint64(code), free)
 	return Result(code)
 }
 

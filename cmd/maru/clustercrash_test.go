@@ -51,7 +51,7 @@ func TestClusterCrash(t *testing.T) {
 				seed = rand.Uint64()
 			}
 			t.Logf("-crash.seed=%d", seed)
-			flags := append(tt.flags(t), "--snapshot-bytes", "256KiB", "--cut-log")
+			flags := append(tt.flags(t), "--snapshot-bytes", "256KiB", "--recent-ids", "3000", "--cut-log")
 			b := &bank{
 				testCluster: newTestCluster(t, tt.nodes, bankPartitions, flags...),
 				rand:        rand.New(rand.NewPCG(seed, 0)),

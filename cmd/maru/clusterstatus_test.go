@@ -99,7 +99,7 @@ func TestTransfersByPhase(t *testing.T) {
 	maps.Insert(got, transfersByPhase([]partitionMetrics{one, two}))
 	want := map[[2]string]uint64{}
 	for _, partition := range []string{"1", "2"} {
-		for _, phase := range []string{"trying", "preparing", "crediting", "confirming", "canceling"} {
+		for _, phase := range []string{"trying", "preparing", "crediting", "confirming", "canceling", "waiting"} {
 			want[[2]string{partition, phase}] = 0
 		}
 	}

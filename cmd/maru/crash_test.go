@@ -69,9 +69,9 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	c.checkEverything()
-	t.Logf("%d kills, %d starts from a snapshot, %d transfers, %d of them refused, %d without an answer: of these %d were there",
-		c.kills, c.fromSnapshot, len(c.made), c.refused, c.unknown, c.unknownThere)
-	if rounds >= 10 && (c.fromSnapshot == 0 || c.refused == 0 || c.unknown == 0) {
+	t.Logf("%d kills, %d starts from a snapshot, %d with ids in files, %d transfers, %d of them refused, %d without an answer: of these %d were there",
+		c.kills, c.fromSnapshot, c.fromFiles, len(c.made), c.refused, c.unknown, c.unknownThere)
+	if rounds >= 10 && (c.fromSnapshot == 0 || c.fromFiles == 0 || c.refused == 0 || c.unknown == 0) {
 		t.Error("the rounds did not come to everything that is to be tested")
 	}
 }
@@ -98,6 +98,7 @@ type crashTest struct {
 
 	kills, refused, unknown, unknownThere int
 	fromSnapshot                          int // starts that restored a snapshot
+	fromFiles                             int // starts after which transaction ids were on the disk
 }
 
 // crashTransfer is a transfer and its answer.
@@ -120,7 +121,8 @@ func (c *crashTest) start() {
 	c.t.Helper()
 	ctx := c.t.Context()
 	snapshots := []string{"64KiB", "256KiB", "1MiB", "none"}[c.rand.IntN(4)]
-	flags := []string{"--snapshot-bytes", snapshots, "--log-level", "warn"}
+	recent := []string{"100", "2000", "8388608"}[c.rand.IntN(3)]
+	flags := []string{"--snapshot-bytes", snapshots, "--recent-ids", recent, "--log-level", "warn"}
 	if c.rand.IntN(2) == 0 {
 		flags = append(flags, "--cut-log")
 	}
@@ -143,6 +145,9 @@ func (c *crashTest) start() {
 	}
 	if metrics["maru_log_snapshot_index"] > 0 {
 		c.fromSnapshot++
+	}
+	if metrics["maru_wallet_old_ids"] > 0 {
+		c.fromFiles++
 	}
 	if c.stream, err = walletgrpc.Dial(ctx, c.server.streamAddr, nil); err != nil {
 		c.t.Fatal(err)

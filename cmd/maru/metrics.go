@@ -35,6 +35,14 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 		telemetry.Gauge("holds", "Open holds.", func(m wallet.Metrics) uint64 { return m.Holds }),
 		telemetry.Gauge("tenants", "Tenants.", func(m wallet.Metrics) uint64 { return m.Tenants }),
 		telemetry.Gauge("table_bytes", "Memory of the wallet's tables.", func(m wallet.Metrics) uint64 { return m.TableBytes }),
+		telemetry.Gauge("old_ids", "Transaction ids on the disk.", func(m wallet.Metrics) uint64 { return m.Old.IDs }),
+		telemetry.Gauge("old_id_files", "Files of transaction ids that are in use.", func(m wallet.Metrics) uint64 { return m.Old.Runs }),
+		telemetry.Gauge("old_id_memory_bytes", "Memory for transaction ids on the disk.", func(m wallet.Metrics) uint64 { return m.Old.Bytes }),
+		telemetry.Counter("old_id_lookups_total", "Looks at the disk for a transaction id.", func(m wallet.Metrics) uint64 { return m.Old.Lookups }),
+		telemetry.Counter("old_id_lookups_vain_total", "Of those, the ones for an id that was never seen.", func(m wallet.Metrics) uint64 { return m.Old.FalsePositives }),
+		telemetry.Counter("old_id_pages_total", "Pages that those looks read.", func(m wallet.Metrics) uint64 { return m.Old.PagesRead }),
+		telemetry.Counter("old_ids_written_total", "Transaction ids written to the disk, again where files were merged.", func(m wallet.Metrics) uint64 { return m.Old.Written }),
+		telemetry.Counter("old_id_failures_total", "Times that writing transaction ids to the disk failed, and is tried again.", func(m wallet.Metrics) uint64 { return m.Old.Failures }),
 	)
 }
 

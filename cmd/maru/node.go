@@ -67,6 +67,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		l := walletraft.NewLog(n.host.Load, uint16(i), n.loop)
 		p := wallet.NewPartition(uint16(i), uint16(id.Partitions), n.runtime.Rand)
 		p.Log = l
+		p.Machine.SetRecentIDs(o.recentIDs / uint64(id.Partitions))
 		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
 	}
 	if err := n.listenPeers(ctx, o); err != nil {

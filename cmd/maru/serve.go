@@ -30,6 +30,7 @@ type serveOptions struct {
 	maxQueue           byteSize
 	cutLog             bool
 	history            bool
+	recentIDs          uint64 // of all partitions
 	requestTimeout     time.Duration
 	maxConnections     int // of each port
 	maxStreams         int
@@ -45,7 +46,7 @@ type serveOptions struct {
 }
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
+	o := serveOptions{recentIDs: 8 << 20, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the wallet over HTTP and the batch stream",
@@ -75,6 +76,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this; none goes on until the disk is full and the log fails")
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
+	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
 	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
@@ -95,7 +97,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }

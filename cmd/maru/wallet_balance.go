@@ -101,6 +101,7 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 		return nil, err
 	}
 	m := n.machine(partition)
+	defer m.Release()
 	from, err := n.before(g, at, m)
 	if err != nil {
 		return nil, err

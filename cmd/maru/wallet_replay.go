@@ -123,6 +123,7 @@ type replayer struct {
 func (r *replayer) partition(ctx context.Context, g rsmraft.GroupHistory) (replayed, error) {
 	r.out = replayed{Partition: uint16(g.ID - walletraft.Group(0)), Undecided: g.Undecided}
 	m := r.machine(r.out.Partition)
+	defer m.Release()
 	from, err := r.nearest(g, r.from, m)
 	if err != nil {
 		return r.out, err
@@ -158,6 +159,7 @@ func (n *pastNode) nearest(g rsmraft.GroupHistory, moment int64, m *wallet.Machi
 		}
 	}
 	if g.Whole {
+		m.Release()
 		*m = *n.machine(uint16(g.ID - walletraft.Group(0)))
 		return rsm.State{}, nil
 	}

@@ -130,6 +130,7 @@ func eachPartition[T any](cmd *cobra.Command, data, what string, do func(context
 func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdict, error) {
 	out := verdict{Partition: uint16(g.ID - walletraft.Group(0)), Undecided: g.Undecided, Snapshots: []uint64{}}
 	m := v.machine(out.Partition)
+	defer m.Release()
 	left, from := g.Snapshots, rsm.State{}
 	if !g.Whole {
 		var err error
@@ -186,10 +187,14 @@ func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdi
 // compare says what is not the same in a snapshot and in the state that the log gives.
 func (v *verifier) compare(id rsmraft.GroupID, index rsm.Index, m *wallet.Machine) []string {
 	kept := v.machine(uint16(id - walletraft.Group(0)))
+	defer kept.Release()
 	if _, err := v.history.RestoreSnapshot(id, index, kept); err != nil {
 		return []string{plain(err)}
 	}
 	same, accounts := m.Compare(kept, mostDifferences)
+	if err := kept.Err(); err != nil {
+		return []string{fmt.Sprintf("the snapshot at entry %d counts on a file that is damaged: %v", index, plain(err))}
+	}
 	if same {
 		return nil
 	}

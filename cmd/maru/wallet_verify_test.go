@@ -34,7 +34,7 @@ func newPastTest(t *testing.T) *pastTest {
 	t.Helper()
 	p := &pastTest{t: t, data: t.TempDir(), eur: money.MustParseCurrency("EUR")}
 	var err error
-	p.node, err = openNode(t.Context(), &serveOptions{data: p.data, partitions: 2, reserve: -1, snapshot: -1, maxQueue: 1 << 20}, slog.New(slog.DiscardHandler))
+	p.node, err = openNode(t.Context(), &serveOptions{data: p.data, partitions: 2, reserve: -1, snapshot: -1, maxQueue: 1 << 20, recentIDs: 2}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +69,22 @@ func (p *pastTest) snapshot() {
 			p.t.Fatal(err)
 		}
 	}
+}
+
+// age makes snapshots that count on files of old transaction ids.
+func (p *pastTest) age() {
+	p.t.Helper()
+	for {
+		p.pay("bank", "a", 1, wallet.Applied)
+		m, err := p.node.wallet.Load().Metrics(p.t.Context())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if m.Old.IDs > 0 {
+			break
+		}
+	}
+	p.snapshot()
 }
 
 func (p *pastTest) stop() {
@@ -158,13 +174,18 @@ func TestVerifyFindsAnotherPast(t *testing.T) {
 	other.stop()
 	for group := 1; group <= 2; group++ {
 		dir := filepath.Join("log", "groups", fmt.Sprintf("%08d", group))
-		name := filepath.Base(firstFile(t, other.data, filepath.Join(dir, "*.snap")))
-		b, err := os.ReadFile(filepath.Join(other.data, dir, name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(p.data, dir, name), b, 0o600)
+		names, err := filepath.Glob(filepath.Join(other.data, dir, "*.*")) // the snapshot, and the transaction ids that it counts on
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%v, %v", names, err)
 		}
-		if err != nil {
-			t.Fatal(err)
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(p.data, dir, filepath.Base(name)), b, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	v, err := runVerify(t, p.data)
@@ -192,6 +213,16 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"a bit of the log", func(t *testing.T, data string) { flipByte(t, firstFile(t, data, "log/log/*.wal"), 2000) }, ".wal"},
 		{"a segment", func(t *testing.T, data string) { mustRemove(t, firstFile(t, data, "log/log/*.wal")) }, "log"},
 		{"a bit of a snapshot", func(t *testing.T, data string) { flipByte(t, firstFile(t, data, "log/groups/00000001/*.snap"), 100) }, "snapshot"},
+		{"a bit of old transaction ids", func(t *testing.T, data string) {
+			for _, name := range files(t, data, "log/groups/*/*.kept") {
+				flipByte(t, name, 8192+10)
+			}
+		}, ".kept"},
+		{"a file of old transaction ids", func(t *testing.T, data string) {
+			for _, name := range files(t, data, "log/groups/*/*.kept") {
+				mustRemove(t, name)
+			}
+		}, ".kept"},
 		{"node.json", func(t *testing.T, data string) { mustRemove(t, filepath.Join(data, identityName)) }, identityName},
 		{"everything", func(t *testing.T, data string) {
 			if err := os.RemoveAll(data); err != nil {
@@ -202,6 +233,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPastTest(t)
 			p.live(250)
+			p.age()
 			p.stop()
 			tt.damage(t, p.data)
 			v, err := runVerify(t, p.data)
@@ -212,13 +244,19 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 }
 
-func firstFile(t *testing.T, data, pattern string) string {
+// files returns the files of a pattern, of which there is at least one.
+func files(t *testing.T, data, pattern string) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(data, pattern))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("%s: %v, %v", pattern, names, err)
 	}
-	return names[0]
+	return names
+}
+
+func firstFile(t *testing.T, data, pattern string) string {
+	t.Helper()
+	return files(t, data, pattern)[0]
 }
 
 func flipByte(t *testing.T, name string, at int) {

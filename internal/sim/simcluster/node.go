@@ -68,6 +68,7 @@ func (n *node) start() {
 		l := walletraft.NewLog(func() *rsmraft.Host { return n.host }, p, loop)
 		part := wallet.NewPartition(p, uint16(w.partitions), n.Process.Rand)
 		part.Log, part.CancelAfter = l, w.patience
+		part.Machine.SetRecentIDs(w.sizes.recent)
 		n.logs, n.parts = append(n.logs, l), append(n.parts, part)
 	}
 	remote := walletraft.NewRemote(func() *rsmraft.Host { return n.host }, n.hosts)

@@ -55,7 +55,7 @@ func newScaleWorld(seed uint64, o *ScaleOptions) *world {
 	s := sim.New(seed)
 	w := &world{World: s, seed: seed, net: sim.NewNetwork(s), calm: true, partitions: o.Partitions, config: cluster.DefaultConfig()}
 	w.config.Protocol = o.Protocol
-	w.sizes = sizes{snapshot: 1 << 40, segment: 64 << 20, queue: 64 << 20, entry: 1 << 20}
+	w.sizes = sizes{recent: 8 << 20, snapshot: 1 << 40, segment: 64 << 20, queue: 64 << 20, entry: 1 << 20}
 	w.pauses = pauses{handOver: 500 * time.Millisecond, remove: 500 * time.Millisecond}
 	w.members = newMembers(w)
 	w.load = &load{

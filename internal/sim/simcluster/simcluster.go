@@ -73,6 +73,7 @@ type world struct {
 type sizes struct {
 	snapshot, segment, queue int64
 	entry                    int
+	recent                   uint64
 }
 
 // pauses are those of the reconcilers.
@@ -89,7 +90,7 @@ func newWorld(seed uint64, o *Options) *world {
 	w.config = cluster.DefaultConfig()
 	w.config.Protocol = []cluster.Protocol{cluster.TCC, cluster.Saga, cluster.TwoPhases}[seed%3]
 	w.patience = []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, time.Minute}[w.Rand.IntN(4)]
-	w.sizes = sizes{snapshot: 1 << (11 + w.Rand.IntN(6)), segment: 1 << (13 + w.Rand.IntN(5)), queue: queue, entry: 1 << (8 + w.Rand.IntN(6))}
+	w.sizes = sizes{recent: 8 << (seed % 8), snapshot: 1 << (11 + w.Rand.IntN(6)), segment: 1 << (13 + w.Rand.IntN(5)), queue: queue, entry: 1 << (8 + w.Rand.IntN(6))}
 	w.pauses = pauses{handOver: w.Between(500*time.Millisecond, 5*time.Second), remove: w.Between(500*time.Millisecond, 5*time.Second)}
 	w.books = newBooks(w)
 	w.bank = newBank(w)
