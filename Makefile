@@ -22,7 +22,7 @@ build: ## build .bin/maru
 	@tools/setup.sh
 	go build -o .bin/maru ./cmd/maru
 
-test: ## run all checks: lint, vet and every test with the race detector
+test: .bin/versitygw ## run all checks: lint, vet and every test with the race detector
 	@tools/setup.sh race
 	@$(MAKE) --no-print-directory lint
 	go vet ./...
@@ -52,4 +52,10 @@ bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 .bin/golangci-lint: tools/go.mod tools/go.sum
 	@tools/setup.sh
 	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+# A server of Amazon S3's protocol, for the tests of rsm/rsms3.
+.bin/versitygw: tools/s3server/go.mod tools/s3server/go.sum
+	@tools/setup.sh
+	go build -C tools/s3server -o ../../$@ github.com/versity/versitygw/cmd/versitygw
 	@touch $@
