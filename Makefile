@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt fuzz crash sim bench
+.PHONY: help run build test lint fmt fuzz crash sim s3 bench
 
 FUZZTIME ?= 30s
 ROUNDS ?= 20
@@ -13,7 +13,7 @@ FIRST ?= 1
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## start everything with its data in ./data; it prints where it listens
 	.bin/maru serve --data ./data $(ARGS)
@@ -46,10 +46,19 @@ sim: ## simulate SEEDS (1000) clusters, from seed FIRST (1) on; it prints the se
 	@tools/setup.sh
 	go test ./internal/sim/simcluster -run TestSeeds -count 1 -timeout 24h -v -seeds=$(SEEDS) -seed=$(FIRST) $(ARGS)
 
+s3: .bin/versitygw ## test the archive in a bucket, on a server of Amazon S3's protocol
+	go test -race -tags s3 -count 1 ./rsm/rsms3
+
 bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 	.bin/maru bench wallet $(ARGS)
 
 .bin/golangci-lint: tools/go.mod tools/go.sum
 	@tools/setup.sh
 	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+# A server of Amazon S3's protocol, for the tests of rsm/rsms3.
+.bin/versitygw: tools/s3server/go.mod tools/s3server/go.sum
+	@tools/setup.sh
+	go build -C tools/s3server -o ../../$@ github.com/versity/versitygw/cmd/versitygw
 	@touch $@

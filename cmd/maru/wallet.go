@@ -27,7 +27,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		Example: `  maru wallet open alice --currency USD
   maru wallet open mint --currency USD --min-balance unlimited
   maru wallet transfer mint alice 100.00 USD
-  maru wallet transaction --debit 'alice 20.00 USD' --credit 'shop 19.40 USD' --credit 'fees 0.60 USD'
+  maru wallet transaction --debit 'alice 20 USD' --credit 'shop 19.40 USD' --credit 'fees 0.60 USD'
   maru wallet balance alice
   maru wallet load transfers.csv`,
 	},
@@ -52,7 +52,9 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),
-		newVerifyCommand(), newReplayCommand(),
+		newRebuildCommand(),
+		newVerifyCommand(),
+		newReplayCommand(),
 	)
 }
 

@@ -179,16 +179,16 @@ goes: it follows the log, and under load it can be behind. With --json, one obje
 	f.BoolVar(&o.incoming, "in", false, "only what was credited")
 	f.BoolVar(&o.outgoing, "out", false, "only what was debited")
 	f.BoolVar(&o.newest, "newest", false, "newest first")
-	cmd.AddCommand(newRebuildCommand())
 	return cmd
 }
 
 func newRebuildCommand() *cobra.Command {
 	var o httpOptions
 	cmd := &cobra.Command{
-		Use:   "rebuild",
-		Short: "Let a node make its history anew, out of the log, while it runs",
-		Args:  noArgs,
+		Use:     "rebuild-history",
+		Short:   "Let a node make its history anew, out of the log, while it runs",
+		Example: "  maru wallet rebuild-history",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error { return client.RebuildHistory(ctx) })
 		},

@@ -54,14 +54,15 @@ func newReplayCommand() *cobra.Command {
 		Short: "Decide the commands of the past with this program, and compare event by event",
 		Long: `Decide the commands of the past with this program, and compare event by event with what
 was decided, in the directory of a server that does not run, or a copy of it. It answers
-whether a change of the program would have decided anything otherwise: run it with the new program before
-that is used.
+whether a change of the program would have decided anything otherwise: run it with the
+new program before that is used.
 
-A command is the same if its code is, and what it changed, and the balances after it. After the first
-difference the states differ, and others may follow from it.
+A command is the same if its code is, and what it changed, and the balances after it.
+After the first difference the states differ, and others may follow from it.
 
-With --from and --until only what was decided in that time is compared; what came before is decided too, for the
-state, unless a snapshot has that. Exit status 3 if there are differences.`,
+With --from and --until only what was decided in that time is compared; what came before
+is decided too, for the state, unless a snapshot has that. Exit status 3 if there are
+differences.`,
 		Example: "  maru wallet replay\n  maru wallet replay --from 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

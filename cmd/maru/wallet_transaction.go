@@ -75,7 +75,7 @@ from a file, or from standard input if that is -.
 
 What ` + "`maru wallet transfer --help`" + ` says of ids holds here too; both share them.
 An id belongs to the partition of the first account. --protocol is tcc or saga.`,
-		Example: `  maru wallet transaction --debit 'alice 20.00 USD' --credit 'shop 19.40 USD' --credit 'fees 0.60 USD'
+		Example: `  maru wallet transaction --debit 'alice 20 USD' --credit 'shop 19.40 USD' --credit 'fees 0.60 USD'
   maru wallet transaction --file order.json --reference order-4711`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -118,7 +118,7 @@ it was made. --amount takes back a part of a transfer. All reversals together ta
 no more than was moved; a reversal is not reversed.
 
 A reversal is a transaction with an id of its own: see ` + "`maru wallet transaction --help`.",
-		Example: `  maru wallet reverse 01900000-0000-7000-8000-000000000001 --transfer 'alice bob 12.50 USD' --amount 2.50
+		Example: `  maru wallet reverse 01900000-0000-7000-8000-000000000001 --transfer 'alice bob 12.50 USD'
   maru wallet reverse 01900000-0000-7000-8000-000000000002 --file order.json`,
 		Args: exactArgs("UUID"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -53,6 +53,8 @@ var technologies = map[string][]string{
 	"cluster/clusterraft":     {module + "/rsm/rsmraft"},
 	"internal/sim/simcluster": {"github.com/anishathalye/porcupine"},
 	"internal/telemetry":      {"github.com/prometheus/client_golang"},
+	"rsm/rsmarchive":          {"github.com/klauspost/compress"},
+	"rsm/rsms3":               {"github.com/minio/minio-go/v7", module + "/rsm/rsmarchive"},
 	"rsm/rsmraft":             {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
 	"wallet/walletgrpc":       {"google.golang.org/grpc"},
 	"wallet/wallethttp":       {"github.com/danielgtaylor/huma/v2"},

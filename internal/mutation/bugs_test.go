@@ -287,8 +287,9 @@ var bugs = []bug{
 		edits: []edit{{`
 		if a.code != Applied {
 			m.giveBack(peer, f)
-		}
+		} else if f.hold != 0 {
 `, `
+		if a.code == Applied && f.hold != 0 {
 `}},
 		found: []by{partitions("account a|are off by")},
 	},

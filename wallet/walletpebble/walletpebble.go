@@ -155,8 +155,27 @@ func (s *Store) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 	return o
 }
 
-// Close ends all followers and closes the store.
+// How long Close waits. On a full disk the store tries to write for ever; what is not
+// written is made of the log again.
+const (
+	flushTimeout = 3 * time.Second
+	closeTimeout = 6 * time.Second
+)
+
+// Close ends all followers and closes the store. It returns an error if that takes too
+// long, as it does on a full disk: then the process should end.
 func (s *Store) Close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		return errors.New("walletpebble: the store does not close; what it lacks is made of the log again")
+	}
+}
+
+func (s *Store) close() error {
 	s.mu.Lock()
 	s.closed = true
 	followers := make([]*follower, 0, len(s.followers))
@@ -170,7 +189,15 @@ func (s *Store) Close() error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.gone = true
-	return errors.Join(s.db.Flush(), s.db.Close())
+	flushed, err := s.db.AsyncFlush()
+	if err == nil {
+		select {
+		case <-flushed:
+		case <-time.After(flushTimeout):
+			err = errors.New("walletpebble: the store takes too long to write what it has in memory")
+		}
+	}
+	return errors.Join(err, s.db.Close())
 }
 
 // get returns the value of a key, nil if there is none.
