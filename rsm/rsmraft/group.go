@@ -744,11 +744,11 @@ func (g *Group) end(err error) {
 	g.transfers = nil
 	g.transfer.close()
 	g.wakeWaiters()
-	g.apply.Post(func() {
+	g.finish()
+	g.apply.Post(func() { // last: a loop that waits for the end goes on after it
 		g.replica.Close()
 		close(g.ended)
 	})
-	g.finish()
 }
 
 // wait returns what a loop of the group answers, or why it does not.
