@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt fuzz crash sim s3 bench
+.PHONY: help run build test lint fmt fuzz crash sim mutation s3 bench
 
 FUZZTIME ?= 30s
 ROUNDS ?= 20
@@ -13,7 +13,7 @@ FIRST ?= 1
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## start everything with its data in ./data; it prints where it listens
 	.bin/maru serve --data ./data $(ARGS)
@@ -45,6 +45,10 @@ crash: ## kill -9 a server under load, ROUNDS (20) times in a row, and the nodes
 sim: ## simulate SEEDS (1000) clusters, from seed FIRST (1) on; it prints the seeds that fail
 	@tools/setup.sh
 	go test ./internal/sim/simcluster -run TestSeeds -count 1 -timeout 24h -v -seeds=$(SEEDS) -seed=$(FIRST) $(ARGS)
+
+mutation: ## plant every bug, one after the other, and see whether the tests find it
+	@tools/setup.sh
+	go test ./internal/mutation -run TestPlantedBugs -count 1 -timeout 2h -v -every
 
 s3: .bin/versitygw ## test the archive in a bucket, on a server of Amazon S3's protocol
 	go test -race -tags s3 -count 1 ./rsm/rsms3
