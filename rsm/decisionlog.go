@@ -396,13 +396,6 @@ func (d *DecisionLog) fail(err error) {
 	d.failed(err)
 }
 
-// Busy says that something is being written, or is about to be.
-func (d *DecisionLog) Busy() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.flushing
-}
-
 // Closed calls done, on the log's loop, when what was to be done before it is done.
 func (d *DecisionLog) Closed(done func()) { d.loop.Post(done) }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks that the machine has what the project is built with: Go, and with the
 # argument "race" what the tests need: the C compiler that the race detector links
-# with, and hledger, ledger and beancount, which judge the journals that the wallet
-# writes. It installs these where it may. Says nothing when all is there.
+# with; openssl, which verifies a checkpoint as an auditor would; and hledger, ledger and
+# beancount, which judge the journals that the wallet writes. It installs these where it may. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,6 +39,9 @@ links() {
 }
 links || install gcc libc6-dev ||
   die "the race detector needs a C compiler: install gcc and the C library's headers (Debian: apt-get install gcc libc6-dev)"
+
+command -v openssl >/dev/null || install openssl ||
+  echo "maru: a test of checkpoints will be skipped: it needs openssl (Debian: apt-get install openssl)" >&2
 
 journals() { command -v hledger && command -v ledger && command -v bean-report; } >/dev/null
 journals || install hledger ledger beancount ||

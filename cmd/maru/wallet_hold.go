@@ -406,7 +406,7 @@ again; what is given back on the same day does not count.`,
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				account, code, err := client.SetDailyLimit(ctx, wallet.AccountID(args[0]), c, l)
-				return o.account(cmd, client, account, code, err, fmt.Sprintf("%s may pay %s %s a day", args[0], formatDaily(l, c), args[1]))
+				return o.account(cmd, client, account, code, err, fmt.Sprintf("%s may pay %s a day", args[0], formatDaily(l, c, args[1])))
 			})
 		},
 	}
@@ -432,11 +432,11 @@ func parseDailyLimit(amount, count string, c money.Currency) (l wallet.DailyLimi
 	return l, nil
 }
 
-// formatDaily returns a daily limit for people.
-func formatDaily(l wallet.DailyLimit, c money.Currency) string {
-	text := unlimited
+// formatDaily returns a daily limit for people; name is the currency's.
+func formatDaily(l wallet.DailyLimit, c money.Currency, name string) string {
+	text := unlimited + " " + name
 	if l.Amount != 0 {
-		text = l.Amount.Format(c)
+		text = l.Amount.Format(c) + " " + name
 	}
 	if l.Count != 0 {
 		text += fmt.Sprintf(" in %d payments", l.Count)

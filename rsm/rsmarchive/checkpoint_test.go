@@ -189,7 +189,7 @@ func TestSignedNote(t *testing.T) {
 // TestOpenSSLVerifies does what docs/format/archive.md tells operators to do.
 func TestOpenSSLVerifies(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not in the path")
+		t.Skip("openssl is not there: apt-get install openssl")
 	}
 	s, _, _, public := keys(t, 1)
 	signed, err := testCheckpoint().Sign(s)
