@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Checks that the machine has what the project is built with: Go, and with the
 # argument "race" what the tests need: the C compiler that the race detector links
-# with; openssl, which verifies a checkpoint as an auditor would; and hledger, ledger and
-# beancount, which judge the journals that the wallet writes. It installs these where it may. Says nothing when all is there.
+# with; openssl, which verifies a checkpoint as an auditor would; hledger, ledger and
+# beancount, which judge the journals that the wallet writes; and PostgreSQL, of which tests start
+# servers of their own. It installs these where it may. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,3 +47,13 @@ command -v openssl >/dev/null || install openssl ||
 journals() { command -v hledger && command -v ledger && command -v bean-report; } >/dev/null
 journals || install hledger ledger beancount ||
   echo "maru: some tests of journals will be skipped: they need hledger, ledger and beancount 2 (Debian: apt-get install hledger ledger beancount)" >&2
+
+# Debian would make a server of its own, and start it, unless it is told not to.
+postgresql() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1
+install_postgresql() {
+  install postgresql-common &&
+    sed -i -E 's/^#?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf &&
+    install postgresql
+}
+postgresql || install_postgresql ||
+  echo "maru: tests on PostgreSQL will be skipped: they need its server (Debian: apt-get install postgresql)" >&2

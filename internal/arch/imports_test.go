@@ -52,6 +52,7 @@ var mayImport = map[layer][]layer{
 var technologies = map[string][]string{
 	"cluster/clusterraft":     {module + "/rsm/rsmraft"},
 	"internal/sim/simcluster": {"github.com/anishathalye/porcupine"},
+	"internal/sqldb":          {"modernc.org/sqlite", "github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"},
 	"internal/telemetry":      {"github.com/prometheus/client_golang"},
 	"rsm/rsmarchive":          {"github.com/klauspost/compress"},
 	"rsm/rsms3":               {"github.com/minio/minio-go/v7", module + "/rsm/rsmarchive"},

@@ -1,0 +1,6 @@
+-- +goose Up
+CREATE TABLE counter (
+    name  TEXT PRIMARY KEY,
+    value BIGINT NOT NULL,
+    bytes BYTEA
+);
