@@ -12,6 +12,10 @@ SEEDS ?= 1000
 FIRST ?= 1
 ARGS ?=
 
+# Packages whose tests do a share of their rounds under the race detector, and all
+# of them without it.
+IN_ROUNDS = ./internal/sim/simcluster ./rsm/rsmarchive ./rsm/rsmraft ./wal ./wallet ./wallet/walletpebble
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -26,7 +30,8 @@ test: ## run all checks: lint, vet and every test with the race detector
 	@tools/setup.sh race
 	@$(MAKE) --no-print-directory lint
 	go vet ./...
-	go test -race -timeout 10m -json ./... | go run ./internal/testreport
+	{ go test -race -timeout 10m -json ./... && go test -timeout 10m -json $(IN_ROUNDS) && \
+	  go test -timeout 10m -json -run '^TestCrash$$' ./cmd/maru; } | go run ./internal/testreport
 
 lint: .bin/golangci-lint ## run the linters
 	.bin/golangci-lint run ./...

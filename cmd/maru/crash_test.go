@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"maru.example/internal/racing"
 	"maru.example/money"
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
@@ -15,7 +16,7 @@ import (
 )
 
 var (
-	crashRounds = flag.Int("crash.rounds", 20, "how many times TestCrash kills the server; -short makes it 2")
+	crashRounds = flag.Int("crash.rounds", racing.Rounds(20), "how many times TestCrash kills the server; -short makes it 2")
 	crashSeed   = flag.Uint64("crash.seed", 0, "seed of TestCrash; 0 draws one")
 )
 

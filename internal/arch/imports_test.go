@@ -95,7 +95,7 @@ func place(pkg string) (l layer, part string) {
 		return within(first, rest, kernel), first
 	case slices.Contains(systems, first):
 		return within(first, rest, system), first
-	case pkg == "internal/arch", pkg == "internal/mutation", pkg == "internal/testreport":
+	case pkg == "internal/arch", pkg == "internal/mutation", pkg == "internal/racing", pkg == "internal/testreport":
 		return checks, ""
 	case pkg == "internal/sim", strings.HasPrefix(pkg, "internal/sim/"):
 		return simulation, ""

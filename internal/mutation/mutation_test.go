@@ -44,7 +44,7 @@ var everyBug = flag.Bool("every", false, "plant every bug, not the share of this
 
 // share is one in how many bugs that are planted without -every, as each takes ten
 // seconds and more. Which they are depends on the code: another state of it has others.
-const share = 2
+const share = 4
 
 // TestPlantedBugs plants bugs and expects the tests to fail and to say why.
 func TestPlantedBugs(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"maru.example/internal/racing"
 	"maru.example/rsm"
 	"maru.example/wal"
 )
@@ -148,7 +149,7 @@ func (m *logModel) checkHistory(t *testing.T) {
 // written, at the hand of seeds: with each of the snapshots, and with as much of
 // the log as it needs, more of it, or all of it.
 func TestLogRecoveryModel(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(racing.Rounds(300)) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			m := newLogModel(seed)
 			defer func() {

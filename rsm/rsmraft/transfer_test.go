@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"maru.example/internal/racing"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
 )
@@ -195,7 +196,7 @@ func TestNewNodeGetsASnapshot(t *testing.T) {
 // silent for a while, when it is about to offer a snapshot to a follower. It goes on
 // leading, and the follower gets it later.
 func TestSnapshotOfALeaderWhoseDiskHangs(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(racing.Rounds(40)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, seed, 0)
 			w.options.SnapshotBytes = 4 << 10

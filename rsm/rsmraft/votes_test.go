@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"maru.example/internal/racing"
 	"maru.example/rsm/rsmraft"
 )
 
@@ -15,7 +16,7 @@ import (
 // back, and the third node, which has heard nothing of all that, asks it for its
 // vote in the same term.
 func TestVotesAreKept(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(racing.Rounds(10)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, seed, 3)
 			w.grow(1)

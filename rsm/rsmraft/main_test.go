@@ -1,0 +1,12 @@
+package rsmraft_test
+
+import (
+	"testing"
+
+	"maru.example/internal/racing"
+)
+
+func TestMain(m *testing.M) {
+	racing.Fewer("seeds")
+	m.Run()
+}
