@@ -58,3 +58,10 @@ func (m *Machine) rowOf(row uint64) (Tenant, Account) {
 	t := m.accounts.at(row).tenant
 	return Tenant(m.tenants[t].name), m.account(m.base + Handle(row) + 1)
 }
+
+// NameOf returns the tenant and the id of an account of the partition, by its handle, which must
+// be one that the machine gave.
+func (m *Machine) NameOf(h Handle) (Tenant, AccountID) {
+	a := m.accounts.at(m.row(h))
+	return Tenant(m.tenants[a.tenant].name), AccountID(m.arena.get(a.name, a.nameLen))
+}
