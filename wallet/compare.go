@@ -65,3 +65,18 @@ func (m *Machine) NameOf(h Handle) (Tenant, AccountID) {
 	a := m.accounts.at(m.row(h))
 	return Tenant(m.tenants[a.tenant].name), AccountID(m.arena.get(a.name, a.nameLen))
 }
+
+// TenantNumber returns the number of a tenant in the partition, and false if there is none yet.
+func (m *Machine) TenantNumber(tenant Tenant) (uint16, bool) {
+	n := m.tenantNumber(string(tenant))
+	return uint16(max(n, 0)), n >= 0
+}
+
+// Assets returns those of a tenant, in the order in which they were made, if the partition is the
+// first one, which has them. The caller must not change the slice.
+func (m *Machine) Assets(tenant Tenant) []Asset {
+	if n := m.tenantNumber(string(tenant)); n >= 0 {
+		return m.tenants[n].assets
+	}
+	return nil
+}

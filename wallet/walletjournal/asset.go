@@ -20,7 +20,8 @@ type NewAsset struct {
 // Assets is the [Commodities] of a wallet that has assets of its own.
 type Assets struct {
 	currencies map[string]money.Currency
-	names      map[money.Currency]string
+	names      map[money.Currency]string // in a journal
+	own        map[money.Currency]string // in the wallet
 }
 
 // NewAssets returns the commodities of a journal in which they have so many decimal places (as in a
@@ -33,11 +34,11 @@ type Assets struct {
 // number: USD@.5. So every commodity has another asset. The error says which cannot be named in 32
 // bytes, has more than 15 places, or more than the asset that there is.
 func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []NewAsset, err error) {
-	a = &Assets{map[string]money.Currency{}, map[money.Currency]string{}}
+	a = &Assets{map[string]money.Currency{}, map[money.Currency]string{}, map[money.Currency]string{}}
 	byName := map[string]money.Currency{}
 	for _, o := range own {
 		byName[o.Name] = o.Currency
-		a.names[o.Currency] = commodityOf(o.Name)
+		a.Add(o)
 	}
 	for _, commodity := range slices.Sorted(maps.Keys(places)) {
 		digits := places[commodity]
@@ -60,6 +61,26 @@ func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []
 		}
 	}
 	return a, missing, nil
+}
+
+// Add adds an asset that was made later.
+func (a *Assets) Add(o wallet.Asset) {
+	a.names[o.Currency], a.own[o.Currency] = commodityOf(o.Name), o.Name
+}
+
+// Has says whether the currency is one of ISO 4217, or an asset that it knows.
+func (a *Assets) Has(c money.Currency) bool {
+	_, own := c.Asset()
+	_, ok := a.own[c]
+	return ok || !own
+}
+
+// Name returns what the wallet calls a currency.
+func (a *Assets) Name(c money.Currency) string {
+	if name, ok := a.own[c]; ok {
+		return name
+	}
+	return c.String()
 }
 
 // Currency returns the currency of a commodity of the journal.

@@ -13,30 +13,11 @@ import (
 	"maru.example/wallet"
 )
 
-// Tags of a transaction that came from a wallet.
-const (
-	// TagTransactionID has the wallet's id of the transaction. A transaction that has one keeps it.
-	TagTransactionID = "transaction_id"
-	// TagTime has the moment at which the wallet decided, as in RFC 3339.
-	TagTime = "time"
-)
-
 // Leg is what a transaction adds to an account, or takes from it.
 type Leg struct {
 	Account  wallet.AccountID
 	Currency money.Currency
 	Amount   money.Amount // not zero
-}
-
-// Movement is a transaction as the wallet makes it: its legs sum to zero in each
-// currency, and no two of them are of one account and currency.
-type Movement struct {
-	ID          wallet.TransactionID
-	Time        time.Time // of the wallet's decision; zero if only the date is known
-	Date        Date
-	Code        string
-	Description string
-	Legs        []Leg
 }
 
 // Commodities says which currency of the wallet a commodity is, and how one is
@@ -97,7 +78,7 @@ func (c *Converter) Convert(t *Transaction) (*Movement, error) {
 }
 
 func (c *Converter) convert(t *Transaction) (*Movement, error) {
-	m := &Movement{Date: t.Date, Code: t.Code, Description: t.Description}
+	m := &Movement{Date: t.Date, Date2: t.Date2, Code: t.Code, Description: t.Description, File: t.File, Line: t.Line}
 	legs := legs{at: map[place]int{}}
 	for _, p := range t.Postings {
 		id, err := c.account(p.Account)
@@ -205,17 +186,17 @@ func (l *legs) notZero() []Leg {
 
 // identify gives a movement its id, and its time if it came from a wallet.
 func (c *Converter) identify(m *Movement, t *Transaction) error {
-	if text, ok := Tag(t.Comment, TagTransactionID); ok {
-		if id, err := wallet.ParseTransactionID(text); err == nil {
-			if c.seen[id]++; c.seen[id] > 1 {
-				return fmt.Errorf("another transaction has the transaction_id %s, too", id)
-			}
-			m.ID = id
-			if text, ok := Tag(t.Comment, TagTime); ok {
-				m.Time, _ = time.Parse(time.RFC3339Nano, text) // else it is of another kind
-			}
-			return nil
+	var text string
+	text, m.Metadata = readTags(t.Comment)
+	if id, err := wallet.ParseTransactionID(text); err == nil {
+		if c.seen[id]++; c.seen[id] > 1 {
+			return fmt.Errorf("another transaction has the transaction_id %s, too", id)
 		}
+		m.ID = id
+		if text, ok := Tag(t.Comment, TagTime); ok {
+			m.Time, _ = time.Parse(time.RFC3339Nano, text) // else it is of another kind
+		}
+		return nil
 	}
 	content := contentOf(t)
 	sum := sha256.Sum256(content)
@@ -225,6 +206,7 @@ func (c *Converter) identify(m *Movement, t *Transaction) error {
 	m.ID = wallet.TransactionID(sum[:16])
 	m.ID[6] = m.ID[6]&0x0f | 0x80 // version 8 and variant of RFC 9562
 	m.ID[8] = m.ID[8]&0x3f | 0x80
+	m.Derived = true
 	return nil
 }
 
@@ -247,24 +229,4 @@ func texts(all ...string) string {
 		fmt.Fprintf(&b, "%d:%s", len(s), s)
 	}
 	return b.String()
-}
-
-// Journal returns a movement as a transaction of a journal, with the wallet's id and time as tags: what
-// [Converter] makes of it is the same movement.
-func Journal(m *Movement, c Commodities) *Transaction {
-	t := &Transaction{
-		Date: m.Date, Status: Cleared, Code: m.Code, Description: m.Description,
-		Comment: TagTransactionID + ": " + m.ID.String(),
-	}
-	if !m.Time.IsZero() {
-		t.Date = DateOf(m.Time)
-		t.Comment += "\n" + TagTime + ": " + m.Time.Format(time.RFC3339Nano)
-	}
-	for _, l := range m.Legs {
-		t.Postings = append(t.Postings, Posting{
-			Account: AccountName(l.Account),
-			Amount:  Amount{NewDecimal(int64(l.Amount), l.Currency.Digits()), c.Commodity(l.Currency)},
-		})
-	}
-	return t
 }

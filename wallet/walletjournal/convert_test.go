@@ -281,6 +281,12 @@ func TestMovementsThroughJournals(t *testing.T) {
 			Time: time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC(),
 		}
 		m.Date = walletjournal.DateOf(m.Time)
+		for range rapid.IntRange(0, 3).Draw(t, "keys") {
+			if m.Metadata == nil {
+				m.Metadata = wallet.Metadata{}
+			}
+			m.Metadata[rapid.OneOf(rapid.StringMatching("[a-z]{1,9}"), rapid.StringN(1, 16, 64)).Draw(t, "key")] = rapid.StringN(0, 80, -1).Draw(t, "value")
+		}
 		copy(m.ID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
 		m.ID[0] |= 1
 		used := map[string]bool{}
@@ -310,6 +316,9 @@ func TestMovementsThroughJournals(t *testing.T) {
 			converter := walletjournal.NewConverter(a)
 			_, err := walletjournal.Read(text{"": journal.String()}, "", &walletjournal.Options{Dialect: d, Each: func(x *walletjournal.Transaction) error {
 				got, err := converter.Convert(x)
+				if got != nil {
+					got.Line = 0
+				}
 				if diff := cmp.Diff(m, got); diff != "" {
 					t.Errorf("as %s (-written +read):\n%s\n%s", d, diff, &journal)
 				}

@@ -4,10 +4,10 @@
 //
 // [Read] delivers the transactions of a journal, with every amount that the
 // journal leaves to the tools filled in; nothing is delivered before the whole journal was found
-// good. [JournalWriter], [CSVWriter] and [JSONWriter] write the same
-// transactions. [Converter] makes of a transaction what a wallet does: legs on
-// accounts, which sum to zero in each commodity, under an id that follows from
-// the content.
+// good. [JournalWriter] writes the same transactions. [Converter] makes of a transaction
+// what a wallet does: a [Movement], legs on accounts, which sum to zero in each
+// commodity, under an id that follows from the content. [NewMovementWriter] writes
+// movements as a journal, as CSV or as JSON Lines.
 //
 // What is understood, what is refused and why: wallet/walletjournal/DESIGN.md.
 package walletjournal
