@@ -20,24 +20,33 @@ import (
 // call runs what a command asks of the server: with a client and a deadline. An
 // error that it returns says what to do.
 func (o *httpOptions) call(cmd *cobra.Command, ask func(context.Context, *wallethttp.Client) error) error {
-	urls, err := o.urls()
+	client, err := o.dial(cmd)
 	if err != nil {
 		return err
-	}
-	config, err := o.tlsConfig()
-	if err != nil {
-		return err
-	}
-	client, err := wallethttp.NewClient(strings.Join(urls, ","), &wallethttp.ClientOptions{
-		APIKey: o.key, Tenant: wallet.Tenant(o.tenant), TLS: config,
-	})
-	if err != nil {
-		return usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
 	}
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
 	return o.explain(ask(ctx, client))
+}
+
+// dial returns a client of the server.
+func (o *httpOptions) dial(cmd *cobra.Command) (*wallethttp.Client, error) {
+	urls, err := o.urls()
+	if err != nil {
+		return nil, err
+	}
+	config, err := o.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := wallethttp.NewClient(strings.Join(urls, ","), &wallethttp.ClientOptions{
+		APIKey: o.key, Tenant: wallet.Tenant(o.tenant), TLS: config,
+	})
+	if err != nil {
+		return nil, usageError("see `"+cmd.CommandPath()+" --help`", "%w", err)
+	}
+	return client, nil
 }
 
 // explain adds to an error of the client what to do about it.

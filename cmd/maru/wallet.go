@@ -52,6 +52,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),
+		newExportCommand(),
+		newImportCommand(),
 		newRebuildCommand(),
 		newVerifyCommand(),
 		newReplayCommand(),
