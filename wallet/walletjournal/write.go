@@ -133,14 +133,21 @@ func (w *JournalWriter) exact(tag, written, exact string) {
 func (w *JournalWriter) line(text string) { w.buf = fmt.Appendf(w.buf, "    ; %s\n", text) }
 
 // Comments in which hledger looks for dates, and tags of this package.
-var misread = regexp.MustCompile(`date2?:|\[[0-9=./-]|^(lot|exact-[a-z]+):`)
+var misreadPattern = regexp.MustCompile(`date2?:|\[[0-9=./-]|^(lot|exact-[a-z]+):`)
+
+// misread says whether a comment means something else to a tool, or to this package. Most have nothing
+// of it, which is seen without the pattern.
+func misread(line string) bool {
+	may := strings.Contains(line, "date") || strings.Contains(line, "[") || strings.HasPrefix(line, "lot:") || strings.HasPrefix(line, "exact-")
+	return may && misreadPattern.MatchString(line)
+}
 
 func (w *JournalWriter) comment(comment string) {
 	if comment == "" {
 		return
 	}
 	for line := range strings.SplitSeq(comment, "\n") {
-		if line == "" || strings.TrimSpace(line) != line || !isText(line) || misread.MatchString(line) || len(line) > MaxLineBytes/2 {
+		if line == "" || strings.TrimSpace(line) != line || !isText(line) || misread(line) || len(line) > MaxLineBytes/2 {
 			for len(line) > maxExact {
 				part := maxExact
 				for part > 0 && !utf8.RuneStart(line[part]) {
