@@ -111,7 +111,7 @@ func (h *historian) partition(l *walletraft.Log, number uint16) walletpebble.Par
 		Keep: func(from rsm.Index) {
 			g, err := l.Replica()
 			if err == nil {
-				err = g.Keep(from)
+				err = g.Keep(historyName, from)
 			}
 			if err != nil {
 				h.node.logger.Debug("the log is not told what the history needs", "partition", number, "error", err)

@@ -213,9 +213,17 @@ func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsmraft.Options {
 		SnapshotBytes: atLeastOne(o.snapshot),
 		ReserveBytes:  int64(o.reserve),
 		CutLog:        o.cutLog,
-		Feeds:         o.history,
+		Keepers:       o.keepers(),
 		Logger:        logger,
 	}
+}
+
+// keepers names those for whom the log is kept.
+func (o *serveOptions) keepers() []string {
+	if o.history {
+		return []string{historyName}
+	}
+	return nil
 }
 
 // atLeastOne returns a size for options in which 0 means the default.

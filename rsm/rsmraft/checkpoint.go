@@ -169,7 +169,7 @@ func (g *Group) saved(kept []rsm.State) {
 		return
 	}
 	g.log.saved(kept)
-	if d := g.replica.Decisions(); d != nil && g.host.options.CutLog && g.kept.Load() == 0 {
+	if d := g.replica.Decisions(); d != nil && g.host.options.CutLog && g.kept == nil {
 		d.Cut(kept[0].Index + 1)
 	}
 	g.savedAt.Store(g.log.log.Metrics().Bytes)
@@ -185,8 +185,8 @@ func (h *Host) writeCheckpoint() {
 	for _, g := range groups {
 		n := g.needs.Load()
 		c.from, cut = min(c.from, n.from), min(cut, n.cut)
-		if kept := g.kept.Load(); kept > 0 {
-			cut = min(cut, wal.Index(kept))
+		if g.kept != nil {
+			cut = min(cut, g.kept.place())
 		}
 		c.groups = append(c.groups, checkpointGroup{g.id, n.hard, n.snapshot})
 	}

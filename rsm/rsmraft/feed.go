@@ -59,28 +59,6 @@ func (f *Feed) Seek(to rsm.Index) { f.next = max(to, 1) }
 // Close closes what the feed has opened.
 func (f *Feed) Close() error { return errors.Join(f.decisions.Close(), f.entries.close()) }
 
-// Keep says that whoever follows the feed needs nothing before the entry at an
-// index: with Options.CutLog and Options.Feeds that may be removed.
-func (g *Group) Keep(from rsm.Index) error {
-	d := g.replica.Decisions()
-	if d == nil {
-		return fmt.Errorf("%w: group %d", ErrNoFeed, g.id)
-	}
-	if !g.host.options.Feeds || !g.host.options.CutLog || from <= 1 {
-		return nil
-	}
-	r := d.Reader()
-	v, _, err := r.Next(context.Background(), from-1) // it is there: who says so has read it
-	if err = errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("rsmraft: keep the log of group %d from entry %d: %w", g.id, from, err)
-	}
-	if v.Place > g.kept.Load() {
-		g.kept.Store(v.Place)
-	}
-	d.Cut(from - 1)
-	return nil
-}
-
 // Applied returns up to which entry the feed has something to give now.
 func (g *Group) Applied() rsm.Index { return g.replica.Applied() }
 

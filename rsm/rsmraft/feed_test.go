@@ -98,44 +98,70 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// TestFeedKeepsTheLog cuts the log: what somebody who follows the feed needs stays.
-func TestFeedKeepsTheLog(t *testing.T) {
-	for name, feeds := range map[string]bool{"followed": true, "not followed": false} {
-		t.Run(name, func(t *testing.T) {
+// TestKeepersKeepTheLog cuts the log: what one of those needs who follow the feed stays.
+func TestKeepersKeepTheLog(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		keepers []string
+		let     map[string]rsm.Index
+		has     rsm.Index // the first entry that is there
+	}{
+		{"nobody", nil, nil, 0},
+		{"nobody has let go", []string{"one"}, nil, 2},
+		{"one", []string{"one"}, map[string]rsm.Index{"one": 140}, 139},
+		{"one of two", []string{"one", "other"}, map[string]rsm.Index{"one": 140}, 2},
+		{"two", []string{"one", "other"}, map[string]rsm.Index{"one": 140, "other": 70}, 69},
+		{"two, the other way round", []string{"one", "other"}, map[string]rsm.Index{"one": 70, "other": 140}, 69},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := open(t, &rsmtest.Recorded{}, &rsmraft.Options{
-					FS: vfs.NewMem(), MaxEntryBytes: 1, CacheBytes: 2, SegmentBytes: 1 << 10, CutLog: true, Feeds: feeds,
+					FS: vfs.NewMem(), MaxEntryBytes: 1, CacheBytes: 2, SegmentBytes: 1 << 10, CutLog: true, Keepers: test.keepers,
 				})
+				defer closeNode(t, g)
 				for _, name := range []string{"a", "b", "c"} {
 					proposeMany(t, g, name+strings.Repeat("-", 100), 50)
 					snapshot(t, g)
 					synctest.Wait()
 				}
-				got, err := follow(t, g, 2)
-				if feeds && (err != nil || len(got) != 150) {
-					t.Fatalf("%d batches, %v", len(got), err)
-				}
-				if !feeds && !errors.Is(err, rsm.ErrGap) {
-					t.Fatalf("%d batches, %v", len(got), err)
-				}
-				if !feeds {
-					closeNode(t, g)
-					return
-				}
-				if err := g.Keep(140); err != nil {
-					t.Fatal(err)
+				for keeper, from := range test.let {
+					if err := errors.Join(g.Keep(keeper, from), g.Keep(keeper, 3)); err != nil {
+						t.Fatal(err)
+					}
 				}
 				propose(t, g, "x")
 				snapshot(t, g)
 				synctest.Wait()
-				if got, err := follow(t, g, 140); err != nil || len(got) < 10 {
-					t.Errorf("%d batches, %v", len(got), err)
+				if test.has == 2 {
+					if got, err := follow(t, g, 2); err != nil || len(got) != 151 {
+						t.Errorf("%d batches, %v, want all 151", len(got), err)
+					}
+					return
 				}
 				if _, err := follow(t, g, 2); !errors.Is(err, rsm.ErrGap) {
-					t.Errorf("what was let go: %v", err)
+					t.Errorf("what nobody needs: %v", err)
 				}
-				closeNode(t, g)
+				if test.has == 0 {
+					return
+				}
+				if got, err := follow(t, g, test.has); err != nil || len(got) < 10 {
+					t.Errorf("from entry %d: %d batches, %v", test.has, len(got), err)
+				}
 			})
 		})
 	}
+}
+
+func TestKeepIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := open(t, &rsmtest.Recorded{}, &rsmraft.Options{FS: vfs.NewMem(), CutLog: true, Keepers: []string{"one"}})
+		defer closeNode(t, g)
+		proposeMany(t, g, "a", 10)
+		if err := g.Keep("one", g.Applied()+2); !errors.Is(err, rsmraft.ErrNotYet) {
+			t.Errorf("of an entry that is not applied: %v", err)
+		}
+		if err := g.Keep("another", 3); err == nil {
+			t.Error("a stranger lets the log go")
+		}
+	})
 }

@@ -44,8 +44,8 @@ type Group struct {
 	cramped   atomic.Pointer[error] // why no majority takes entries, if so
 	savedAt   atomic.Uint64         // bytes that the host had written when the last snapshot became durable
 	recovery  recoveryProgress
-	kept      atomic.Uint64 // a record: from there on the log is kept for those who follow the feed; 0: nobody does
-	broken    error         // the apply loop's: why the replica does not go on
+	kept      *keepers // who follows the feed; nil: nobody does
+	broken    error    // the apply loop's: why the replica does not go on
 
 	// The rest is the loop's.
 	raw          *raft.RawNode
@@ -110,8 +110,8 @@ type decidedEntry struct {
 func newGroup(h *Host, id GroupID, l *groupLog, r *replicaParts) (*Group, error) {
 	g := &Group{host: h, id: id, loop: h.runtime.NewLoop(fmt.Sprintf("group %d", id)), apply: r.loop, replica: r.replica, log: l, time: l.time, heard: map[NodeID]int{}, full: map[NodeID]int{}, drained: make(chan struct{}), ended: make(chan struct{})}
 	r.group.Store(g)
-	if h.options.Feeds && g.replica.Decisions() != nil {
-		g.kept.Store(1)
+	if g.replica.Decisions() != nil {
+		g.kept = newKeepers(h.options.Keepers)
 	}
 	g.queue = rsm.NewQueue(h.options.MaxQueueBytes, h.runtime.Elapsed, func() { g.loop.Post(g.work) })
 	g.reads.init(g)

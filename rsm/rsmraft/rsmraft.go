@@ -123,9 +123,10 @@ type Options struct {
 	// CutLog removes the log before the older of the two snapshots that each
 	// group keeps. The default keeps it all.
 	CutLog bool
-	// Feeds says that somebody follows the feed of each group whose decisions are
-	// recorded: with CutLog, nothing is removed before Group.Keep lets it go.
-	Feeds bool
+	// Keepers names those who follow the feed of each group whose decisions are
+	// recorded: with CutLog, nothing is removed before each of them lets it go with
+	// Group.Keep. The default is nobody.
+	Keepers []string
 	// ReserveBytes is the free space below which the host takes no proposals, and
 	// below half of which it takes no entries of other nodes; no snapshot touches it; default 1 GiB, at least MinReserveBytes;
 	// negative: none, and a full disk fails the log.
