@@ -120,6 +120,17 @@ func (d *DecisionLog) Recent(at Index) (DecisionPlace, bool) {
 	return d.recent[i], true
 }
 
+// Newest returns the newest entry that was decided since the record was opened, and its time; zeros
+// if there is none.
+func (d *DecisionLog) Newest() (Index, int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := len(d.recent); n > 0 {
+		return d.recent[n-1].Index, d.recent[n-1].Time
+	}
+	return 0, 0
+}
+
 // DecisionReader reads the decisions of a replica in order, from memory and from the
 // disk. It is for one goroutine.
 type DecisionReader struct {

@@ -7,8 +7,6 @@ import (
 	"iter"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
-	"time"
 
 	"maru.example/internal/telemetry"
 	"maru.example/rsm"
@@ -22,84 +20,39 @@ import (
 // historyName is the directory of the history, which can be removed.
 const historyName = "history"
 
-const (
-	historianInterval = 100 * time.Millisecond // how often replicas and load are looked at
-	// busyBytes of log a second, of all groups, is when the history holds back: some
-	// 10,000 transfers.
-	busyBytes = 1 << 20
-	// quietIntervals without that is when it does not any more.
-	quietIntervals = 10
-)
-
 // historian lets a node's history follow its replicas.
 type historian struct {
-	node   *node
-	store  *walletpebble.Store
-	busy   atomic.Bool
-	cancel context.CancelFunc
-	ended  chan struct{}
+	node  *node
+	store *walletpebble.Store
 }
 
 func openHistorian(o *serveOptions, n *node) (*historian, error) {
-	h := &historian{node: n, ended: make(chan struct{})}
+	h := &historian{node: n}
 	dir := filepath.Join(o.data, historyName)
 	var err error
-	if h.store, err = walletpebble.Open(dir, &walletpebble.Options{Busy: h.busy.Load, Logger: n.logger}); err != nil {
+	if h.store, err = walletpebble.Open(dir, &walletpebble.Options{Busy: n.followers.busy.Load, Logger: n.logger}); err != nil {
 		return nil, failed(err, "the history is made of the log: it can be removed while the server does not run")
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	h.cancel = cancel
-	go h.run(ctx)
 	return h, nil
 }
 
-// run looks after the store until ctx ends.
-func (h *historian) run(ctx context.Context) {
-	defer close(h.ended)
-	tick := time.NewTicker(historianInterval)
-	defer tick.Stop()
-	quiet := quietIntervals
-	followed := make([]bool, len(h.node.logs))
-	written := h.node.host.Load().Metrics().Log.Bytes
-	for {
-		for i, l := range h.node.logs {
-			_, err := l.Replica()
-			switch here := err == nil; {
-			case here && !followed[i]:
-				if err := h.store.Follow(h.partition(l, uint16(i))); err != nil {
-					h.node.logger.ErrorContext(ctx, "a partition has no history here", "partition", i, "error", err)
-				}
-			case !here && followed[i]:
-				h.store.Leave(uint16(i))
-			}
-			followed[i] = err == nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		now := h.node.host.Load().Metrics().Log.Bytes
-		if now-written > busyBytes*uint64(historianInterval)/uint64(time.Second) {
-			quiet = 0
-		} else if quiet++; quiet > quietIntervals { // a disk that stalls is no rest
-			quiet = quietIntervals
-		}
-		h.busy.Store(quiet < quietIntervals)
-		written = now
-	}
+// follow implements follower.
+func (h *historian) follow(partition uint16) error {
+	return h.store.Follow(h.partition(h.node.logs[partition], partition))
 }
+
+// leave implements follower.
+func (h *historian) leave(partition uint16) { h.store.Leave(partition) }
+
+// tend implements follower.
+func (h *historian) tend() {}
 
 // partition returns what the store follows of a log.
 func (h *historian) partition(l *walletraft.Log, number uint16) walletpebble.Partition {
 	return walletpebble.Partition{
 		Number: number, First: rsmraft.FirstEntry,
 		Open: func(from rsm.Index) (walletpebble.Source, error) {
-			g, err := l.Replica()
-			if err != nil {
-				return nil, err
-			}
-			return g.Feed(from)
+			return h.node.feed(number, from)
 		},
 		Applied: func() rsm.Index {
 			g, err := l.Replica()
@@ -131,8 +84,6 @@ func (h *historian) close() error {
 	if h == nil {
 		return nil
 	}
-	h.cancel()
-	<-h.ended
 	if err := h.store.Close(); err != nil {
 		return errors.Join(errors.New("close the history"), err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // identity is who a node is: node.json in its data directory. Made once, it is
-// never changed but for Started and Founding.
+// never changed but for Started, Founding and Archive.
 type identity struct {
 	Version     int              `json:"version"`
 	Cluster     cluster.ID       `json:"cluster_id"`
@@ -27,6 +27,8 @@ type identity struct {
 	Protocol    cluster.Protocol `json:"protocol,omitempty"` // of a cluster that begins here
 	Founding    bool             `json:"founding,omitempty"` // the cluster begins with this node, and has not yet
 	Peers       []peerAddress    `json:"peers,omitempty"`    // those that it begins with
+	// Archive is where the node was archived last: a place, or a directory in the data directory.
+	Archive string `json:"archive,omitempty"`
 }
 
 // peerAddress is where another node is.

@@ -22,6 +22,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposePartitions(r, n)
 	exposePeers(r, n)
 	exposeHistory(r, n)
+	exposeArchive(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()

@@ -47,7 +47,12 @@ type node struct {
 	stopped    atomic.Bool
 	removal    sync.Once
 	history    *historian    // nil: no history is kept
+	archive    *archivist    // nil: there is no archive
+	followers  followers     // of the replicas: those two
+	reserve    int64         // see rsmraft.Options.ReserveBytes
 	removed    chan struct{} // closed when another node says that this one was removed
+
+	archiveSegment int64 // see rsmarchive.WriterOptions
 }
 
 // openNode recovers a node and its groups from the data directory.
@@ -59,7 +64,19 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err := id.claimLog(o.data); err != nil {
 		return nil, err
 	}
-	n := &node{identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{})}
+	n := &node{
+		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
+		reserve: int64(o.reserve), archiveSegment: o.archiveSegment,
+	}
+	n.followers.node = n
+	if err := n.openArchive(ctx, o); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.archive.close()
+		}
+	}()
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
 	n.remote = walletraft.NewRemote(n.host.Load, n.hosts)
@@ -73,7 +90,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err := n.listenPeers(ctx, o); err != nil {
 		return nil, err
 	}
-	options := o.nodeOptions(logger)
+	options := o.nodeOptions(logger, n.archive != nil)
 	options.Runtime, options.Machine, options.Opened, options.Serve = n.runtime, n.machineOf, n.opened, n.serve
 	if n.network != nil {
 		options.Network = peers{n.network}
@@ -98,7 +115,12 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 			return nil, err
 		}
 		service.History = n.history.store
+		n.followers.all = append(n.followers.all, n.history)
 	}
+	if n.archive != nil {
+		n.followers.all = append(n.followers.all, n.archive)
+	}
+	n.followers.start()
 	n.wallet.Store(wallet.NewDividedService(n.parts, service))
 	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
 	n.reconciler.Start()
@@ -406,7 +428,9 @@ func (n *node) close(within time.Duration) error {
 		n.reconciler.Stop(func() { close(done) })
 		<-done
 	}
+	n.followers.close()
 	kept := n.history.close()
+	n.archive.close()
 	err := host.Close()
 	if err == nil || !errors.Is(err, rsm.ErrFailed) {
 		n.runtime.Close() // a loop that hangs in a write is not waited for

@@ -28,7 +28,10 @@ type serveOptions struct {
 	reserve            byteSize
 	snapshot           byteSize
 	maxQueue           byteSize
-	cutLog             bool
+	cutLog, wholeLog   bool   // --cut-log, and --cut-log=false
+	archive            string // a place, "none", or "": as before
+	archiveSegment     int64  // these two for tests; 0: the default
+	logSegment         int64
 	history            bool
 	recentIDs          uint64 // of all partitions
 	requestTimeout     time.Duration
@@ -58,13 +61,22 @@ It listens on loopback only until there are API keys (see maru key create); beyo
 loopback it also wants a certificate. A port of 0 is any free port. The first
 interrupt (SIGINT or SIGTERM) stops it gracefully: what is under way is answered.
 A second one ends it at once, which loses nothing that was answered. When the disk
-or the log fails, it stops taking writes, says why, and ends with status 1.`,
+or the log fails, it stops taking writes, says why, and ends with status 1.
+
+With --archive what is decided goes, compressed and chained, into immutable segments; the
+log that the last two snapshots cover is removed once it is there, unless --cut-log=false.
+An archive that is away stops nothing: the log is kept meanwhile.
+` + helpLocation,
 		Example: `  maru serve
   maru serve --data /var/lib/maru --http 127.0.0.1:8080
+  maru serve --data /var/lib/maru --archive s3://audit/maru-1
   maru serve --http 0.0.0.0:7480 --stream 0.0.0.0:7481 --tls-cert cert.pem --tls-key key.pem
   maru serve --http 127.0.0.1:0 --stream 127.0.0.1:0 --json | head -1 | jq -r .http`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.wholeLog = cmd.Flags().Changed("cut-log") && !o.cutLog
+			return serve(cmd, &o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", defaultData, "`directory` that holds everything")
@@ -77,7 +89,8 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
-	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; what happened before can then not be audited")
+	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
+	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; without an archive, what happened before can then not be audited (default, with an archive: true)")
 	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
@@ -97,7 +110,7 @@ or the log fails, it stops taking writes, says why, and ends with status 1.`,
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -207,23 +220,23 @@ func openError(data string, err error) error {
 }
 
 // nodeOptions returns the settings of the log.
-func (o *serveOptions) nodeOptions(logger *slog.Logger) *rsmraft.Options {
+func (o *serveOptions) nodeOptions(logger *slog.Logger, archived bool) *rsmraft.Options {
+	var keepers []string
+	if o.history {
+		keepers = append(keepers, historyName)
+	}
+	if archived {
+		keepers = append(keepers, archiveName)
+	}
 	return &rsmraft.Options{
 		MaxQueueBytes: int64(o.maxQueue),
 		SnapshotBytes: atLeastOne(o.snapshot),
 		ReserveBytes:  int64(o.reserve),
-		CutLog:        o.cutLog,
-		Keepers:       o.keepers(),
+		CutLog:        o.cutLog || archived && !o.wholeLog,
+		Keepers:       keepers,
+		SegmentBytes:  o.logSegment,
 		Logger:        logger,
 	}
-}
-
-// keepers names those for whom the log is kept.
-func (o *serveOptions) keepers() []string {
-	if o.history {
-		return []string{historyName}
-	}
-	return nil
 }
 
 // atLeastOne returns a size for options in which 0 means the default.

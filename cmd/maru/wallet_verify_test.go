@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"maru.example/money"
 	"maru.example/rsm"
@@ -32,9 +33,16 @@ type pastTest struct {
 
 func newPastTest(t *testing.T) *pastTest {
 	t.Helper()
-	p := &pastTest{t: t, data: t.TempDir(), eur: money.MustParseCurrency("EUR")}
+	return newPastTestIn(t, t.TempDir(), serveOptions{})
+}
+
+// newPastTestIn has an archive or a history too, as the options say.
+func newPastTestIn(t *testing.T, data string, o serveOptions) *pastTest {
+	t.Helper()
+	p := &pastTest{t: t, data: data, eur: money.MustParseCurrency("EUR")}
+	o.data, o.partitions, o.reserve, o.snapshot, o.maxQueue, o.recentIDs = data, 2, -1, cmp.Or(o.snapshot, -1), 1<<20, 2
 	var err error
-	p.node, err = openNode(t.Context(), &serveOptions{data: p.data, partitions: 2, reserve: -1, snapshot: -1, maxQueue: 1 << 20, recentIDs: 2}, slog.New(slog.DiscardHandler))
+	p.node, err = openNode(t.Context(), &o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +309,7 @@ func TestBalanceAtAMoment(t *testing.T) {
 		if err != nil || len(v.Balances) != 1 || v.Entry == 0 || !v.At.Equal(tt.at) {
 			t.Fatalf("at %s: %s, %v", at, out, err)
 		}
-		if diff := cmp.Diff(balanceView{Currency: "EUR", Balance: tt.want, Held: "0.00", Available: tt.want, MinBalance: "0.00"}, v.Balances[0]); diff != "" {
+		if diff := gocmp.Diff(balanceView{Currency: "EUR", Balance: tt.want, Held: "0.00", Available: tt.want, MinBalance: "0.00"}, v.Balances[0]); diff != "" {
 			t.Errorf("at %s (-want +got):\n%s", at, diff)
 		}
 	}

@@ -3,6 +3,7 @@ package rsmarchive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -226,6 +227,9 @@ func (a *Archiver) follow(ctx context.Context, w *Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
+	if err := continues(ctx, source, w.chain.At()); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		start := a.opts.Elapsed()
 		d, err := source.Next(ctx)
@@ -258,6 +262,28 @@ func (a *Archiver) follow(ctx context.Context, w *Writer) (err error) {
 		}
 	}
 	return ctx.Err()
+}
+
+// continues checks that a history has the entry with which the archive ends, where that can be had. One
+// of the same group that was brought back from an older copy may have another by now: what it goes on with
+// does not belong behind what is archived. The error wraps [ErrConflict].
+func continues(ctx context.Context, source Source, at Position) error {
+	if at.Index == 0 {
+		return nil
+	}
+	source.Seek(at.Index)
+	d, err := source.Next(ctx)
+	source.Seek(at.Index + 1)
+	var gap *rsm.GapError
+	switch {
+	case errors.As(err, &gap):
+		return nil
+	case err != nil:
+		return err
+	case d.Index != at.Index || at.Term != 0 && d.Term != at.Term || at.Time != 0 && d.Time != at.Time:
+		return fmt.Errorf("%w: entry %d is of term %d and time %d there, and of %d and %d in the log", ErrConflict, at.Index, at.Term, at.Time, d.Term, d.Time)
+	}
+	return nil
 }
 
 // skip goes on with the entry next: those before it are missing.

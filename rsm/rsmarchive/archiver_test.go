@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,7 @@ type history struct {
 	fails []error       // what the next calls of Next return
 	takes time.Duration // for each entry
 	given int
+	later time.Duration // than the same entries were once
 }
 
 func newHistory(last rsm.Index) *history {
@@ -82,7 +84,9 @@ func (s *source) Next(ctx context.Context) (rsm.Decided, error) {
 			h.mu.Lock()
 			h.given++
 			h.mu.Unlock()
-			return decidedAt(h.seed, s.next-1, 10), nil
+			d := decidedAt(h.seed, s.next-1, 10)
+			d.Time += int64(h.later)
+			return d, nil
 		}
 		select {
 		case <-grown:
@@ -242,6 +246,31 @@ func TestArchiverOfAnotherClustersArchive(t *testing.T) {
 		}
 		if m := a.Metrics(); m.LastError == "" || m.Segments > 0 {
 			t.Errorf("got %+v, want an error and nothing written", m)
+		}
+	})
+}
+
+// TestArchiverOfAnotherPast has a log that was brought back from an older copy, and went on otherwise.
+func TestArchiverOfAnotherPast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newDir()
+		end := fill(t, store, 0, decidedBy(1, 1, 20, 5))
+		h := newHistory(10)
+		a := start(t, store, h, &ArchiverOptions{})
+		time.Sleep(time.Minute)
+		if m := a.Metrics(); m.LastError != "" || m.Entries > 0 {
+			t.Errorf("while the log has not come as far: %+v", m)
+		}
+		h.mu.Lock()
+		h.later = time.Second
+		h.mu.Unlock()
+		h.grow(20)
+		time.Sleep(time.Minute)
+		if m := a.Metrics(); !strings.Contains(m.LastError, ErrConflict.Error()) || m.Entries > 0 {
+			t.Errorf("got %+v, want a conflict and nothing taken", m)
+		}
+		if now, err := openArchive(t, store).End(t.Context()); err != nil || now != end {
+			t.Errorf("the archive ends at %+v, %v", now, err)
 		}
 	})
 }

@@ -62,6 +62,15 @@ func (f *Feed) Close() error { return errors.Join(f.decisions.Close(), f.entries
 // Applied returns up to which entry the feed has something to give now.
 func (g *Group) Applied() rsm.Index { return g.replica.Applied() }
 
+// Newest returns the newest entry that was decided here since the replica was opened, and its time;
+// zeros if there is none.
+func (g *Group) Newest() (rsm.Index, int64) {
+	if d := g.replica.Decisions(); d != nil {
+		return d.Newest()
+	}
+	return 0, 0
+}
+
 // entryReader reads records of a group's entries from a host's log.
 type entryReader struct {
 	log    *wal.Log

@@ -93,5 +93,7 @@ func (g *Group) Keep(keeper string, from rsm.Index) error {
 		return err
 	}
 	d.Cut(g.kept.least().entry - 1)
+	// Now, and not with the next snapshot: a disk that is nearly full takes none.
+	g.host.saves.Post(g.host.writeCheckpoint)
 	return nil
 }

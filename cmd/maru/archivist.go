@@ -1,0 +1,379 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"maru.example/cluster"
+	"maru.example/internal/telemetry"
+	"maru.example/rsm"
+	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
+	"maru.example/wallet/walletraft"
+)
+
+// archiveName is the archive's name among those for whom the log is kept.
+const archiveName = "archive"
+
+const (
+	// claimTimeout bounds the question at a start whose the archive is. A store that does not answer
+	// is asked again later.
+	claimTimeout = 10 * time.Second
+	claimAgain   = 10 * time.Second
+	// reopenAfter is a pause before an archiver begins anew whose replica has gone.
+	reopenAfter = time.Second
+)
+
+// archivist archives what this node's replicas decide.
+type archivist struct {
+	node    *node
+	store   rsmarchive.Store
+	place   location
+	claimed chan struct{} // closed when the archive is known to be this node's
+
+	mu sync.Mutex
+	of map[uint16]*archived
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	claims sync.WaitGroup
+}
+
+// archived is a partition that is being archived.
+type archived struct {
+	archiver atomic.Pointer[rsmarchive.Archiver]
+	durable  atomic.Uint64 // up to which entry the archive has all
+	kept     rsm.Index     // what the log was told of that; tend's
+	cancel   context.CancelFunc
+	ended    chan struct{}
+}
+
+// noArchive is what --archive says to archive nothing.
+const noArchive = "none"
+
+// archivePlace returns where a node is to be archived: where the options say, else where it
+// was before; false: nowhere.
+func (o *serveOptions) archivePlace(id *identity) (place location, ok bool, err error) {
+	switch {
+	case o.archive == noArchive || o.archive == "" && id.Archive == "":
+		return location{}, false, nil
+	case o.archive == "":
+		place, err = recordedLocation(o.data, id.Archive)
+	default:
+		place, err = parseLocation(o.archive)
+	}
+	return place, err == nil, err
+}
+
+// openArchive opens the node's archive, if there is to be one, and notes where it is.
+func (n *node) openArchive(ctx context.Context, o *serveOptions) error {
+	place, ok, err := o.archivePlace(n.identity)
+	if err != nil || !ok {
+		return err
+	}
+	if n.archive, err = openArchivist(ctx, n, place); err != nil {
+		return err
+	}
+	if recorded := place.from(o.data); recorded != n.identity.Archive {
+		n.identity.Archive = recorded
+		if err := n.identity.save(o.data); err != nil {
+			return openError(o.data, err)
+		}
+	}
+	return nil
+}
+
+// openArchivist opens the archive of a node, and refuses one that is another's.
+func openArchivist(ctx context.Context, n *node, place location) (*archivist, error) {
+	store, err := place.open()
+	if err != nil {
+		return nil, err
+	}
+	a := &archivist{node: n, store: store, place: place, claimed: make(chan struct{}), of: map[uint16]*archived{}}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	first, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	switch err := a.claim(first); {
+	case err == nil:
+		close(a.claimed)
+	case isForeign(err):
+		a.cancel()
+		return nil, foreignError(place, err)
+	default:
+		n.logger.WarnContext(ctx, "the archive does not answer; it is tried again, and what is not archived stays in the log meanwhile", "archive", place.String(), "error", err)
+		a.claims.Go(a.claimLater)
+	}
+	return a, nil
+}
+
+// claimLater tries to claim the archive until that succeeds, or it is another's.
+func (a *archivist) claimLater() {
+	for {
+		select {
+		case <-time.After(claimAgain):
+		case <-a.ctx.Done():
+			return
+		}
+		try, cancel := context.WithTimeout(a.ctx, claimTimeout)
+		err := a.claim(try)
+		cancel()
+		switch {
+		case err == nil:
+			close(a.claimed)
+			return
+		case isForeign(err):
+			a.node.logger.Error("nothing is archived, and the log is kept: start this node with another archive", "archive", a.place.String(), "error", err)
+			return
+		default:
+			a.node.logger.Debug("the archive does not answer", "archive", a.place.String(), "error", err)
+		}
+	}
+}
+
+// ownerName is the object that says whose an archive is.
+const ownerName = "maru/owner.json"
+
+// owner is whose an archive is: one disk's.
+type owner struct {
+	Version     int            `json:"version"`
+	Cluster     cluster.ID     `json:"cluster_id"`
+	Node        cluster.NodeID `json:"node_id"`
+	Incarnation cluster.ID     `json:"incarnation"`
+	Partitions  int            `json:"partitions"`
+}
+
+const maxOwnerBytes = 4 << 10
+
+func (id *identity) owner() owner {
+	return owner{Version: 1, Cluster: id.Cluster, Node: id.Node, Incarnation: id.Incarnation, Partitions: id.Partitions}
+}
+
+// chained names what is archived of a partition.
+func (id *identity) chained(partition uint16) rsmarchive.Chained {
+	return rsmarchive.Chained{Cluster: string(id.Cluster), Group: uint64(walletraft.Group(partition))}
+}
+
+// errForeign says that an archive is not this node's.
+var errForeign = errors.New("archive of another node")
+
+func isForeign(err error) bool {
+	return errors.Is(err, errForeign) || errors.Is(err, rsmarchive.ErrConflict) || errors.Is(err, rsmarchive.ErrVersion)
+}
+
+// foreignError says what to do about an archive that is not this node's.
+func foreignError(place location, err error) error {
+	return failed(fmt.Errorf("the archive %s is not this node's: %w", place, err),
+		"each node has an archive of its own: give it another place with --archive; its segments begin anew there, from the log")
+}
+
+// claim makes an archive this node's, or finds that it is. It errs with errForeign, or as the
+// archive does.
+func (a *archivist) claim(ctx context.Context) error {
+	me := a.node.identity.owner()
+	is, err := readOwner(ctx, a.store)
+	if errors.Is(err, rsmarchive.ErrNotFound) {
+		if err := a.begins(ctx); err != nil {
+			return err
+		}
+		return writeOwner(ctx, a.store, me)
+	}
+	switch {
+	case err != nil:
+		return err
+	case is.Cluster != me.Cluster:
+		return fmt.Errorf("%w: of cluster %s, and this is cluster %s", errForeign, is.Cluster, me.Cluster)
+	case is.Incarnation != me.Incarnation:
+		return fmt.Errorf("%w: of node %d with another disk (%s), and this is node %d (%s)", errForeign, is.Node, is.Incarnation, me.Node, me.Incarnation)
+	}
+	return nil
+}
+
+// begins checks that segments without an owner are of this cluster: copies, to begin with.
+func (a *archivist) begins(ctx context.Context) error {
+	for i := range a.node.identity.Partitions {
+		archive, err := rsmarchive.Open(ctx, a.store, a.node.identity.chained(uint16(i)), nil)
+		if err == nil {
+			_, err = archive.End(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func readOwner(ctx context.Context, store rsmarchive.Store) (o owner, err error) {
+	b, err := store.Get(ctx, ownerName, 0, maxOwnerBytes)
+	if err != nil {
+		return o, err
+	}
+	if err := json.Unmarshal(b, &o); err != nil || o.Version != 1 {
+		return o, fmt.Errorf("%w: %s is of version %d, or damaged: %w", errForeign, ownerName, o.Version, err)
+	}
+	return o, nil
+}
+
+func writeOwner(ctx context.Context, store rsmarchive.Store, o owner) error {
+	b, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	return store.Put(ctx, ownerName, append(b, '\n'))
+}
+
+// follow implements follower.
+func (a *archivist) follow(partition uint16) error {
+	ctx, cancel := context.WithCancel(a.ctx)
+	one := &archived{cancel: cancel, ended: make(chan struct{})}
+	a.mu.Lock()
+	a.of[partition] = one
+	a.mu.Unlock()
+	go a.run(ctx, partition, one)
+	return nil
+}
+
+// leave implements follower.
+func (a *archivist) leave(partition uint16) {
+	a.mu.Lock()
+	one := a.of[partition]
+	delete(a.of, partition)
+	a.mu.Unlock()
+	if one != nil {
+		one.cancel()
+		<-one.ended
+	}
+}
+
+// tend implements follower: it tells the logs what is archived. One that has not come as far yet
+// is told again.
+func (a *archivist) tend() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for partition, one := range a.of {
+		durable := rsm.Index(one.durable.Load())
+		if durable == one.kept {
+			continue
+		}
+		g, err := a.node.logs[partition].Replica()
+		if err == nil {
+			err = g.Keep(archiveName, durable+1)
+		}
+		switch {
+		case err == nil:
+			one.kept = durable
+		case !errors.Is(err, rsmraft.ErrNotYet):
+			one.kept = durable
+			a.node.logger.Debug("the log is not told what is archived", "partition", partition, "error", err)
+		}
+	}
+}
+
+// run archives a partition until ctx ends.
+func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
+	defer close(one.ended)
+	select {
+	case <-a.claimed:
+	case <-ctx.Done():
+		return
+	}
+	for ctx.Err() == nil {
+		l := a.node.logs[partition]
+		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) { return openFirstFeed(l, from) },
+			&rsmarchive.ArchiverOptions{
+				Writer:  &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment},
+				Durable: func(p rsmarchive.Position) { one.durable.Store(uint64(p.Index)) },
+				Busy:    func() bool { return a.node.followers.busy.Load() && !a.node.followers.short.Load() },
+				Head:    func() (rsm.Index, int64) { return newestOf(l) },
+				Logger:  a.node.logger,
+			})
+		one.archiver.Store(archiver)
+		_ = archiver.Run(ctx) // the context has ended, or the replica: another may come
+		select {
+		case <-time.After(reopenAfter):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// newestOf returns the newest entry that a replica has decided, and its time.
+func newestOf(l *walletraft.Log) (rsm.Index, int64) {
+	g, err := l.Replica()
+	if err != nil {
+		return 0, 0
+	}
+	return g.Newest()
+}
+
+// close ends archiving. What is in no segment yet is in the log.
+func (a *archivist) close() {
+	if a == nil {
+		return
+	}
+	a.cancel()
+	a.claims.Wait()
+	for i := range a.node.logs {
+		a.leave(uint16(i))
+	}
+}
+
+// archiveMetrics are those of a partition's archive.
+type archiveMetrics struct {
+	partition uint16
+	rsmarchive.ArchiverMetrics
+}
+
+func (a *archivist) metrics() (all []archiveMetrics) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.node.logs {
+		one := a.of[uint16(i)]
+		if one == nil {
+			continue
+		}
+		m := archiveMetrics{partition: uint16(i)}
+		if archiver := one.archiver.Load(); archiver != nil {
+			m.ArchiverMetrics = archiver.Metrics()
+		} else {
+			m.LastError = "the archive is not known to be this node's"
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// exposeArchive adds what the archive counts.
+func exposeArchive(r *telemetry.Registry, n *node) {
+	if n.archive == nil {
+		return
+	}
+	of := func(value func(*archiveMetrics) float64) func([]archiveMetrics) iter.Seq2[string, float64] {
+		return func(all []archiveMetrics) iter.Seq2[string, float64] {
+			return func(yield func(string, float64) bool) {
+				for i := range all {
+					if !yield(strconv.Itoa(int(all[i].partition)), value(&all[i])) {
+						return
+					}
+				}
+			}
+		}
+	}
+	type m = archiveMetrics
+	telemetry.Expose(r, "maru_archive", n.archive.metrics,
+		telemetry.GaugeBy("index", "Entry of the partition's log up to which all is in the archive.", "partition", of(func(m *m) float64 { return float64(m.Sealed) })),
+		telemetry.GaugeBy("lag_entries", "Entries that are decided here and not in the archive; some are in the segment that is being made.", "partition", of(func(m *m) float64 { return float64(m.LagEntries) })),
+		telemetry.GaugeBy("lag_seconds", "Between the newest entry and the last in the archive.", "partition", of(func(m *m) float64 { return m.Lag.Seconds() })),
+		telemetry.GaugeBy("failing", "1 while the last try failed; the log of the process says why.", "partition", of(func(m *m) float64 { return truth(m.LastError != "") })),
+		telemetry.CounterBy("errors_total", "Tries that failed, and were made again.", "partition", of(func(m *m) float64 { return float64(m.Errors) })),
+		telemetry.CounterBy("entries_total", "Entries taken up since the start.", "partition", of(func(m *m) float64 { return float64(m.Entries) })),
+		telemetry.CounterBy("segments_total", "Segments archived since the start.", "partition", of(func(m *m) float64 { return float64(m.Segments) })),
+		telemetry.CounterBy("bytes_total", "Bytes of those.", "partition", of(func(m *m) float64 { return float64(m.StoredBytes) })),
+		telemetry.CounterBy("missing_total", "Entries that were to be had nowhere since the start; the archive says so.", "partition", of(func(m *m) float64 { return float64(m.Missing) })),
+	)
+}
