@@ -57,6 +57,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newRebuildCommand(),
 		newVerifyCommand(),
 		newReplayCommand(),
+		newCheckpointCommand(),
+		newCheckpointKeyCommand(),
 	)
 }
 

@@ -11,9 +11,7 @@ import (
 
 	"maru.example/money"
 	"maru.example/rsm"
-	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
-	"maru.example/wallet/walletraft"
 )
 
 // pastView is an account at a moment, as --json prints it.
@@ -35,36 +33,41 @@ func (v *pastView) warn(w io.Writer) {
 }
 
 func newBalanceCommand() *cobra.Command {
-	var at, data string
+	var at string
+	var past pastFlags
 	cmd, o := newAccountCommand("balance", "Show what an account holds, or held", `  maru wallet balance alice
   maru wallet balance alice --at 2026-11-30T12:00:00Z
   maru wallet balance alice --at 2026-11-30T12:00:00Z --data ./data`,
 		func(cmd *cobra.Command, v accountView) error { return v.table().print(cmd.OutOrStdout()) })
 	cmd.Long = `Show what an account holds. With --at, what it held at a moment: what had been decided
 until then, by the time of the log's entries. The server answers from its history. With
---data all that came before is decided again, from the log in the directory of a server
-that does not run, or a copy of it. Of a node that had others beside it, the newest entries
-may not be known to be committed: it says so.`
+--data what came before is decided again, from the log in the directory of a server that
+does not run, or a copy of it, and from its archive. Of a node that had others beside it,
+the newest entries may not be known to be committed: it says so.`
 	cmd.Flags().StringVar(&at, "at", "", "`moment` in the form of RFC 3339, such as 2026-11-30T12:00:00Z")
-	cmd.Flags().StringVar(&data, "data", "", "with --at, `directory` of a server that does not run (default: the server is asked)")
+	cmd.Flags().StringVar(&past.data, "data", "", "with --at, `directory` of a server that does not run (default: the server is asked)")
+	cmd.Flags().StringVar(&past.archive, "archive", "", "with --at, `place` of an archive (default: the one of --data)")
 	now := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if at == "" {
-			if data != "" {
+			if past != (pastFlags{}) {
 				return usageError("say of which moment with --at; what it holds now, its server says", "--data without --at")
 			}
 			return now(cmd, args)
 		}
-		if data == "" {
+		if past == (pastFlags{}) {
 			return balanceOfPast(cmd, o, args[0], at)
 		}
-		return balanceAt(cmd, args[0], at, data)
+		if past.data == "" {
+			past.data = noData
+		}
+		return balanceAt(cmd, args[0], at, &past)
 	}
 	return cmd
 }
 
 // balanceAt shows what an account held at a moment.
-func balanceAt(cmd *cobra.Command, account, moment, data string) error {
+func balanceAt(cmd *cobra.Command, account, moment string, f *pastFlags) error {
 	at, err := time.Parse(time.RFC3339Nano, moment)
 	if err != nil {
 		return usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "--at %s is no moment in the form of RFC 3339", quoted(moment))
@@ -78,7 +81,7 @@ func balanceAt(cmd *cobra.Command, account, moment, data string) error {
 	if err := errors.Join(id.Validate(), tenant.Validate()); err != nil {
 		return usageError("see `maru wallet open --help`", "%w", err)
 	}
-	past, err := openPast(cmd, data)
+	past, err := openPast(cmd, f)
 	if err != nil {
 		return err
 	}
@@ -96,58 +99,50 @@ func balanceAt(cmd *cobra.Command, account, moment, data string) error {
 // account returns an account as it was at a moment.
 func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.AccountID, at time.Time) (*pastView, error) {
 	partition := wallet.PartitionOf(tenant, id, uint16(n.identity.Partitions))
-	g, err := n.group(partition)
+	p, err := n.partition(partition)
 	if err != nil {
 		return nil, err
 	}
 	m := n.machine(partition)
 	defer m.Release()
-	from, err := n.before(g, at, m)
+	limit := at.UnixNano()
+	from, err := n.nearest(p, limit, m)
+	if err == nil && from.Time > limit {
+		err = failed(fmt.Errorf("what is here begins at %s, with a snapshot: what was before was cut, or is on another node", time.Unix(0, from.Time).UTC().Format(time.RFC3339Nano)),
+			"ask for a later moment, or use the directory, a copy or the archive that has everything")
+	}
 	if err != nil {
 		return nil, err
 	}
-	limit := at.UnixNano()
 	defer follow(cmd, func() string { return "deciding again" })()
-	end, err := n.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{Before: func(_ rsm.Index, t int64) error {
-		if t > limit {
-			return rsmraft.ErrStop
+	d := newDecider(m, from, nil)
+	err = n.read(cmd.Context(), p, from.Index+1, func(e *rsm.Decided) error {
+		if max(e.Time, rsm.EntryTime(e.Entry)) > limit {
+			return errStop
 		}
-		return cmd.Context().Err()
-	}})
+		return errors.Join(d.decide(e), cmd.Context().Err())
+	})
 	if err != nil {
 		return nil, openError(n.data, err)
 	}
+	end := d.at()
 	a, ok := m.Find(tenant, id)
 	if !ok {
 		return nil, &failure{fmt.Errorf("%s was not open at %s", id, at.Format(time.RFC3339Nano)), "`maru wallet show " + string(id) + "` says when it was opened; tenants have accounts of their own: --tenant", exitRefused}
 	}
 	v := &pastView{accountView: viewAccount(a, money.Currency.String), At: at.UTC(), Partition: partition, Entry: uint64(end.Index)}
-	if end.Index == g.Last {
-		v.Undecided = g.Undecided
+	if end.Index == p.log.Last {
+		v.Undecided = p.log.Undecided
 	}
 	return v, nil
 }
 
-// before brings a machine to a state from which a moment can be reached: of a log that is
-// whole, the beginning; else the oldest snapshot, if it is not too new.
-func (n *pastNode) before(g rsmraft.GroupHistory, at time.Time, m *wallet.Machine) (rsm.State, error) {
-	if g.Whole {
-		return rsm.State{}, nil
-	}
-	from, _, err := n.begin(g, m)
-	if err == nil && from.Time > at.UnixNano() {
-		err = failed(fmt.Errorf("the log here begins at %s, with a snapshot: what was before was cut, or is on another node", time.Unix(0, from.Time).UTC().Format(time.RFC3339Nano)),
-			"ask for a later moment, or use the directory, or a copy, that has the whole log")
-	}
-	return from, err
-}
-
-// group returns what is here of a partition.
-func (n *pastNode) group(partition uint16) (rsmraft.GroupHistory, error) {
-	for _, g := range n.groups {
-		if g.ID == walletraft.Group(partition) {
-			return g, nil
+// partition returns what is here of a partition.
+func (n *pastNode) partition(number uint16) (*pastPartition, error) {
+	for _, p := range n.partitions {
+		if p.number == number {
+			return p, nil
 		}
 	}
-	return rsmraft.GroupHistory{}, failed(fmt.Errorf("this node has no replica of partition %d, to which the account belongs", partition), "use the directory of a node that has: see `maru cluster status`")
+	return nil, failed(fmt.Errorf("nothing is here of partition %d, to which the account belongs", number), "use the directory of a node that has a replica: see `maru cluster status`")
 }

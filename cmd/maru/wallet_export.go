@@ -18,12 +18,13 @@ import (
 
 // exportOptions are the flags of `maru wallet export`.
 type exportOptions struct {
-	data, tenant string
-	format       string
-	from, until  string
-	accounts     []string
-	output       string // file name, "" for standard output
-	json         bool
+	past        pastFlags
+	tenant      string
+	format      string
+	from, until string
+	accounts    []string
+	output      string // file name, "" for standard output
+	json        bool
 }
 
 // exported says what an export has, as --json prints it.
@@ -45,9 +46,10 @@ func newExportCommand() *cobra.Command {
 		Use:   "export",
 		Short: "Write a tenant's transactions as a journal of hledger and ledger, as CSV or as JSON Lines",
 		Long: `Write a tenant's transactions as a journal that hledger and ledger read, as CSV or as
-JSON Lines, in the order of time, from the log in the directory of a server that does not
-run, or a copy of it. All that came before is decided again, so that an export that begins
-later opens with the balances at that moment: the balances which hledger and ledger compute
+JSON Lines, in the order of time, from the log and the archive of a server that does not
+run, or a copy of them; or from the archive alone, also of one that runs (--data none). All
+that came before is decided again, so that an export that begins later opens with the
+balances at that moment: the balances which hledger and ledger compute
 are the wallet's. The same period gives the same bytes.
 
 The period goes from --from up to --until, without it: moments in the form of RFC 3339, or
@@ -64,11 +66,12 @@ CSV has a line a posting.`,
 		Example: `  maru wallet export -o all.journal
   maru wallet export --from 2026-11-01 --until 2026-12-01 -o november.journal
   maru wallet export --format csv --account alice --account bob -o both.csv --json
-  maru wallet export --data /backup/maru --format jsonl | jq .transaction_id`,
+  maru wallet export --data /backup/maru --format jsonl | jq .transaction_id
+  maru wallet export --data none --archive /archive/maru --until 2026-11-01 -o past.journal`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return export(cmd, &o) },
 	}
-	dataFlag(cmd, &o.data)
+	o.past.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.tenant, "tenant", string(wallet.DefaultTenant), "`tenant` whose accounts they are")
 	f.StringVar(&o.format, "format", "journal", "`format`: journal (or hledger, or ledger: both read it), csv or jsonl")
@@ -97,7 +100,7 @@ func export(cmd *cobra.Command, o *exportOptions) error {
 	if e.out, err = walletjournal.NewMovementWriter(o.format, out, e.assets); err != nil {
 		return errors.Join(usageError("the formats are journal, csv and jsonl", "--format: %s is none", quoted(o.format)), done(false))
 	}
-	err = e.run(cmd, o.data)
+	err = e.run(cmd, &o.past)
 	if err == nil {
 		err = e.out.Flush()
 	}

@@ -13,10 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"maru.example/rsm"
-	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 	"maru.example/wallet/walletjournal"
-	"maru.example/wallet/walletraft"
 )
 
 const (
@@ -46,11 +44,10 @@ type exporter struct {
 // exportStream decides the log of a partition again, and passes on what it did.
 type exportStream struct {
 	*verifier
-	group     rsmraft.GroupHistory
-	partition uint16
-	tenant    wallet.Tenant
-	period    span
-	machine   *wallet.Machine
+	p       *pastPartition
+	tenant  wallet.Tenant
+	period  span
+	machine *wallet.Machine
 
 	entries chan *exportEntry
 	err     error // read it when entries is closed
@@ -72,29 +69,26 @@ type exportEntry struct {
 }
 
 // run exports the log in a directory.
-func (e *exporter) run(cmd *cobra.Command, data string) (err error) {
-	past, err := openPast(cmd, data)
+func (e *exporter) run(cmd *cobra.Command, f *pastFlags) (err error) {
+	past, err := openPast(cmd, f)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, past.Close()) }()
-	if n := past.identity.Partitions; len(past.groups) != n {
-		return failed(fmt.Errorf("%s has the logs of %d of %d partitions", data, len(past.groups), n), "use the directory of a node that has a replica of each: see `maru cluster status`")
+	if n := past.identity.Partitions; len(past.partitions) != n {
+		return failed(fmt.Errorf("there are %d of %d partitions", len(past.partitions), n), "use the directory or the archive of a node that has a replica of each: see `maru cluster status`")
 	}
 	v := &verifier{pastNode: past}
-	for _, g := range past.groups {
-		v.of.Add(uint64(g.Last - min(g.Last, g.First-1)))
+	for _, p := range past.partitions {
+		v.of.Add(uint64(p.last()))
 	}
 	defer follow(cmd, func() string { return share(v.done.Load(), v.of.Load(), "exported") })()
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	for _, g := range past.groups {
-		s := &exportStream{
-			verifier: v, group: g, partition: uint16(g.ID - walletraft.Group(0)), tenant: e.tenant, period: e.period,
-			entries: make(chan *exportEntry, exportAhead),
-		}
+	for _, p := range past.partitions {
+		s := &exportStream{verifier: v, p: p, tenant: e.tenant, period: e.period, entries: make(chan *exportEntry, exportAhead)}
 		e.streams = append(e.streams, s)
 		group.Go(func() {
 			defer close(s.entries)
@@ -102,7 +96,7 @@ func (e *exporter) run(cmd *cobra.Command, data string) (err error) {
 		})
 	}
 	if err = e.write(); err != nil {
-		return openError(data, err)
+		return openError(f.data, err)
 	}
 	e.end()
 	return nil
@@ -114,7 +108,7 @@ func (e *exporter) end() {
 	for _, s := range e.streams {
 		last = max(last, s.lastAt)
 		if s.lastAt < e.period.until {
-			e.sum.Undecided += s.group.Undecided
+			e.sum.Undecided += s.p.log.Undecided
 		}
 	}
 	if last > 0 {
@@ -123,42 +117,44 @@ func (e *exporter) end() {
 	}
 }
 
-// read passes on what the log of the partition did.
+// read passes on what the partition did.
 func (s *exportStream) read(ctx context.Context) error {
-	s.machine = s.verifier.machine(s.partition)
+	s.machine = s.verifier.machine(s.p.number)
 	defer s.machine.Release()
-	begin := s.period.from
-	if begin == math.MinInt64 {
-		begin = math.MaxInt64 // anything that is there will do
-	}
-	from, err := s.before(s.group, time.Unix(0, begin), s.machine)
+	from, err := s.begin()
 	if err != nil {
 		return err
 	}
 	s.lastAt = from.Time
-	_, err = s.history.Replay(s.group.ID, from, s.group.Last, s.machine, &rsmraft.ReplayOptions{
-		Before: func(_ rsm.Index, at int64) error {
-			s.lastAt = at
-			if at >= s.period.from {
-				if err := s.open(ctx); err != nil {
-					return err
-				}
+	s.done.Add(uint64(from.Index))
+	d := newDecider(s.machine, from, func(now, _ *rsm.Decided) error { return s.decided(ctx, now) })
+	err = s.verifier.read(ctx, s.p, from.Index+1, func(e *rsm.Decided) error {
+		s.lastAt = max(s.lastAt, e.Time, rsm.EntryTime(e.Entry))
+		if s.lastAt >= s.period.from {
+			if err := s.open(ctx); err != nil {
+				return err
 			}
-			if at >= s.period.until {
-				return rsmraft.ErrStop
-			}
-			return ctx.Err()
-		},
-		Decided: func(now, _ *rsm.Decided) error { return s.decided(ctx, now) },
-		After: func(rsm.State) error {
-			s.done.Add(1)
-			return nil
-		},
+		}
+		if s.lastAt >= s.period.until {
+			return errStop
+		}
+		s.done.Add(1)
+		return errors.Join(d.decide(e), ctx.Err())
 	})
 	if err != nil {
 		return err
 	}
 	return s.open(ctx)
+}
+
+// begin brings the machine to a state from which the period can be exported.
+func (s *exportStream) begin() (rsm.State, error) {
+	from, err := s.nearest(s.p, s.period.from, s.machine)
+	if err == nil && s.period.from != math.MinInt64 && from.Time >= s.period.from {
+		err = failed(fmt.Errorf("what is here of partition %d begins at %s, with a snapshot: what was before was cut, or is on another node", s.p.number, time.Unix(0, from.Time).UTC().Format(time.RFC3339Nano)),
+			"ask for a later period, or use the directory, a copy or the archive that has everything")
+	}
+	return from, err
 }
 
 // open passes on the balances as they are, once.
@@ -208,7 +204,7 @@ func (s *exportStream) decided(ctx context.Context, d *rsm.Decided) error {
 			return nil
 		})
 	})
-	if err == nil && s.partition == 0 && s.opened {
+	if err == nil && s.p.number == 0 && s.opened {
 		err = wallet.EntryEvents(d, func(_ uint32, v *wallet.Event) error {
 			if v.Kind == wallet.AssetMade && v.Tenant == tenant {
 				e.assets = append(e.assets, wallet.Asset{Name: strings.Clone(v.Name), Currency: v.Currency})
@@ -266,7 +262,7 @@ func (e *exporter) write() error {
 			return nil
 		}
 		from.ahead = from.ahead[1:]
-		if err := e.entry(from.partition, first); err != nil {
+		if err := e.entry(from.p.number, first); err != nil {
 			return err
 		}
 	}

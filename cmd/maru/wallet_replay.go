@@ -3,17 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"maru.example/rsm"
-	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
-	"maru.example/wallet/walletraft"
 )
 
 // replayed is what became of deciding a partition's commands again.
@@ -47,15 +45,16 @@ type difference struct {
 type span struct{ from, until int64 }
 
 func newReplayCommand() *cobra.Command {
-	var data, from, until string
+	var past pastFlags
+	var from, until string
 	asJSON, limit := false, 20
 	cmd := &cobra.Command{
 		Use:   "replay",
 		Short: "Decide the commands of the past with this program, and compare event by event",
 		Long: `Decide the commands of the past with this program, and compare event by event with what
-was decided, in the directory of a server that does not run, or a copy of it. It answers
-whether a change of the program would have decided anything otherwise: run it with the
-new program before that is used.
+was decided, in the directory of a server that does not run, or a copy of it, and in its
+archive. It answers whether a change of the program would have decided anything otherwise:
+run it with the new program before that is used.
 
 A command is the same if its code is, and what it changed, and the balances after it.
 After the first difference the states differ, and others may follow from it.
@@ -70,14 +69,14 @@ differences.`,
 			if err != nil {
 				return err
 			}
-			all, err := replay(cmd, data, s, limit)
+			all, err := replay(cmd, &past, s, limit)
 			if err != nil {
 				return err
 			}
 			return printReplayed(cmd, all, asJSON)
 		},
 	}
-	dataFlag(cmd, &data)
+	past.register(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "compare from this `moment` on (RFC 3339); default: the beginning")
 	cmd.Flags().StringVar(&until, "until", "", "compare up to this `moment` (RFC 3339); default: the end")
 	cmd.Flags().IntVar(&limit, "limit", limit, "list so many `differences` of each partition")
@@ -106,10 +105,10 @@ func parseSpan(from, until string) (span, error) {
 	return s, nil
 }
 
-func replay(cmd *cobra.Command, data string, s span, limit int) ([]replayed, error) {
-	return eachPartition(cmd, data, "decided again", func(ctx context.Context, v *verifier, g rsmraft.GroupHistory) (replayed, error) {
+func replay(cmd *cobra.Command, f *pastFlags, s span, limit int) ([]replayed, error) {
+	return eachPartition(cmd, f, "decided again", func(ctx context.Context, v *verifier, p *pastPartition) (replayed, error) {
 		r := &replayer{verifier: v, span: s, limit: limit}
-		return r.partition(ctx, g)
+		return r.partition(ctx, p)
 	})
 }
 
@@ -121,51 +120,24 @@ type replayer struct {
 	out   replayed
 }
 
-func (r *replayer) partition(ctx context.Context, g rsmraft.GroupHistory) (replayed, error) {
-	r.out = replayed{Partition: uint16(g.ID - walletraft.Group(0)), Undecided: g.Undecided}
-	m := r.machine(r.out.Partition)
+func (r *replayer) partition(ctx context.Context, p *pastPartition) (replayed, error) {
+	r.out = replayed{Partition: p.number, Undecided: p.log.Undecided}
+	m := r.machine(p.number)
 	defer m.Release()
-	from, err := r.nearest(g, r.from, m)
+	from, err := r.nearest(p, r.from, m)
 	if err != nil {
 		return r.out, err
 	}
 	r.out.FromSnapshot = uint64(from.Index)
-	r.done.Add(uint64(from.Index - min(from.Index, g.First-1)))
-	_, err = r.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{
-		Before: func(_ rsm.Index, at int64) error {
-			if at > r.until {
-				return rsmraft.ErrStop
-			}
-			return ctx.Err()
-		},
-		Decided: r.compare,
-		After: func(rsm.State) error {
-			r.done.Add(1)
-			return nil
-		},
+	r.done.Add(uint64(from.Index))
+	d := newDecider(m, from, r.compare)
+	return r.out, r.read(ctx, p, from.Index+1, func(e *rsm.Decided) error {
+		if e.Time > r.until {
+			return errStop
+		}
+		r.done.Add(1)
+		return errors.Join(d.decide(e), ctx.Err())
 	})
-	return r.out, err
-}
-
-// nearest brings a machine to the newest state on the disk that is not later than a
-// moment: that of a snapshot, or the beginning.
-func (n *pastNode) nearest(g rsmraft.GroupHistory, moment int64, m *wallet.Machine) (at rsm.State, err error) {
-	for _, index := range slices.Backward(g.Snapshots) {
-		if index+1 < g.First || index > g.Last {
-			continue
-		}
-		at, err = n.history.RestoreSnapshot(g.ID, index, m)
-		if err == nil && at.Time < moment {
-			return at, nil
-		}
-	}
-	if g.Whole {
-		m.Release()
-		*m = *n.machine(uint16(g.ID - walletraft.Group(0)))
-		return rsm.State{}, nil
-	}
-	at, _, err = n.begin(g, m)
-	return at, err
 }
 
 // compare compares what is decided now with what is on record.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -13,10 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"maru.example/rsm"
-	"maru.example/rsm/rsmraft"
+	"maru.example/rsm/rsmarchive"
 	"maru.example/wallet"
-	"maru.example/wallet/walletraft"
 )
 
 // mostDifferences is how many accounts are named that two states do not agree about.
@@ -25,7 +22,7 @@ const mostDifferences = 10
 // verdict is what became of verifying the replica of a partition.
 type verdict struct {
 	Partition    uint16     `json:"partition"`
-	Entries      uint64     `json:"entries"`   // of the log, decided again
+	Entries      uint64     `json:"entries"`   // decided again
 	Compared     uint64     `json:"compared"`  // of those, with what is on record of the decisions
 	Transfers    uint64     `json:"transfers"` // ids that were decided: repetitions are none
 	Accounts     uint64     `json:"accounts"`
@@ -34,19 +31,30 @@ type verdict struct {
 	FromSnapshot uint64     `json:"from_snapshot,omitempty"` // this replica joined: what was before that entry is on others
 	Snapshots    []uint64   `json:"snapshots"`               // those compared, by their last entry
 	Undecided    int        `json:"undecided,omitempty"`     // entries at the end that are not known to be committed
-	Wrong        []string   `json:"wrong,omitempty"`         // what is not as it should be
+	// Archived is how many entries are in the archive, in so many segments; Both how many of those
+	// are in the log too.
+	Archived uint64 `json:"archived,omitempty"`
+	Segments int    `json:"segments,omitempty"`
+	Both     uint64 `json:"both,omitempty"`
+	// Head is the chain's link after the last entry, empty where it cannot be known.
+	Head    string   `json:"head,omitempty"`
+	Matched []string `json:"matched,omitempty"` // the checkpoint, if the chain is as it says
+	Notes   []string `json:"notes,omitempty"`   // what is not wrong, and should be known
+	Wrong   []string `json:"wrong,omitempty"`   // what is not as it should be
 }
 
 func newVerifyCommand() *cobra.Command {
-	var data string
+	var past pastFlags
+	var checkpoint checkpointFlags
 	asJSON := false
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Decide everything in a log again, and compare",
-		Long: `Decide everything in a log again, and compare, in the directory of a server that does
-not run, or a copy of it. For each partition that the node has:
+		Short: "Decide everything in archive and log again, and compare",
+		Long: `Decide everything again, and compare, in the directory of a server that does not run, or a
+copy of it, and in its archive. For each partition that the node has:
 
-  - every record of the log is read, and its checksum and its place are checked;
+  - every segment of the archive and every record of the log is read; checksums, places and
+    the chain are checked, and that one goes on where the other ends, and says the same;
   - all commands since the first are decided again by this program, from nothing, and
     compared with what is on record of the decisions;
   - at each snapshot that is on the disk, the state is compared with it: every balance,
@@ -54,64 +62,73 @@ not run, or a copy of it. For each partition that the node has:
   - at the end the books are checked: all balances, and the money that is on its way
     between partitions, add up to zero for each tenant and currency.
 
-What is damaged or missing is named by file and offset, what is not the same by account.
-Nothing is changed, but that what a crash left half written at the end is cut, as at a
-start. Where the log was cut (maru serve --cut-log), or the replica began with a snapshot
-of another node, it begins with the oldest snapshot that is there.`,
-		Example: "  maru wallet verify\n  maru wallet verify --data /backup/maru --json",
-		Args:    noArgs,
+What is damaged, missing or put in is named by segment, frame and entries, or by file and
+offset, what is not the same by account; the exit status is 1. Who can write everything can
+compute the chain anew: --checkpoint compares it with what was signed before (see maru
+wallet checkpoint). Nothing is changed, but that what a crash left half written at the end
+is cut, as at a start. Where entries are missing from the beginning, as the log was cut
+without an archive, or the replica began with a snapshot of another node, deciding begins
+with the oldest snapshot that is there.`,
+		Example: `  maru wallet verify
+  maru wallet verify --data /backup/maru --archive /backup/archive --json
+  maru wallet verify --data none --archive s3://audit/maru-1
+  maru wallet verify --checkpoint november.checkpoint --public-key auditor.pub`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			verdicts, err := verify(cmd, data)
+			verdicts, err := verify(cmd, &past, &checkpoint)
 			if err != nil {
 				return err
 			}
 			return printVerdicts(cmd, verdicts, asJSON)
 		},
 	}
-	dataFlag(cmd, &data)
+	past.register(cmd)
+	checkpoint.register(cmd)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-func dataFlag(cmd *cobra.Command, data *string) {
-	cmd.Flags().StringVar(data, "data", defaultData, "`directory` of a server that does not run")
-	fromEnvironment(cmd, "data")
-}
-
-// verifier decides the logs of a node again.
+// verifier decides what a node has again.
 type verifier struct {
 	*pastNode
-	done, of atomic.Uint64 // entries
+	checkpoint *rsmarchive.Checkpoint // nil: there is none to be compared
+	source     string                 // of the checkpoint
+	done, of   atomic.Uint64          // entries
 }
 
-func verify(cmd *cobra.Command, data string) ([]verdict, error) {
-	return eachPartition(cmd, data, "decided again", func(ctx context.Context, v *verifier, g rsmraft.GroupHistory) (verdict, error) {
-		return v.partition(ctx, g)
-	})
+func verify(cmd *cobra.Command, f *pastFlags, c *checkpointFlags) ([]verdict, error) {
+	return eachPartition(cmd, f, "decided again", func(ctx context.Context, v *verifier, p *pastPartition) (verdict, error) {
+		return v.partition(ctx, p)
+	}, c.load)
 }
 
 // eachPartition does something with each replica of a node that does not run, several
 // at a time.
-func eachPartition[T any](cmd *cobra.Command, data, what string, do func(context.Context, *verifier, rsmraft.GroupHistory) (T, error)) (_ []T, err error) {
-	past, err := openPast(cmd, data)
+func eachPartition[T any](cmd *cobra.Command, f *pastFlags, what string, do func(context.Context, *verifier, *pastPartition) (T, error), prepare ...func(*verifier) error) (_ []T, err error) {
+	past, err := openPast(cmd, f)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, past.Close()) }()
 	v := &verifier{pastNode: past}
-	for _, g := range past.groups {
-		v.of.Add(uint64(g.Last - min(g.Last, g.First-1)))
+	for _, p := range prepare {
+		if err := p(v); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range past.partitions {
+		v.of.Add(uint64(p.last()))
 	}
 	defer follow(cmd, func() string { return share(v.done.Load(), v.of.Load(), what) })()
-	results, failures := make([]T, len(past.groups)), make([]error, len(past.groups))
+	results, failures := make([]T, len(past.partitions)), make([]error, len(past.partitions))
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	var work sync.WaitGroup
 	places := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, g := range past.groups {
+	for i, p := range past.partitions {
 		work.Go(func() {
 			places <- struct{}{}
-			if results[i], failures[i] = do(ctx, v, g); failures[i] != nil {
+			if results[i], failures[i] = do(ctx, v, p); failures[i] != nil {
 				cancel()
 			}
 			<-places
@@ -120,92 +137,18 @@ func eachPartition[T any](cmd *cobra.Command, data, what string, do func(context
 	work.Wait()
 	for _, err := range failures {
 		if err != nil && (!errors.Is(err, context.Canceled) || cmd.Context().Err() != nil) {
-			return nil, openError(data, err)
+			return nil, pastError(f.data, err)
 		}
 	}
 	return results, nil
 }
 
-// partition verifies one replica.
-func (v *verifier) partition(ctx context.Context, g rsmraft.GroupHistory) (verdict, error) {
-	out := verdict{Partition: uint16(g.ID - walletraft.Group(0)), Undecided: g.Undecided, Snapshots: []uint64{}}
-	m := v.machine(out.Partition)
-	defer m.Release()
-	left, from := g.Snapshots, rsm.State{}
-	if !g.Whole {
-		var err error
-		if from, left, err = v.begin(g, m); err != nil {
-			return out, err
-		}
-		out.FromSnapshot = uint64(from.Index)
+// pastError explains why the past cannot be read.
+func pastError(data string, err error) error {
+	if errors.Is(err, rsmarchive.ErrDamaged) {
+		return failed(err, "`maru wallet verify` lists what is damaged; copy those segments from another node's archive, or from a backup")
 	}
-	compare := func(at rsm.Index) {
-		if len(left) > 0 && left[0] == at {
-			out.Snapshots = append(out.Snapshots, uint64(at))
-			out.Wrong = append(out.Wrong, v.compare(g.ID, at, m)...)
-			left = left[1:]
-		}
-	}
-	if g.Whole {
-		compare(g.First - 1) // the group may have been asked for one before its first entry
-	}
-	before := m.Metrics()
-	again := &replayer{verifier: v, span: span{math.MinInt64, math.MaxInt64}, limit: mostDifferences}
-	_, err := v.history.Replay(g.ID, from, g.Last, m, &rsmraft.ReplayOptions{Decided: again.compare, After: func(at rsm.State) error {
-		out.Entries++
-		v.done.Add(1)
-		if at.Time > 0 {
-			t := time.Unix(0, at.Time).UTC()
-			out.Until = &t
-			if out.From == nil {
-				out.From = &t
-			}
-		}
-		compare(at.Index)
-		return ctx.Err()
-	}})
-	if err != nil {
-		return out, err
-	}
-	out.Compared = again.out.Entries
-	if n := again.out.Different; n > 0 {
-		d := again.out.Differences[0]
-		out.Wrong = append(out.Wrong, fmt.Sprintf("%d commands are decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", n, d.Entry, d.Was, d.Is))
-	}
-	if _, err := m.Audit(); err != nil {
-		out.Wrong = append(out.Wrong, plain(err))
-	}
-	for _, index := range left {
-		out.Wrong = append(out.Wrong, fmt.Sprintf("the log ends at entry %d, and there is a snapshot at %d", g.Last, index))
-	}
-	after := m.Metrics()
-	out.Accounts = after.Accounts
-	out.Transfers = after.Transactions - before.Transactions
-	return out, nil
-}
-
-// compare says what is not the same in a snapshot and in the state that the log gives.
-func (v *verifier) compare(id rsmraft.GroupID, index rsm.Index, m *wallet.Machine) []string {
-	kept := v.machine(uint16(id - walletraft.Group(0)))
-	defer kept.Release()
-	if _, err := v.history.RestoreSnapshot(id, index, kept); err != nil {
-		return []string{plain(err)}
-	}
-	same, accounts := m.Compare(kept, mostDifferences)
-	if err := kept.Err(); err != nil {
-		return []string{fmt.Sprintf("the snapshot at entry %d counts on a file that is damaged: %v", index, plain(err))}
-	}
-	if same {
-		return nil
-	}
-	wrong := []string{fmt.Sprintf("the snapshot at entry %d is not what the log gives", index)}
-	for _, d := range accounts {
-		wrong = append(wrong, fmt.Sprintf("account %s of tenant %s: by the log %s, in the snapshot %s", d.ID, d.Tenant, describe(d.One), describe(d.Other)))
-	}
-	if len(accounts) == 0 {
-		wrong = append(wrong, "the accounts are the same: what differs are transaction ids, tenants or transfers under way")
-	}
-	return wrong
+	return openError(data, err)
 }
 
 // describe returns a state of an account in a line.
@@ -222,7 +165,7 @@ func describe(a wallet.Account) string {
 
 // printVerdicts shows what was found; what is wrong is a failure.
 func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
-	t := newTable("partition", ">entries", ">transfers", ">accounts", "from", "until", "snapshots compared", "result")
+	t := newTable("partition", ">entries", ">archived", ">transfers", ">accounts", "from", "until", "snapshots compared", "result")
 	wrong := 0
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -231,7 +174,7 @@ func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
 		if len(v.Wrong) > 0 {
 			result = "WRONG"
 		}
-		t.add(fmt.Sprint(v.Partition), count(v.Entries), count(v.Transfers), count(v.Accounts), moment(v.From), moment(v.Until), fmt.Sprint(len(v.Snapshots)), result)
+		t.add(fmt.Sprint(v.Partition), count(v.Entries), count(v.Archived), count(v.Transfers), count(v.Accounts), moment(v.From), moment(v.Until), fmt.Sprint(len(v.Snapshots)), result)
 	}
 	var err error
 	if asJSON {
@@ -246,16 +189,22 @@ func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
 		return err
 	}
 	return failed(fmt.Errorf("%d things are not as they should be", wrong),
-		"keep this directory as it is, and compare with another node's: a snapshot, or the log before it, was changed, or another version of the program decided otherwise")
+		"keep all as it is, and compare with another node's: segments of its archive can take the place of these; or another version of the program decided otherwise")
 }
 
 func explainVerdict(cmd *cobra.Command, v *verdict) {
 	out := cmd.OutOrStdout()
 	if v.FromSnapshot > 0 {
-		fmt.Fprintf(out, "partition %d: begun with the snapshot at entry %d; what was before is not in this log\n", v.Partition, v.FromSnapshot)
+		fmt.Fprintf(out, "partition %d: decided again from the snapshot at entry %d on; what was before is not all here\n", v.Partition, v.FromSnapshot)
 	}
 	if v.Undecided > 0 {
 		fmt.Fprintf(out, "partition %d: the last %d entries are not known to be committed, and were left out\n", v.Partition, v.Undecided)
+	}
+	for _, m := range v.Matched {
+		fmt.Fprintf(out, "partition %d: as in %s\n", v.Partition, m)
+	}
+	for _, n := range v.Notes {
+		fmt.Fprintf(out, "partition %d: note: %s\n", v.Partition, n)
 	}
 	for _, w := range v.Wrong {
 		fmt.Fprintf(out, "partition %d: %s\n", v.Partition, w)

@@ -201,120 +201,81 @@ func (h *History) RestoreSnapshot(id GroupID, at rsm.Index, m rsm.Machine) (rsm.
 	return s, nil
 }
 
-// ErrStop ends a Replay early, without an error.
-var ErrStop = errors.New("rsmraft: replay stopped")
-
-// ReplayOptions are functions that are called for each entry of a Replay. Each may be
-// nil, and ends the replay with its error, which is returned unless it is ErrStop.
-type ReplayOptions struct {
-	Before func(rsm.Index, int64) error // before the entry is applied, with its index and time
-	After  func(rsm.State) error        // after it, with where the state stands
-	// Decided is called before After, if the machine is an rsm.Recorder, with what it
-	// decides now, and what is on record; nil: nothing is.
-	Decided func(now, recorded *rsm.Decided) error
-}
-
-// Replay lets a machine decide again what a group has decided, up to an index: from the
-// group's first entry, with a machine in its initial state and the zero State, or on
-// from a snapshot that RestoreSnapshot restored.
-func (h *History) Replay(id GroupID, from rsm.State, last rsm.Index, m rsm.Machine, o *ReplayOptions) (rsm.State, error) {
-	g := h.groups[id]
-	switch {
-	case g == nil || from.Index == 0 && !g.whole:
-		return rsm.State{}, fmt.Errorf("rsmraft: the log of group %d does not begin with the group", id)
-	case from.Index == 0:
-		from.Index = rsm.Index(g.first)
-	case uint64(from.Index) < g.first || uint64(from.Index) > g.last():
-		return rsm.State{}, fmt.Errorf("rsmraft: the log of group %d has the entries %d to %d, and does not go on from %d", id, g.first+1, g.last(), from.Index)
-	}
-	r := &replay{log: &groupLog{log: h.log, group: id, refs: g.refs[uint64(from.Index)-g.first:], start: from}}
-	if o != nil {
-		r.options = *o
-	}
-	err := r.open(h, id)
-	if err == nil {
-		r.to = rsm.Replay(m, from, r.decided)
-		err = r.run(uint64(last))
-	}
-	err = errors.Join(err, r.close())
-	if errors.Is(err, ErrStop) {
-		err = nil
-	}
-	if err != nil {
-		return rsm.State{}, fmt.Errorf("rsmraft: group %d: %w", id, err)
-	}
-	return r.to.State(), nil
-}
-
-// replay is a Replay under way.
-type replay struct {
-	options ReplayOptions
+// HistoryReader gives the entries of a group in order, with what is on record of the decisions. It
+// is for one goroutine.
+type HistoryReader struct {
 	log     *groupLog
-	to      *rsm.Replica
+	next    uint64
+	time    int64            // of the entry before
 	record  *rsm.DecisionLog // nil: there is none
 	reader  *rsm.DecisionReader
+	current rsm.Decided
 }
 
-func (r *replay) open(h *History, id GroupID) (err error) {
-	if r.options.Decided == nil {
-		return nil
+// Reader returns a reader that begins with the entry at an index, which has to be one of
+// the group's log, or the one behind its end.
+func (h *History) Reader(id GroupID, from rsm.Index) (*HistoryReader, error) {
+	g := h.groups[id]
+	if g == nil || uint64(from) <= g.first || uint64(from) > g.last()+1 {
+		return nil, fmt.Errorf("rsmraft: the log of group %d does not go on with entry %d", id, from)
 	}
-	if r.record, err = rsm.OpenDecisions(h.fs, groupDir(h.dir, id), h.logger); err == nil && r.record != nil {
+	r := &HistoryReader{log: &groupLog{log: h.log, group: id, refs: g.refs, start: rsm.State{Index: rsm.Index(g.first)}}, next: uint64(from)}
+	var err error
+	if r.record, err = rsm.OpenDecisions(h.fs, groupDir(h.dir, id), h.logger); err != nil {
+		return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
+	}
+	if r.record != nil {
 		r.reader = r.record.Reader()
 	}
-	return err
+	return r, nil
 }
 
-func (r *replay) close() error {
+// Next returns the next entry, valid until the next call, and io.EOF after the last, committed or not.
+// Of one whose decision is not on record, that is empty though the entry is not.
+func (r *HistoryReader) Next() (*rsm.Decided, error) {
+	if r.next > r.log.lastIndex() {
+		return nil, io.EOF
+	}
+	v, err := r.log.readEntry(r.next)
+	if err != nil {
+		return nil, fmt.Errorf("rsmraft: group %d: read entry %d: %w", r.log.group, r.next, err)
+	}
+	d := &r.current
+	*d = rsm.Decided{Index: rsm.Index(r.next), Term: v.term}
+	if v.kind == recordEntry {
+		d.Entry = v.data
+	}
+	r.time = max(r.time, rsm.EntryTime(d.Entry))
+	if err := r.decision(d); err != nil {
+		return nil, fmt.Errorf("rsmraft: group %d: %w", r.log.group, err)
+	}
+	d.Time = r.time
+	r.next++
+	return d, nil
+}
+
+// decision adds what is on record.
+func (r *HistoryReader) decision(d *rsm.Decided) error {
+	if r.reader == nil {
+		return nil
+	}
+	v, _, err := r.reader.Next(context.Background(), d.Index)
+	if errors.Is(err, rsm.ErrGap) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.Decision = v.Decision
+	r.time = max(r.time, v.Time)
+	return nil
+}
+
+// Close closes what the reader has opened.
+func (r *HistoryReader) Close() error {
 	err := r.log.closeReader()
 	if r.record != nil {
 		err = errors.Join(err, r.reader.Close(), r.record.Close())
 	}
 	return err
-}
-
-func (r *replay) run(last uint64) error {
-	for i := r.log.firstIndex(); i <= min(last, r.log.lastIndex()); i++ {
-		v, err := r.log.readEntry(i)
-		if err != nil {
-			return fmt.Errorf("read entry %d: %w", i, err)
-		}
-		c := &rsm.Committed{Index: rsm.Index(i), Term: v.term}
-		if v.kind == recordEntry {
-			c.Data = v.data
-		}
-		if f := r.options.Before; f != nil {
-			if err := f(c.Index, max(r.to.State().Time, rsm.EntryTime(c.Data))); err != nil {
-				return err
-			}
-		}
-		if err := r.to.Apply(c); err != nil {
-			return err
-		}
-		if f := r.options.After; f != nil {
-			if err := f(r.to.State()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// decided brings what is decided now together with what is on record.
-func (r *replay) decided(now *rsm.Decided) error {
-	if r.options.Decided == nil {
-		return nil
-	}
-	if r.reader == nil {
-		return r.options.Decided(now, nil)
-	}
-	v, _, err := r.reader.Next(context.Background(), now.Index)
-	if errors.Is(err, rsm.ErrGap) {
-		return r.options.Decided(now, nil)
-	}
-	if err != nil {
-		return err
-	}
-	v.Entry = now.Entry
-	return r.options.Decided(now, &v.Decided)
 }

@@ -3,11 +3,13 @@ package rsmraft_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
@@ -58,16 +60,12 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 		}
 		all := append(numbered("a", 10), numbered("b", 10)...)
 		l := &rsmtest.List{}
-		var indexes []rsm.Index
-		end, err := h.Replay(1, rsm.State{}, is.Last, l, &rsmraft.ReplayOptions{Before: func(i rsm.Index, _ int64) error {
-			indexes = append(indexes, i)
-			return nil
-		}})
+		end, err := replay(h, is, rsm.State{}, is.Last, l)
 		if err != nil || end.Index != is.Last {
 			t.Fatalf("replay to %d ends at %+v: %v", is.Last, end, err)
 		}
-		if diff := cmp.Diff(all, l.Data()); diff != "" || indexes[0] != is.First || len(indexes) != int(is.Last-is.First)+1 {
-			t.Errorf("entries %v; decided again (-want +got):\n%s", indexes, diff)
+		if diff := cmp.Diff(all, l.Data()); diff != "" {
+			t.Errorf("decided again (-want +got):\n%s", diff)
 		}
 
 		from := &rsmtest.List{}
@@ -78,34 +76,87 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 		if diff := cmp.Diff(all[:10], from.Data()); diff != "" {
 			t.Errorf("snapshot (-want +got):\n%s", diff)
 		}
-		if end, err = h.Replay(1, at, is.Last, from, nil); err != nil || end.Index != is.Last {
+		if end, err = replay(h, is, at, is.Last, from); err != nil || end.Index != is.Last {
 			t.Fatalf("replay from the snapshot: %+v, %v", end, err)
 		}
 		if diff := cmp.Diff(l.Batches, from.Batches); diff != "" {
 			t.Errorf("from the snapshot (-from the beginning +got):\n%s", diff)
 		}
-
-		stopped := &rsmtest.List{}
-		end, err = h.Replay(1, rsm.State{}, is.Last, stopped, &rsmraft.ReplayOptions{After: func(at rsm.State) error {
-			if at.Index == is.Snapshots[0] {
-				return rsmraft.ErrStop
+		for _, from := range []rsm.Index{0, is.First - 1, is.Last + 2} {
+			if _, err := h.Reader(1, from); err == nil {
+				t.Errorf("it begins with entry %d: no error", from)
 			}
-			return nil
-		}})
-		if diff := cmp.Diff(all[:10], stopped.Data()); diff != "" || err != nil || end.Index != is.Snapshots[0] {
-			t.Errorf("stopped at %+v, %v (-want +got):\n%s", end, err, diff)
 		}
-		failure := errors.New("no more")
-		if _, err := h.Replay(1, rsm.State{}, is.Last, &rsmtest.List{}, &rsmraft.ReplayOptions{Before: func(rsm.Index, int64) error { return failure }}); !errors.Is(err, failure) {
-			t.Errorf("got %v, want what the function returned", err)
-		}
-		if _, err := h.Replay(1, rsm.State{Index: is.Last + 1}, is.Last, &rsmtest.List{}, nil); err == nil {
-			t.Error("a replay from behind the end: no error")
-		}
-		if _, err := h.Replay(7, rsm.State{}, 9, &rsmtest.List{}, nil); err == nil {
+		if _, err := h.Reader(7, 2); err == nil {
 			t.Error("a group that is not there has a history")
 		}
 	})
+}
+
+// TestHistoryOfDecisions reads what is on record of them.
+func TestHistoryOfDecisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		g := open(t, &rsmtest.Recorded{}, &rsmraft.Options{FS: fs, MaxEntryBytes: 1})
+		proposeMany(t, g, "a", 10)
+		var want []rsm.Decided
+		f, err := g.Feed(rsmraft.FirstEntry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := rsmraft.FirstEntry; i <= g.Applied(); i++ {
+			d, err := f.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, d)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		closeNode(t, g)
+		h, _ := openHistory(t, fs, dir)
+		r, err := h.Reader(1, rsmraft.FirstEntry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []rsm.Decided
+		for {
+			d, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, rsm.Decided{Index: d.Index, Term: d.Term, Time: d.Time, Entry: slices.Clone(d.Entry), Decision: slices.Clone(d.Decision)})
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("(-the feed +the history):\n%s", diff)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// replay lets a machine decide again what a group has decided, from a state to an index.
+func replay(h *rsmraft.History, is rsmraft.GroupHistory, from rsm.State, last rsm.Index, m rsm.Machine) (rsm.State, error) {
+	if from.Index == 0 {
+		from.Index = is.First - 1
+	}
+	r, err := h.Reader(is.ID, from.Index+1)
+	if err != nil {
+		return rsm.State{}, err
+	}
+	to := rsm.Replay(m, from, nil)
+	for err == nil && to.State().Index < last {
+		var d *rsm.Decided
+		if d, err = r.Next(); err == nil {
+			err = to.Apply(&rsm.Committed{Index: d.Index, Term: d.Term, Data: d.Entry})
+		}
+	}
+	return to.State(), errors.Join(err, r.Close())
 }
 
 // TestHistoryOfMembers reads what three nodes have after a change of leaders: that of
@@ -142,7 +193,7 @@ func TestHistoryOfMembers(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if _, err := h.Replay(1, from, is.Last, l, nil); err != nil {
+				if _, err := replay(h, is, from, is.Last, l); err != nil {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(want[:len(l.Batches)], l.Batches); diff != "" || len(want)-len(l.Batches) > is.Undecided {
@@ -172,14 +223,11 @@ func TestHistoryThatWasCut(t *testing.T) {
 		if is.Whole || is.First > is.Snapshots[0]+1 {
 			t.Fatalf("history %+v", is)
 		}
-		if _, err := h.Replay(1, rsm.State{}, is.Last, l, nil); err == nil {
-			t.Error("a log that was cut was replayed from nothing")
-		}
 		at, err := h.RestoreSnapshot(1, is.Snapshots[0], l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.Replay(1, at, is.Last+rsm.Index(is.Undecided), l, nil); err != nil || len(l.Batches) != 153 {
+		if _, err := replay(h, is, at, is.Last+rsm.Index(is.Undecided), l); err != nil || len(l.Batches) != 153 {
 			t.Errorf("%d batches, %v, want 153", len(l.Batches), err)
 		}
 	})

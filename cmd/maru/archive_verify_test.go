@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmarchive"
+	"maru.example/vfs"
+)
+
+func verifyArchive(t *testing.T, args ...string) (v verdicts, err error) {
+	t.Helper()
+	out, _, err := runHere(t, append([]string{"wallet", "verify", "--json"}, args...)...)
+	if out != "" {
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+	}
+	return v, err
+}
+
+// TestVerifyOfACutLog decides what is in the archive and what is in the log, as one.
+func TestVerifyOfACutLog(t *testing.T) {
+	a := cutNode(t)
+	at := time.Now()
+	v, err := verifyArchive(t, "--data", a.data)
+	if err != nil || v.Wrong != 0 || len(v.Partitions) != 2 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for _, p := range v.Partitions {
+		if p.FromSnapshot != 0 || p.Archived == 0 || p.Segments < 2 || p.Entries <= p.Archived || p.Head == "" || len(p.Notes) > 0 || len(p.Snapshots) == 0 || p.Compared == 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	alone, err := verifyArchive(t, "--data", "none", "--archive", a.place)
+	if err != nil || len(alone.Partitions) != 2 {
+		t.Fatalf("%+v, %v", alone, err)
+	}
+	for i, p := range alone.Partitions {
+		if p.Entries != v.Partitions[i].Archived || p.FromSnapshot != 0 {
+			t.Errorf("the archive alone: %+v", p)
+		}
+	}
+	without, err := verifyArchive(t, "--data", a.data, "--archive", "none")
+	if err != nil || without.Partitions[0].FromSnapshot == 0 || without.Partitions[0].Head != "" {
+		t.Errorf("the log alone: %+v, %v", without, err)
+	}
+	r, err := runReplay(t, a.data)
+	if err != nil || r.Different != 0 || r.Unrecorded != 0 {
+		t.Errorf("replay: %+v, %v", r, err)
+	}
+	out, _, err := runHere(t, "wallet", "balance", "b", "--at", at.Format(time.RFC3339Nano), "--data", a.data)
+	if err != nil || !strings.Contains(out, "EUR") {
+		t.Errorf("balance: %s, %v", out, err)
+	}
+	early := v.Partitions[1].From.Add(time.Millisecond).Format(time.RFC3339Nano)
+	if _, _, err := runHere(t, "wallet", "balance", "b", "--at", early, "--archive", a.place); err == nil || !strings.Contains(err.Error(), "was not open") {
+		t.Errorf("balance before it was opened: %v", err)
+	}
+}
+
+// segments returns the files of a partition's segments.
+func segments(t *testing.T, place string, group int) []string {
+	t.Helper()
+	return files(t, place, fmt.Sprintf("%08d/*.seg", group))
+}
+
+// TestVerifyFindsDamageOfTheArchive changes an archive in many ways: each is named, by segment and entries.
+func TestVerifyFindsDamageOfTheArchive(t *testing.T) {
+	a := cutNode(t)
+	tests := []struct {
+		name   string
+		damage func(t *testing.T, place string)
+		want   []string
+	}{
+		{
+			"a bit of a frame", func(t *testing.T, place string) { flipByte(t, segments(t, place, 1)[1], 150) },
+			[]string{"archive: altered: entries ", "frame 0 of segment 0000"},
+		},
+		{"a bit of a header", func(t *testing.T, place string) { flipByte(t, segments(t, place, 1)[1], 50) }, []string{"altered: entries "}},
+		{"a bit of the last footer", func(t *testing.T, place string) {
+			s := segments(t, place, 2)
+			last := s[len(s)-1]
+			info, err := os.Stat(last)
+			if err != nil {
+				t.Fatal(err)
+			}
+			flipByte(t, last, int(info.Size())-20)
+		}, []string{"altered: entries from "}},
+		{
+			"a segment is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 1)[1]) },
+			[]string{"missing: entries "},
+		},
+		{"the first is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 1)[0]) }, []string{"missing: entries 1 to "}},
+		{"the last is missing", func(t *testing.T, place string) {
+			s := segments(t, place, 1)
+			for _, name := range s[1:] {
+				mustRemove(t, name)
+			}
+		}, []string{"the log does not go on where the archive ends"}},
+		{"a segment twice", func(t *testing.T, place string) {
+			s := segments(t, place, 1)
+			copyFile(t, s[1], filepath.Join(filepath.Dir(s[1]), fmt.Sprintf("%020d.seg", 7_000_000)))
+		}, []string{"7000000.seg"}},
+		{"a segment of the other partition", func(t *testing.T, place string) {
+			other := segments(t, place, 2)
+			copyFile(t, other[0], segments(t, place, 1)[0])
+		}, []string{"of another cluster or group"}},
+		{"a file", func(t *testing.T, place string) {
+			copyFile(t, segments(t, place, 1)[0], filepath.Join(place, "00000001", "more"))
+		}, []string{"inserted: segment more"}},
+		{"an entry, and the chain made anew", func(t *testing.T, place string) { forge(t, a, place) }, []string{"the log does not go on where the archive ends|decided otherwise"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			place := filepath.Join(t.TempDir(), "archive")
+			if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
+				t.Fatal(err)
+			}
+			tt.damage(t, place)
+			v, err := verifyArchive(t, "--data", a.data, "--archive", place)
+			if f, ok := errors.AsType[*failure](err); !ok || f.status != exitFailed || v.Wrong == 0 {
+				t.Fatalf("got %+v, %v", v, err)
+			}
+			said := fmt.Sprint(v.Partitions)
+			for _, want := range tt.want {
+				if !slices.ContainsFunc(strings.Split(want, "|"), func(w string) bool { return strings.Contains(said, w) }) {
+					t.Errorf("it does not say %q: %s", want, said)
+				}
+			}
+		})
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forge writes the archive of partition 0 anew, with another result of a command, and all checksums and links right.
+func forge(t *testing.T, a *archivedTest, place string) {
+	t.Helper()
+	id, err := loadIdentity(a.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := id.chained(0)
+	from, err := rsmarchive.Open(t.Context(), rsmarchive.NewDir(vfs.OS(), a.place), of, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range segments(t, place, 1) {
+		mustRemove(t, name)
+	}
+	w, err := rsmarchive.OpenWriter(t.Context(), rsmarchive.NewDir(vfs.OS(), place), of, &rsmarchive.WriterOptions{SegmentBytes: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = from.Read(t.Context(), 1, 0, func(d *rsm.Decided) error {
+		forged := *d
+		if d.Index == 10 {
+			forged.Decision = slices.Clone(d.Decision)
+			forged.Decision[len(forged.Decision)-1] ^= 1
+		}
+		if err := w.Append(&forged); err != nil {
+			return err
+		}
+		if w.Full() {
+			return w.Seal(context.Background())
+		}
+		return nil
+	})
+	if err := errors.Join(err, w.Seal(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyWithTheWholeLog has archive and log side by side.
+func TestVerifyWithTheWholeLog(t *testing.T) {
+	a := newArchivedTest(t, serveOptions{wholeLog: true})
+	a.live(250)
+	a.busy(20)
+	a.sealed()
+	a.stop()
+	v, err := verifyArchive(t, "--data", a.data)
+	if err != nil || v.Wrong != 0 || v.Partitions[0].Both == 0 || v.Partitions[1].Both == 0 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	whole := v.Partitions
+	t.Run("forged", func(t *testing.T) {
+		place := filepath.Join(t.TempDir(), "archive")
+		if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
+			t.Fatal(err)
+		}
+		forge(t, a, place)
+		v, err := verifyArchive(t, "--data", a.data, "--archive", place)
+		if err == nil || !strings.Contains(fmt.Sprint(v.Partitions), "entry 10 of the archive is not as in the log") {
+			t.Errorf("got %+v, %v", v, err)
+		}
+	})
+	t.Run("what is missing is in the log", func(t *testing.T) {
+		mustRemove(t, segments(t, a.place, 1)[1])
+		v, err := verifyArchive(t, "--data", a.data)
+		if err == nil || v.Partitions[0].Entries != whole[0].Entries || v.Partitions[0].FromSnapshot != 0 || !strings.Contains(fmt.Sprint(v.Partitions[0].Wrong), "missing") {
+			t.Errorf("got %+v, %v", v, err)
+		}
+	})
+}
+
+// TestCheckpoint signs where the chains are, and finds what was changed and made anew before that.
+func TestCheckpoint(t *testing.T) {
+	a := cutNode(t)
+	dir := t.TempDir()
+	key, checkpoint := filepath.Join(dir, "key"), filepath.Join(dir, "checkpoint")
+	for _, args := range [][]string{
+		{"wallet", "checkpoint-key", key},
+		{"wallet", "checkpoint", "--data", a.data, "--key", key, "--out", checkpoint},
+	} {
+		if _, _, err := runHere(t, args...); err != nil {
+			t.Fatal(args, err)
+		}
+	}
+	if _, _, err := runHere(t, "wallet", "checkpoint-key", key); err == nil {
+		t.Error("keys were replaced")
+	}
+	both := []string{"--checkpoint", checkpoint, "--public-key", key + ".pub"}
+	v, err := verifyArchive(t, append(both, "--data", a.data)...)
+	if err != nil || len(v.Partitions[0].Matched) != 1 || len(v.Partitions[1].Matched) != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	text, err := os.ReadFile(checkpoint)
+	if err != nil || !strings.Contains(string(text), v.Partitions[0].Head) {
+		t.Errorf("%s, %v: want the head %s", text, err, v.Partitions[0].Head)
+	}
+
+	// One of the archive alone, by a key of openssl, is enough for what is in it.
+	if out, err := exec.CommandContext(t.Context(), "openssl", "genpkey", "-algorithm", "ed25519", "-out", key+"2").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.CommandContext(t.Context(), "openssl", "pkey", "-in", key+"2", "-pubout", "-out", key+"2.pub").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, _, err := runHere(t, "wallet", "checkpoint", "--data", "none", "--archive", a.place, "--key", key+"2", "--out", checkpoint+"2"); err != nil {
+		t.Fatal(err)
+	}
+	of2 := []string{"--checkpoint", checkpoint + "2", "--public-key", key + "2.pub"}
+	if v, err = verifyArchive(t, append(of2, "--data", a.data)...); err != nil || len(v.Partitions[0].Matched) != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	place := filepath.Join(dir, "archive")
+	if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
+		t.Fatal(err)
+	}
+	forge(t, a, place)
+	v, err = verifyArchive(t, append(of2, "--data", "none", "--archive", place)...)
+	if err == nil || !strings.Contains(fmt.Sprint(v.Partitions[0].Wrong), "checkpoint2 says") {
+		t.Errorf("the forged archive: %+v, %v", v, err)
+	}
+	for _, bad := range [][]string{
+		{"--checkpoint", checkpoint, "--public-key", key + "2.pub"},
+		{"--checkpoint", checkpoint},
+		{"--checkpoint", key, "--public-key", key + ".pub"},
+	} {
+		if _, err := verifyArchive(t, append(bad, "--data", a.data)...); err == nil || failureOf(err).hint == "" {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+}
