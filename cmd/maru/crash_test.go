@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ const (
 // moments under load, again and again on the same data. After each restart,
 // every transfer that was answered must be there with its answer, none may have
 // moved money twice, those without an answer are there or not, and the sum of
-// all balances is zero.
+// all balances is zero. At the end archive and log, which was cut behind it, are verified.
 //
 // A killed process loses what it had in memory but not what the system holds
 // for it: that which a power cut loses and tears is for the tests of wal and
@@ -57,6 +58,7 @@ func TestCrash(t *testing.T) {
 		opened: map[wallet.AccountID]wallet.Handle{},
 		data:   t.TempDir(),
 	}
+	c.archive = filepath.Join(t.TempDir(), "archive")
 	c.start()
 	defer func() { c.server.kill() }()
 	c.populate()
@@ -70,6 +72,7 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	c.checkEverything()
+	c.checkPast(rounds)
 	t.Logf("%d kills, %d starts from a snapshot, %d with ids in files, %d transfers, %d of them refused, %d without an answer: of these %d were there",
 		c.kills, c.fromSnapshot, c.fromFiles, len(c.made), c.refused, c.unknown, c.unknownThere)
 	if rounds >= 10 && (c.fromSnapshot == 0 || c.fromFiles == 0 || c.refused == 0 || c.unknown == 0) {
@@ -79,12 +82,14 @@ func TestCrash(t *testing.T) {
 
 // crashTest is one run of TestCrash.
 type crashTest struct {
-	t     *testing.T
-	rand  *rand.Rand
-	data  string
-	plan  benchPlan // makes the ids of transfers and accounts
-	next  atomic.Uint64
-	round int
+	t       *testing.T
+	rand    *rand.Rand
+	data    string
+	archive string
+	history bool      // this round keeps it
+	plan    benchPlan // makes the ids of transfers and accounts
+	next    atomic.Uint64
+	round   int
 
 	server *benchServer
 	stream *walletgrpc.Client
@@ -124,8 +129,9 @@ func (c *crashTest) start() {
 	snapshots := []string{"64KiB", "256KiB", "1MiB", "none"}[c.rand.IntN(4)]
 	recent := []string{"100", "2000", "8388608"}[c.rand.IntN(3)]
 	flags := []string{"--snapshot-bytes", snapshots, "--recent-ids", recent, "--log-level", "warn"}
-	if c.rand.IntN(2) == 0 {
-		flags = append(flags, "--cut-log")
+	flags = append(flags, "--archive", c.archive, "--archive-segment-bytes", "32KiB", "--log-segment-bytes", "64KiB")
+	if c.history = c.rand.IntN(2) == 0; !c.history { // else the log is kept for a minute after each start
+		flags = append(flags, "--history=false")
 	}
 	c.server = &benchServer{program: "maru", args: serveArgs(c.data, flags)}
 	if c.kills > 0 && c.rand.IntN(3) == 0 {

@@ -66,7 +66,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	}
 	n := &node{
 		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
-		reserve: int64(o.reserve), archiveSegment: o.archiveSegment,
+		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment),
 	}
 	n.followers.node = n
 	if err := n.openArchive(ctx, o); err != nil {

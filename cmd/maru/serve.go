@@ -30,8 +30,8 @@ type serveOptions struct {
 	maxQueue           byteSize
 	cutLog, wholeLog   bool   // --cut-log, and --cut-log=false
 	archive            string // a place, "none", or "": as before
-	archiveSegment     int64  // these two for tests; 0: the default
-	logSegment         int64
+	archiveSegment     byteSize
+	logSegment         byteSize // 0: the log's default
 	history            bool
 	recentIDs          uint64 // of all partitions
 	requestTimeout     time.Duration
@@ -49,7 +49,7 @@ type serveOptions struct {
 }
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{recentIDs: 8 << 20, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
+	o := serveOptions{archiveSegment: 64 << 20, recentIDs: 8 << 20, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the wallet over HTTP and the batch stream",
@@ -90,6 +90,11 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
 	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
+	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
+	f.Var(&o.logSegment, "log-segment-bytes", "size of the log's files, for tests")
+	if err := f.MarkHidden("log-segment-bytes"); err != nil {
+		panic(err)
+	}
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; without an archive, what happened before can then not be audited (default, with an archive: true)")
 	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
@@ -110,7 +115,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -234,7 +239,7 @@ func (o *serveOptions) nodeOptions(logger *slog.Logger, archived bool) *rsmraft.
 		ReserveBytes:  int64(o.reserve),
 		CutLog:        o.cutLog || archived && !o.wholeLog,
 		Keepers:       keepers,
-		SegmentBytes:  o.logSegment,
+		SegmentBytes:  int64(o.logSegment),
 		Logger:        logger,
 	}
 }
