@@ -156,6 +156,19 @@ func copyFile(t *testing.T, from, to string) {
 // forge writes the archive of partition 0 anew, with another result of a command, and all checksums and links right.
 func forge(t *testing.T, a *archivedTest, place string) {
 	t.Helper()
+	rewrite(t, a, place, func(w *rsmarchive.Writer, d *rsm.Decided) error {
+		forged := *d
+		if d.Index == 10 {
+			forged.Decision = slices.Clone(d.Decision)
+			forged.Decision[len(forged.Decision)-1] ^= 1
+		}
+		return w.Append(&forged)
+	})
+}
+
+// rewrite writes the archive of partition 0 anew, in another place.
+func rewrite(t *testing.T, a *archivedTest, place string, add func(*rsmarchive.Writer, *rsm.Decided) error) {
+	t.Helper()
 	id, err := loadIdentity(a.data)
 	if err != nil {
 		t.Fatal(err)
@@ -173,12 +186,7 @@ func forge(t *testing.T, a *archivedTest, place string) {
 		t.Fatal(err)
 	}
 	err = from.Read(t.Context(), 1, 0, func(d *rsm.Decided) error {
-		forged := *d
-		if d.Index == 10 {
-			forged.Decision = slices.Clone(d.Decision)
-			forged.Decision[len(forged.Decision)-1] ^= 1
-		}
-		if err := w.Append(&forged); err != nil {
+		if err := add(w, d); err != nil {
 			return err
 		}
 		if w.Full() {
@@ -188,6 +196,39 @@ func forge(t *testing.T, a *archivedTest, place string) {
 	})
 	if err := errors.Join(err, w.Seal(t.Context())); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPastOfAnArchiveWithAGap is that of a replica that began with another's snapshot.
+func TestPastOfAnArchiveWithAGap(t *testing.T) {
+	a := cutNode(t)
+	const behind = 15
+	place := filepath.Join(t.TempDir(), "archive")
+	if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, a, place, func(w *rsmarchive.Writer, d *rsm.Decided) error {
+		if d.Index == behind {
+			if err := errors.Join(w.Seal(context.Background()), w.Gap(behind)); err != nil {
+				return err
+			}
+		}
+		if d.Index > 1 && d.Index < behind {
+			return nil
+		}
+		return w.Append(d)
+	})
+	v, err := verifyArchive(t, "--data", a.data, "--archive", place)
+	if err != nil {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	p := v.Partitions[0]
+	if p.FromSnapshot < behind-1 || p.Entries == 0 || p.Head == "" || !strings.Contains(fmt.Sprint(p.Notes), "gap: entries 2 to 14 could not be archived") {
+		t.Errorf("%+v", p)
+	}
+	r, err := runReplay(t, a.data, "--archive", place)
+	if err != nil || r.Different != 0 || r.Partitions[0].FromSnapshot == 0 || r.Partitions[1].FromSnapshot != 0 {
+		t.Errorf("replay: %+v, %v", r, err)
 	}
 }
 

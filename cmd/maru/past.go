@@ -45,7 +45,8 @@ type pastNode struct {
 type pastPartition struct {
 	number  uint16
 	archive *rsmarchive.Archive  // nil: there is none
-	end     rsmarchive.Position  // of the archive; without the last segment if that is damaged
+	end     rsmarchive.Position  // of the archive; zero if its last segment is damaged
+	begins  bool                 // the archive begins with the first entries: there is no gap
 	log     rsmraft.GroupHistory // ID is 0: there is none
 }
 
@@ -85,6 +86,9 @@ func openPast(cmd *cobra.Command, f *pastFlags) (_ *pastNode, err error) {
 		if p.log.ID != 0 || p.archive != nil {
 			n.partitions = append(n.partitions, p)
 		}
+	}
+	if len(n.partitions) == 0 && f.data == noData {
+		return nil, failed(errors.New("there is nothing in the archive yet"), "a segment comes there when it is full; until then the log has it: give the directory with --data")
 	}
 	return n, nil
 }
@@ -156,10 +160,13 @@ func (p *pastPartition) openArchive(ctx context.Context, store rsmarchive.Store,
 		return err
 	}
 	p.archive = a
-	p.end, err = a.End(ctx)
-	if _, damaged := errors.AsType[*rsmarchive.Finding](err); damaged {
+	if p.end, err = a.End(ctx); err == nil {
+		err = a.Read(ctx, 1, rsmraft.FirstEntry, func(*rsm.Decided) error { return nil })
+	}
+	if _, lacks := errors.AsType[*rsmarchive.Finding](err); lacks {
 		return nil // Verify says more of it
 	}
+	p.begins = err == nil
 	return err
 }
 
@@ -298,4 +305,4 @@ func (p *pastPartition) goesOn(index rsm.Index) bool {
 }
 
 // whole says whether the entries are here from the first on, as far as is known without reading.
-func (p *pastPartition) whole() bool { return p.archive != nil || p.log.Whole }
+func (p *pastPartition) whole() bool { return p.begins || p.log.Whole }

@@ -42,6 +42,7 @@ const raceOptions = "atexit_sleep_ms=10"
 //	transfers N FILE     write a CSV file of N transfers from mint to alice
 //	applied N            wait until the server has applied N transfers
 //	repeated N           wait until it was sent N transfers again since it started
+//	archived N           wait until the archive of partition 0 has N entries
 //	certificate          make cert.pem and key.pem for 127.0.0.1
 //	moment K D           set an environment variable to the time after a duration
 //	env-from-file K FILE set an environment variable to the content of a file
@@ -75,6 +76,7 @@ func serverCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"transfers":   scriptTransfers,
 		"applied":     waitFor("applied", `maru_wallet_decided_total{code="applied"} `),
 		"repeated":    waitFor("repeated", "maru_wallet_repeated_total "),
+		"archived":    waitFor("archived", `maru_archive_index{partition="0"} `),
 		"certificate": scriptCertificate,
 		"moment": func(ts *testscript.TestScript, _ bool, args []string) {
 			d, err := time.ParseDuration(args[1])
