@@ -1,10 +1,12 @@
 package walletpebble
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ type Partition struct {
 }
 
 const (
-	chunkBytes  = 1 << 20                // of rows, about, that are written together
+	chunkBytes  = 4 << 20                // of rows, about, that are written together
 	readAhead   = 4                      // entries
 	againAfter  = 500 * time.Millisecond // a source failed
 	againAtMost = 10 * time.Second
@@ -57,6 +59,8 @@ type follower struct {
 	opened   map[openedID]wallet.Handle // in the batch that is being made
 	dirty    map[turnoverID]bool        // turnovers that the batch changes
 	buffer   []byte
+	rows     []byte // the lines of the batch that is being made: keys and values
+	order    []lineAt
 	kept     time.Time
 
 	mu      sync.Mutex
@@ -65,6 +69,12 @@ type follower struct {
 	behind  time.Time     // since when it has not been at the end; zero: it is
 	lines   uint64
 	entries uint64
+}
+
+// lineAt says where a line is in the rows.
+type lineAt struct {
+	account    wallet.Handle
+	begin, end uint32
 }
 
 type turnoverID struct {
@@ -341,6 +351,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 	defer func() { _ = batch.Close() }() // it is in memory
 	clear(f.opened)
 	clear(f.dirty)
+	f.rows, f.order = f.rows[:0], f.order[:0]
 	mark, _ := f.state()
 	var lines, count uint64
 	for more := true; more && next.err == nil; {
@@ -356,7 +367,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		if mark.Index == mark.First && mark.First > 1 {
 			mark.FirstTime = mark.Time
 		}
-		if more = batch.Len() < chunkBytes; more {
+		if more = batch.Len()+len(f.rows) < chunkBytes; more {
 			select {
 			case next = <-entries:
 			default:
@@ -365,6 +376,9 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		}
 	}
 	if count > 0 {
+		if err := f.addLines(batch); err != nil {
+			return err
+		}
 		if err := f.write(batch, mark, lines, count); err != nil {
 			return err
 		}
@@ -406,7 +420,7 @@ func (f *follower) entry(batch *pebble.Batch, d *rsm.Decided) (lines uint64, err
 		case wallet.Debit, wallet.Credit, wallet.Return:
 			lines++
 			f.of(e.Tenant, e.Currency).Take(e)
-			return f.line(batch, k, e)
+			f.line(k, e)
 		case wallet.AccountOpened:
 			f.opened[openedID{e.Tenant, e.Name}] = e.Account
 			f.buffer = nameKey(f.buffer[:0], f.p.Number, e.Tenant, e.Name)
@@ -423,13 +437,31 @@ func (f *follower) entry(batch *pebble.Batch, d *rsm.Decided) (lines uint64, err
 	return lines, err
 }
 
-// line adds a line.
-func (f *follower) line(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) error {
-	f.buffer = appendLine(lineKey(f.buffer[:0], e.Account, e.Currency, k), e)
-	op := batch.SetDeferred(lineBytes, len(f.buffer)-lineBytes)
-	copy(op.Key, f.buffer)
-	copy(op.Value, f.buffer[lineBytes:])
-	return op.Finish()
+// line adds a line to those of the batch.
+func (f *follower) line(k wallet.LineKey, e *wallet.Event) {
+	begin := len(f.rows)
+	f.rows = appendLine(lineKey(f.rows, e.Account, e.Currency, k), e)
+	f.order = append(f.order, lineAt{e.Account, uint32(begin), uint32(len(f.rows))})
+}
+
+// addLines adds the lines to a batch, sorted by account: neighbours are cheaper to insert.
+func (f *follower) addLines(batch *pebble.Batch) error {
+	slices.SortFunc(f.order, func(a, b lineAt) int {
+		if c := cmp.Compare(a.account, b.account); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.begin, b.begin)
+	})
+	for _, l := range f.order {
+		row := f.rows[l.begin:l.end]
+		op := batch.SetDeferred(lineBytes, len(row)-lineBytes)
+		copy(op.Key, row)
+		copy(op.Value, row[lineBytes:])
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // added notes that an account holds one more currency. Setting the limit that a

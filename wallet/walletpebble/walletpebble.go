@@ -42,7 +42,7 @@ type Options struct {
 const (
 	defaultShare = 0.05
 	defaultCache = 32 << 20
-	memTable     = 16 << 20
+	memTable     = 64 << 20
 )
 
 // Store is the history of the partitions that have a replica on a node.
