@@ -1,6 +1,7 @@
 package rsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,6 +17,14 @@ type Recorder interface {
 	// Effects returns what the batch that was applied last changed, in the encoding
 	// of the system, valid until the next Apply.
 	Effects() []byte
+}
+
+// A Reviewer is a Recorder whose programs have not always recorded the same.
+type Reviewer interface {
+	Recorder
+	// SameDecision says whether a batch that is decided again was decided so before,
+	// by this program or an older one, whose record differs from its.
+	SameDecision(was, is DecidedBatch) bool
 }
 
 // ErrDecision says that a program decides an entry otherwise than it was decided: its
@@ -104,6 +113,35 @@ func decodeDecision(b []byte) (decision, error) {
 		return decision{}, fmt.Errorf("decision has %d bytes of results and effects, their lengths add up to %d: %w", len(d.data), total, wal.ErrCorrupt)
 	}
 	return d, nil
+}
+
+// same says whether an entry that is decided again was decided so before.
+func (d *Decided) same(was *Decided, by Reviewer) bool {
+	if was.Term != d.Term || was.Time != d.Time {
+		return false
+	}
+	if bytes.Equal(was.Decision, d.Decision) {
+		return true
+	}
+	if by == nil {
+		return false
+	}
+	again := *was
+	again.Entry = d.Entry
+	var before []DecidedBatch
+	if err := again.Batches(func(b DecidedBatch) error {
+		before = append(before, b)
+		return nil
+	}); err != nil {
+		return false
+	}
+	same := true
+	err := d.Batches(func(b DecidedBatch) error {
+		same = same && len(before) > 0 && by.SameDecision(before[0], b)
+		before = before[min(1, len(before)):]
+		return nil
+	})
+	return err == nil && same
 }
 
 // next takes the next batch's results and effects.

@@ -1,7 +1,6 @@
 package rsm
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,6 +56,8 @@ type DecisionLog struct {
 	most    int64 // bytes of recent
 	failed  func(error)
 	logger  *slog.Logger
+
+	reviewer Reviewer // the machine, if it is one
 
 	// The replica's loop alone has these.
 	again decisionReader // what is on record of entries that are applied again
@@ -230,7 +231,7 @@ func (d *DecisionLog) compare(v *Decided) error {
 	if err != nil {
 		return fmt.Errorf("read the decision on entry %d: %w", v.Index, err)
 	}
-	if old.Term != v.Term || old.Time != v.Time || !bytes.Equal(old.Decision, v.Decision) {
+	if !v.same(&old.Decided, d.reviewer) {
 		return ErrDecision
 	}
 	return nil

@@ -201,6 +201,29 @@ func TestDecidedOtherwise(t *testing.T) {
 	}
 }
 
+// tolerant is a machine whose older programs recorded effects in other words.
+type tolerant struct{ rsmtest.Recorded }
+
+func (m *tolerant) SameDecision(was, is rsm.DecidedBatch) bool {
+	return string(was.Results) == string(is.Results) && string(was.Data) == string(is.Data) && "new "+string(was.Effects) == string(is.Effects)
+}
+
+// TestRecordedByAnOlderProgram starts a program that knows what older ones recorded.
+func TestRecordedByAnOlderProgram(t *testing.T) {
+	r := newRecorded(t)
+	r.commit("a", "b")
+	r.Close()
+	r.settle()
+	r.reopen(&tolerant{rsmtest.Recorded{Rule: "new "}})
+	r.applyNext()
+	r.Close()
+	r.settle()
+	r.reopen(&tolerant{rsmtest.Recorded{Rule: "newer "}})
+	if err := r.Apply(r.log[0]); !errors.Is(err, rsm.ErrDecision) {
+		t.Errorf("with other rules: got %v", err)
+	}
+}
+
 // TestDecisionsFail lets the disk refuse the record: the replica says so, and a
 // snapshot that would count on it does not become good.
 func TestDecisionsFail(t *testing.T) {

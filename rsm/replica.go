@@ -150,6 +150,7 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 		if r.decisions, err = openDecisions(dir, r.state.Index, rt.NewLoop(name), &r.options); err != nil {
 			return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 		}
+		r.decisions.reviewer, _ = m.(Reviewer)
 		r.recorder, r.decided = m, r.decisions.record
 	}
 	return r, nil

@@ -4,10 +4,34 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"maru.example/rsm"
 )
 
 // Decision is what a machine decided on a batch: see [Machine.Apply] and [Machine.Effects].
 type Decision struct{ Results, Effects []byte }
+
+// SameDecision says whether a decision on record is that of now. Programs from before
+// the events of holds put none into the effects, where they come last.
+func SameDecision(batch []byte, was, is Decision) bool {
+	if !bytes.Equal(was.Results, is.Results) || len(was.Effects) > len(is.Effects) || !bytes.Equal(was.Effects, is.Effects[:len(was.Effects)]) {
+		return false
+	}
+	if len(was.Effects) == len(is.Effects) {
+		return true
+	}
+	h, err := Validate(batch)
+	if err != nil {
+		h.Kind = KindNone
+	}
+	at, err := onHoldsAt(h.Kind, is.Results, is.Effects)
+	return err == nil && at == len(was.Effects)
+}
+
+// SameDecision is the function, for a replica that decides again what is on record.
+func (m *Machine) SameDecision(was, is rsm.DecidedBatch) bool {
+	return SameDecision(is.Data, Decision{was.Results, was.Effects}, Decision{is.Results, is.Effects})
+}
 
 // Disagreement is a command that two decisions do not agree about.
 type Disagreement struct {
@@ -22,7 +46,7 @@ type Disagreement struct {
 // Disagreements returns the commands of a batch that were decided in one way and are in
 // another. The error wraps ErrFormat if a decision does not belong to the batch.
 func Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
-	if bytes.Equal(was.Results, is.Results) && bytes.Equal(was.Effects, is.Effects) {
+	if SameDecision(batch, was, is) {
 		return nil, nil
 	}
 	before, err := describeDecision(batch, was)
@@ -84,7 +108,9 @@ func describeDecision(batch []byte, d Decision) ([]string, error) {
 			out[e.Command] += fmt.Sprintf(", tenant %d", e.Tenant)
 		case AssetMade:
 			out[e.Command] += fmt.Sprintf(", currency %v", e.Currency)
-		case NoEvent, CurrencyAdded, LimitChanged, StatusChanged, TransferFailed, endEvent:
+		case HoldPlaced, HoldCaptured, HoldReleased, HoldExtended, HoldExpired, HoldRestored:
+			out[e.Command] += fmt.Sprintf(", %v of account %d by %s %v to %s, %s held", e.Kind, e.Account, e.Amount.Format(e.Currency), e.Currency, e.Left.Format(e.Currency), e.Held.Format(e.Currency))
+		case NoEvent, CurrencyAdded, LimitChanged, StatusChanged, TransferFailed, DailyLimitSet, TransactionMade, endEvent:
 		}
 		return nil
 	})

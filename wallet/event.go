@@ -24,6 +24,14 @@ const (
 	TenantMade               // Name, and Tenant is its number
 	TransferFailed           // ID, Code: a refusal, for ever or for now
 	AssetMade                // Name, Currency: also if it had been made before
+	HoldPlaced               // as all of holds: see Event.Hold; Name is its only payee
+	HoldCaptured             // Amount left it, ID is the transfer
+	HoldReleased             // Amount was given back by the command with ID
+	HoldExtended             // Expires, by the command with ID
+	HoldExpired              // Amount was given back by the machine's clock
+	HoldRestored             // Amount is held again: the capture ID was not done in the other partition
+	DailyLimitSet            // Name, Currency, Daily
+	TransactionMade          // ID, Content: it is applied, or begun; its debits and credits are events of their own
 	endEvent
 )
 
@@ -32,6 +40,7 @@ func (k EventKind) String() string {
 	names := [endEvent]string{
 		"none", "debit", "credit", "return", "account_opened", "currency_added", "limit_changed", "status_changed",
 		"tenant_made", "transfer_failed", "asset_made",
+		"hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_expired", "hold_restored", "daily_limit_set", "transaction_made",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -56,7 +65,20 @@ type Event struct {
 	Name     string
 	Min      money.Amount
 	Status   Status
+
+	// Of a hold: which, what is held of Account's Balance in Currency, and how much
+	// of that by this one, afterwards. The captures have debits and credits as well.
+	Hold    TransactionID
+	Held    money.Amount
+	Left    money.Amount
+	Expires Millis
+
+	Daily   DailyLimit
+	Content []byte // a transaction: ParseTransaction reads it
 }
+
+// OfHold says that events of the kind are about a hold.
+func (k EventKind) OfHold() bool { return k >= HoldPlaced && k <= HoldRestored }
 
 // Events calls f with what a batch did, in the order of its commands: from the batch
 // as it is in the log, and the results and the effects with which the machine answered
@@ -65,27 +87,90 @@ type Event struct {
 // or is f's.
 func Events(batch, results, effects []byte, f func(*Event) error) error {
 	h, err := Validate(batch)
-	if err != nil || len(results) == 1 && (Code(results[0]) == Malformed || Code(results[0]) == UnknownTenant) {
-		if len(effects) > 0 {
-			return fmt.Errorf("%w: a batch that was not decided has effects", ErrFormat)
-		}
-		return nil // it was answered, and changed nothing
+	undecided := err != nil || len(results) == 1 && (Code(results[0]) == Malformed || Code(results[0]) == UnknownTenant)
+	if undecided {
+		h.Kind = KindNone // it was answered, and changed nothing; but the time came for holds
 	}
+	at, err := onHoldsAt(h.Kind, results, effects)
+	if err != nil {
+		return err
+	}
+	r := eventReader{tenant: h.Tenant, effects: effects[:at], onHolds: effects[at:], f: f}
+	if undecided {
+		err = r.holds(nil)
+	} else {
+		err = r.commands(h, batch, results)
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(r.effects) + len(r.onHolds); n > 0 {
+		return fmt.Errorf("%w: %d bytes of effects are left", ErrFormat, n)
+	}
+	return nil
+}
+
+// commands emits the events of all commands of a batch.
+func (r *eventReader) commands(h Header, batch, results []byte) error {
 	size := resultSize(h.Kind)
 	if len(results) != size*h.Count {
 		return fmt.Errorf("%w: %d bytes of results of %d %v", ErrFormat, len(results), h.Count, h.Kind)
 	}
-	r := eventReader{tenant: h.Tenant, effects: effects, f: f}
 	body := batch[HeaderBytes+prefixSize(h.Kind):]
 	for r.command = range uint32(h.Count) {
 		n := commandSize(h.Kind)(body)
+		if len(r.onHolds) > 0 {
+			if err := r.expired(); err != nil {
+				return err
+			}
+		}
 		if err := r.read(h.Kind, body[:n], results[:size]); err != nil {
 			return err
 		}
+		if len(r.onHolds) > 0 {
+			if err := r.holds(body[:n]); err != nil {
+				return err
+			}
+		}
 		body, results = body[n:], results[size:]
 	}
-	if len(r.effects) > 0 {
-		return fmt.Errorf("%w: %d bytes of effects are left", ErrFormat, len(r.effects))
+	return nil
+}
+
+// expired emits the holds that expired before the command was decided.
+func (r *eventReader) expired() error {
+	for len(r.onHolds) >= onHoldBytes && EventKind(r.onHolds[0]) == HoldExpired {
+		e := parseOnHold(r.onHolds)
+		if e.Command != r.command {
+			break
+		}
+		if err := r.emit(e); err != nil {
+			return err
+		}
+		r.onHolds = r.onHolds[onHoldBytes:]
+	}
+	return nil
+}
+
+// holds emits what became of holds by the command.
+func (r *eventReader) holds(cmd []byte) error {
+	for len(r.onHolds) >= onHoldBytes {
+		e := parseOnHold(r.onHolds)
+		if e.Command != r.command {
+			break
+		}
+		if !e.Kind.OfHold() {
+			return fmt.Errorf("%w: an effect on a hold of %v", ErrFormat, e.Kind)
+		}
+		if e.Kind == HoldPlaced && len(cmd) > holdBytes {
+			if c, ok := parseHold(cmd); ok {
+				e.Name = string(c.to)
+			}
+		}
+		if err := r.emit(e); err != nil {
+			return err
+		}
+		r.onHolds = r.onHolds[onHoldBytes:]
 	}
 	return nil
 }
@@ -95,6 +180,7 @@ type eventReader struct {
 	tenant  uint16
 	command uint32
 	effects []byte // those that are left
+	onHolds []byte // the same, about holds
 	event   Event
 	f       func(*Event) error
 }
@@ -111,8 +197,15 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 	case KindTransfers:
 		return r.transfer(cmd, Result(result[0]))
 	case KindTransfersByName, KindCrossTransfers, KindCrossTransfersByName, KindTransactions, KindCrossTransactions:
-		if code := Result(result[0]); code != Result(Applied) && code != Result(Pending) && !code.Repeated() {
+		code := Result(result[0])
+		if code != Result(Applied) && code != Result(Pending) && !code.Repeated() {
 			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
+		}
+		if (k == KindTransactions || k == KindCrossTransactions) && !code.Repeated() {
+			said := Event{Kind: TransactionMade, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Content: cmd[:transactionSize(cmd)]}
+			if err := r.emit(said); err != nil {
+				return err
+			}
 		}
 		return r.movements()
 	case KindHolds, KindCrossCaptures:
@@ -145,7 +238,12 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 			c := money.Currency(binary.LittleEndian.Uint16(result[1:]))
 			return r.emit(Event{Kind: AssetMade, Tenant: r.tenant, Name: string(cmd[assetBytes:]), Currency: c})
 		}
-	case KindNone, KindLookup, KindSetDailyLimits, KindExpire:
+	case KindSetDailyLimits:
+		if Code(result[0]) == Applied {
+			name, c, limit := parseDaily(cmd)
+			return r.emit(Event{Kind: DailyLimitSet, Tenant: r.tenant, Name: string(name), Currency: c, Daily: limit})
+		}
+	case KindNone, KindLookup, KindExpire:
 	}
 	return nil
 }

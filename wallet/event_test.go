@@ -20,11 +20,12 @@ type eventBooks struct {
 	accounts map[Handle]*Account
 	names    map[string]Handle // by tenant and name
 	payments map[string]money.Amount
+	holds    map[TransactionID]money.Amount // what each has left
 	failed   int
 }
 
 func newEventBooks() *eventBooks {
-	return &eventBooks{accounts: map[Handle]*Account{}, names: map[string]Handle{}, payments: map[string]money.Amount{}}
+	return &eventBooks{accounts: map[Handle]*Account{}, names: map[string]Handle{}, payments: map[string]money.Amount{}, holds: map[TransactionID]money.Amount{}}
 }
 
 // take applies a batch to the machine and takes up its events.
@@ -63,9 +64,31 @@ func (b *eventBooks) event(e *Event, now int64) error {
 		b.payments[fmt.Sprint(e.Tenant, e.ID, e.Account)] += e.Amount
 	case TransferFailed:
 		b.failed++
-	case TenantMade, AssetMade:
+	case HoldPlaced, HoldCaptured, HoldReleased, HoldExtended, HoldExpired, HoldRestored:
+		return b.hold(e)
+	case DailyLimitSet:
+		balanceOf(named, e.Currency).Daily.Limit = e.Daily
+	case TenantMade, AssetMade, TransactionMade:
 	case NoEvent, endEvent:
 		return fmt.Errorf("%v", e.Kind)
+	}
+	return nil
+}
+
+// hold takes up what became of a hold.
+func (b *eventBooks) hold(e *Event) error {
+	h := balanceOf(b.accounts[e.Account], e.Currency)
+	change := e.Amount
+	switch e.Kind { //nolint:exhaustive // the others give nothing back
+	case HoldCaptured, HoldReleased, HoldExpired:
+		change = -e.Amount
+	case HoldExtended:
+		change = 0
+	}
+	h.Held += change
+	b.holds[e.Hold] += change
+	if h.Held != e.Held || h.Amount != e.Balance || b.holds[e.Hold] != e.Left || e.Left < 0 {
+		return fmt.Errorf("%+v, and %d of %d was held, of that %d by it", *e, h.Held-change, h.Amount, b.holds[e.Hold]-change)
 	}
 	return nil
 }
@@ -84,8 +107,10 @@ func (b *eventBooks) diff(m *Machine) string {
 	var want, got []Account
 	for row := range m.accounts.len {
 		a := m.account(m.base + Handle(row) + 1)
-		for i := range a.Balances { // which is no event
-			a.Balances[i].Held, a.Balances[i].Daily = 0, Daily{}
+		for i := range a.Balances { // what was spent is no event
+			a.Balances[i].Daily = Daily{Limit: a.Balances[i].Daily.Limit}
+			b, _ := m.hold(a.Handle, m.accounts.at(row), a.Balances[i].Currency)
+			a.Balances[i].Held = m.holds.sums[b.ref()].held // with what is overdue
 		}
 		want = append(want, a)
 	}

@@ -270,7 +270,8 @@ func (k EventKind) MovesMoney() bool {
 	switch k {
 	case Debit, Credit, Return:
 		return true
-	case NoEvent, AccountOpened, CurrencyAdded, LimitChanged, StatusChanged, TenantMade, AssetMade, TransferFailed, endEvent:
+	case NoEvent, AccountOpened, CurrencyAdded, LimitChanged, StatusChanged, TenantMade, AssetMade, TransferFailed,
+		HoldPlaced, HoldCaptured, HoldReleased, HoldExtended, HoldExpired, HoldRestored, DailyLimitSet, TransactionMade, endEvent:
 	}
 	return false
 }

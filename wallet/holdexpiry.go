@@ -15,7 +15,7 @@ func (m *Machine) expire(now int64) {
 	}
 	ended := 0
 	for ; ended < m.options.expired && m.holds.overdue(); ended++ {
-		m.finishHold(m.holds.due[0])
+		m.finishHold(m.holds.due[0], HoldExpired, TransactionID{})
 	}
 	if ended > 0 {
 		m.dueAgain()
@@ -32,7 +32,7 @@ func (m *Machine) expireOf(b held) {
 		row := i - 1
 		i = h.next
 		if h.expires.reached(m.holds.now) {
-			m.finishHold(row)
+			m.finishHold(row, HoldExpired, TransactionID{})
 		}
 	}
 }

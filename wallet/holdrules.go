@@ -99,8 +99,10 @@ func (m *Machine) placeHold(tenant uint16, c *holdCommand) Code {
 		currency: c.currency, state: holdOpen, payeeLen: uint8(len(c.to)),
 	}
 	copy(h.payee[:], c.to)
-	m.holds.enter(m.holds.rows.take(h))
+	row := m.holds.rows.take(h)
+	m.holds.enter(row)
 	m.addHeld(b, c.amount)
+	m.onHold(HoldPlaced, row, c.amount, c.id)
 	m.dueAgain()
 	return Held
 }
@@ -135,7 +137,7 @@ func (m *Machine) openHold(tenant uint16, c *holdCommand) (row uint32, code Code
 	k := holdKey{makeKey(c.hold[:]), tenant}
 	row, ok := m.holds.index[k]
 	if ok && m.holds.rows.at(uint64(row)).expires.reached(m.holds.now) {
-		m.finishHold(row)
+		m.finishHold(row, HoldExpired, TransactionID{})
 		ok = false
 	}
 	if !ok {
@@ -202,7 +204,8 @@ func (m *Machine) captureHold(tenant uint16, c *holdCommand) Code {
 		key: makeKey(c.id[:]), from: m.base + Handle(h.account) + 1, to: to, amount: c.amount, currency: h.currency,
 		fromAfter: debit.amount, toAfter: credit.amount,
 	})
-	m.endHold(row, c.final)
+	m.onHold(HoldCaptured, row, c.amount, c.id)
+	m.endHold(row, c.final, c.id)
 	return Applied
 }
 
@@ -243,6 +246,7 @@ func (m *Machine) beginCapture(tenant uint16, c *holdCommand, row uint32) Code {
 		currency: h.currency, tenant: tenant, protocol: c.protocol, hold: row + 1, final: c.final,
 	}
 	m.paid(&f, Debit, -c.amount, debit.amount)
+	m.onHold(HoldCaptured, row, c.amount, c.id)
 	out.push(f)
 	m.enter(peer, out.next-1, out.at(out.next-1), first)
 	return Pending
@@ -269,28 +273,34 @@ func (m *Machine) landCapture(f *flight, paid bool) {
 	case h.state == holdOpen:
 		h.left += f.amount
 		m.addHeld(m.balanceAt(h.balance), f.amount)
+		m.onHold(HoldRestored, row, f.amount, f.key.id())
 	default:
 		m.unspend(h.balance, h.placed, f.amount, 0)
 	}
-	m.endHold(row, paid && f.final)
+	m.endHold(row, paid && f.final, f.key.id())
 	f.hold, f.final = 0, false
 }
 
 // endHold finishes a hold that has nothing left, or shall end, and frees the row of
-// one that is finished.
-func (m *Machine) endHold(row uint32, final bool) {
+// one that is finished. The id is that of the command that makes it end.
+func (m *Machine) endHold(row uint32, final bool, id TransactionID) {
 	h := m.holds.rows.at(uint64(row))
 	switch {
 	case h.state == holdOpen && (final || h.left == 0 && h.flying == 0):
-		m.finishHold(row)
+		m.finishHold(row, HoldReleased, id)
 	case h.state == holdFinished && h.flying == 0:
 		m.freeHold(row)
 	}
 }
 
-// finishHold gives back what an open hold has left.
-func (m *Machine) finishHold(row uint32) {
-	m.giveLeft(row, m.holds.rows.at(uint64(row)).left)
+// finishHold gives back what an open hold has left, as it has expired or by a command
+// with an id.
+func (m *Machine) finishHold(row uint32, as EventKind, id TransactionID) {
+	left := m.holds.rows.at(uint64(row)).left
+	m.giveLeft(row, left)
+	if left > 0 || as == HoldExpired {
+		m.onHold(as, row, left, id)
+	}
 	m.holds.leave(row)
 	h := m.holds.rows.edit(row)
 	if h.state = holdFinished; h.flying == 0 {
@@ -329,10 +339,11 @@ func (m *Machine) releaseHold(tenant uint16, c *holdCommand) Code {
 	case c.amount > h.left:
 		return HoldExceeded
 	case c.amount == 0:
-		m.finishHold(row)
+		m.finishHold(row, HoldReleased, c.id)
 	default:
 		m.giveLeft(row, c.amount)
-		m.endHold(row, false)
+		m.onHold(HoldReleased, row, c.amount, c.id)
+		m.endHold(row, false, c.id)
 	}
 	return Applied
 }
@@ -348,6 +359,7 @@ func (m *Machine) extendHold(tenant uint16, c *holdCommand) Code {
 	}
 	m.holds.rows.edit(row).expires = c.expires
 	m.holds.move(int(m.holds.place[row]))
+	m.onHold(HoldExtended, row, 0, c.id)
 	m.dueAgain()
 	return Applied
 }

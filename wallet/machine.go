@@ -34,6 +34,7 @@ type Machine struct {
 	window    [window]prefetched
 	command   uint32 // the number of the command, in its batch, that is being decided
 	effects   []byte // of the batch that was applied last: see Effects
+	onHolds   []byte // the part of them that is about holds, while the batch is applied
 }
 
 // tenant is one of the worlds apart.
@@ -103,9 +104,16 @@ func (m *Machine) addTenant(name string) {
 // says. A batch that breaks the format has one byte as its result: Malformed.
 func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	m.changes++
-	m.command, m.effects = 0, m.effects[:0]
+	m.command, m.effects, m.onHolds = 0, m.effects[:0], m.onHolds[:0]
 	m.age()
 	m.expire(b.Time)
+	dst = m.applyBatch(dst, &b)
+	m.effects = append(m.effects, m.onHolds...)
+	return dst
+}
+
+// applyBatch decides the commands of a batch.
+func (m *Machine) applyBatch(dst []byte, b *rsm.Batch) []byte {
 	h, err := Validate(b.Data)
 	switch {
 	case err != nil, h.Kind == KindLookup:

@@ -25,6 +25,7 @@ func (m *Machine) applyTransfers(dst []byte, tenant uint16, records []byte) []by
 		m.prefetch(tenant, part)
 		for i := 0; len(part) > 0; i++ {
 			dst = append(dst, byte(m.transferByHandle(tenant, part[:RecordBytes], &m.window[i])))
+			m.command++
 			part = part[RecordBytes:]
 		}
 		records = records[min(len(records), window*RecordBytes):]

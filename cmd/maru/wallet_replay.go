@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -179,9 +178,6 @@ func (r *replayer) batch(at *rsm.Decided, number int, was, is rsm.DecidedBatch) 
 		return nil
 	}); err != nil {
 		return fmt.Errorf("entry %d: %w", at.Index, err)
-	}
-	if bytes.Equal(was.Results, is.Results) && bytes.Equal(was.Effects, is.Effects) {
-		return nil
 	}
 	all, err := wallet.Disagreements(is.Data, wallet.Decision{Results: was.Results, Effects: was.Effects}, wallet.Decision{Results: is.Results, Effects: is.Effects})
 	if err != nil {
