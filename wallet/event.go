@@ -13,25 +13,25 @@ type EventKind uint8
 // The kinds of events. The first three change a balance: Amount is by how much, and
 // Balance what it is then.
 const (
-	NoEvent        EventKind = iota
-	Debit                    // an account paid
-	Credit                   // an account was paid
-	Return                   // the payer got back what was on its way to another partition
-	AccountOpened            // Account, Name, Currency, Min
-	CurrencyAdded            // Name, Currency, Min
-	LimitChanged             // Name, Currency, Min
-	StatusChanged            // Name, Status
-	TenantMade               // Name, and Tenant is its number
-	TransferFailed           // ID, Code: a refusal, for ever or for now
-	AssetMade                // Name, Currency: also if it had been made before
-	HoldPlaced               // as all of holds: see Event.Hold; Name is its only payee
-	HoldCaptured             // Amount left it, ID is the transfer
-	HoldReleased             // Amount was given back by the command with ID
-	HoldExtended             // Expires, by the command with ID
-	HoldExpired              // Amount was given back by the machine's clock
-	HoldRestored             // Amount is held again: the capture ID was not done in the other partition
-	DailyLimitSet            // Name, Currency, Daily
-	TransactionMade          // ID, Content: it is applied, or begun; its debits and credits are events of their own
+	NoEvent         EventKind = iota
+	Debit                     // an account paid
+	Credit                    // an account was paid
+	Return                    // the payer got back what was on its way to another partition
+	AccountOpened             // Account, Name, Currency, Min
+	CurrencyAdded             // Name, Currency, Min
+	LimitChanged              // Name, Currency, Min
+	StatusChanged             // Name, Status
+	TenantMade                // Name, and Tenant is its number
+	TransferFailed            // ID, Code: a refusal, for ever or for now
+	AssetMade                 // Name, Currency: also if it had been made before
+	HoldPlaced                // as all of holds: see Event.Hold; Name is its only payee
+	HoldCaptured              // Amount left it, ID is the transfer
+	HoldReleased              // Amount was given back by the command with ID
+	HoldExtended              // Expires, by the command with ID
+	HoldExpired               // Amount was given back by the machine's clock
+	HoldRestored              // Amount is held again: the capture ID was not done in the other partition
+	DailyLimitSet             // Name, Currency, Daily
+	TransactionMade           // ID, Content, and Code: Applied or Pending; its debits and credits are events of their own
 	endEvent
 )
 
@@ -51,30 +51,30 @@ func (k EventKind) String() string {
 // Event is what a command did. Which fields it has beside the first three is said
 // with the kinds; accounts opened before their name is known are known by handle.
 type Event struct {
-	Kind    EventKind
-	Command uint32 // its number in the batch, from 0
-	Tenant  uint16
+	Kind    EventKind `json:"kind"`
+	Command uint32    `json:"command,omitzero"` // its number in the batch, from 0
+	Tenant  uint16    `json:"tenant,omitzero"`
 
-	Account  Handle
-	Other    Handle // the other side; 0 where it is not known
-	ID       TransactionID
-	Amount   money.Amount // less than zero: was debited
-	Balance  money.Amount // afterwards
-	Currency money.Currency
-	Code     Code
-	Name     string
-	Min      money.Amount
-	Status   Status
+	Account  Handle         `json:"account,omitzero"`
+	Other    Handle         `json:"other,omitzero"` // the other side; 0 where it is not known
+	ID       TransactionID  `json:"id,omitzero"`
+	Amount   money.Amount   `json:"amount,omitzero"`  // less than zero: was debited
+	Balance  money.Amount   `json:"balance,omitzero"` // afterwards
+	Currency money.Currency `json:"currency,omitzero"`
+	Code     Code           `json:"code,omitzero"`
+	Name     string         `json:"name,omitzero"`
+	Min      money.Amount   `json:"min,omitzero"`
+	Status   Status         `json:"status,omitzero"`
 
 	// Of a hold: which, what is held of Account's Balance in Currency, and how much
 	// of that by this one, afterwards. The captures have debits and credits as well.
-	Hold    TransactionID
-	Held    money.Amount
-	Left    money.Amount
-	Expires Millis
+	Hold    TransactionID `json:"hold,omitzero"`
+	Held    money.Amount  `json:"held,omitzero"`
+	Left    money.Amount  `json:"left,omitzero"`
+	Expires Millis        `json:"expires,omitzero"`
 
-	Daily   DailyLimit
-	Content []byte // a transaction: ParseTransaction reads it
+	Daily   DailyLimit `json:"daily,omitzero"`
+	Content []byte     `json:"content,omitempty"` // a transaction: ParseTransaction reads it
 }
 
 // OfHold says that events of the kind are about a hold.
@@ -202,7 +202,7 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 			return r.emit(Event{Kind: TransferFailed, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code()})
 		}
 		if (k == KindTransactions || k == KindCrossTransactions) && !code.Repeated() {
-			said := Event{Kind: TransactionMade, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Content: cmd[:transactionSize(cmd)]}
+			said := Event{Kind: TransactionMade, Tenant: r.tenant, ID: TransactionID(cmd[:16]), Code: code.Code(), Content: cmd[:transactionSize(cmd)]}
 			if err := r.emit(said); err != nil {
 				return err
 			}

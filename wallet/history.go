@@ -45,6 +45,10 @@ type History interface {
 	Statement(q *LineQuery) (Statement, error)
 	// Turnover returns what a tenant's transfers in a partition add up to.
 	Turnover(partition, tenant uint16) (Turnover, error)
+	// Events returns a page of what happened to an account, or in a tenant.
+	Events(q *EventQuery) (EventPage, error)
+	// Transactions returns a page of a tenant's transactions with a reference.
+	Transactions(q *ReferenceQuery) (TransactionPage, error)
 	// Wait returns when the history has come to a position, or with ctx.
 	Wait(ctx context.Context, p HistoryPosition) error
 }

@@ -34,6 +34,9 @@ const (
 	pastBalances  pastKind = "balances"
 	pastStatement pastKind = "statement"
 	pastTurnover  pastKind = "turnover"
+	pastEvents    pastKind = "events"
+
+	pastTransactions pastKind = "transactions"
 )
 
 // pastQuery is the part of a query that is about history.
@@ -42,6 +45,9 @@ type pastQuery struct {
 	Lines   LineQuery `json:"lines,omitzero"`
 	At      int64     `json:"at,omitzero"`
 	AtLeast rsm.Index `json:"at_least,omitzero"`
+
+	Events    EventQuery     `json:"events,omitzero"`
+	Reference ReferenceQuery `json:"reference,omitzero"`
 }
 
 // pastFinding is the part of a finding that the history gave: one of them, or the text
@@ -51,8 +57,11 @@ type pastFinding struct {
 	Balances    *PastBalances `json:"balances,omitempty"`
 	Statement   *Statement    `json:"statement,omitempty"`
 	Turnover    *Turnover     `json:"turnover,omitempty"`
+	Events      *EventPage    `json:"events,omitempty"`
 	Unavailable string        `json:"unavailable,omitzero"`
 	Behind      string        `json:"behind,omitzero"`
+
+	Transactions *TransactionPage `json:"transactions,omitempty"`
 }
 
 // answers says whether a finding has what was asked for.
@@ -72,6 +81,10 @@ func (f *pastFinding) answers(k pastKind) bool {
 		return f.Statement != nil
 	case pastTurnover:
 		return f.Turnover != nil
+	case pastEvents:
+		return f.Events != nil
+	case pastTransactions:
+		return f.Transactions != nil
 	}
 	return false
 }
@@ -124,6 +137,12 @@ func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error
 	case pastTurnover:
 		turnover, err := h.Turnover(p.number, q.Tenant)
 		return &pastFinding{Turnover: &turnover}, err
+	case pastEvents:
+		events, err := h.Events(&q.Past.Events)
+		return &pastFinding{Events: &events}, err
+	case pastTransactions:
+		transactions, err := h.Transactions(&q.Past.Reference)
+		return &pastFinding{Transactions: &transactions}, err
 	}
 	return nil, fmt.Errorf("%w: about the past: %q", errRequest, q.Past.Kind)
 }
@@ -170,11 +189,7 @@ func (s *Service) pastOf(ctx context.Context, r *HistoryRequest, kind pastKind) 
 			return nil, UnknownAccount, err
 		}
 	}
-	for _, at := range r.AtLeast {
-		if at.Partition == h.Partition() {
-			q.Past.AtLeast = max(q.Past.AtLeast, at.Index)
-		}
-	}
+	q.Past.AtLeast = r.AtLeast.of(h.Partition())
 	f, err := s.past(ctx, s.partition(r.Tenant, r.Account), q)
 	if err != nil {
 		return nil, Undecided, err
@@ -222,12 +237,7 @@ func (s *Service) HistoryTotals(ctx context.Context, tenant Tenant, atLeast Hist
 	all := map[money.Currency]*CurrencyTurnover{}
 	var reflects HistoryPositions
 	for _, p := range s.parts {
-		q := &query{Tenant: number, Past: &pastQuery{Kind: pastTurnover}}
-		for _, at := range atLeast {
-			if at.Partition == p.number {
-				q.Past.AtLeast = max(q.Past.AtLeast, at.Index)
-			}
-		}
+		q := &query{Tenant: number, Past: &pastQuery{Kind: pastTurnover, AtLeast: atLeast.of(p.number)}}
 		f, err := s.past(ctx, p, q)
 		if err != nil {
 			return nil, nil, Undecided, err
@@ -307,13 +317,30 @@ func (s *Service) handleOf(ctx context.Context, tenant Tenant, number uint16, id
 
 // nameOthers fills in the names of the other sides, as far as they can be had now.
 func (s *Service) nameOthers(ctx context.Context, tenant Tenant, lines []Line) error {
-	unknown := make([][]Handle, len(s.parts))
-	s.accounts.mu.Lock()
+	sides := make([]namedSide, len(lines))
 	for i := range lines {
-		l := &lines[i]
-		l.OtherAccount = s.accounts.names[l.Other]
-		if n := int(l.Other.Partition()); l.OtherAccount == "" && l.Other != 0 && n < len(unknown) && !slices.Contains(unknown[n], l.Other) {
-			unknown[n] = append(unknown[n], l.Other)
+		sides[i] = namedSide{lines[i].Other, &lines[i].OtherAccount}
+	}
+	return s.nameSides(ctx, tenant, sides)
+}
+
+// namedSide is an account, and where its name goes.
+type namedSide struct {
+	account Handle
+	name    *AccountID
+}
+
+// nameSides fills in names, as far as they can be had now.
+func (s *Service) nameSides(ctx context.Context, tenant Tenant, sides []namedSide) error {
+	unknown := make([][]Handle, len(s.parts))
+	asked := map[Handle]bool{}
+	s.accounts.mu.Lock()
+	for _, v := range sides {
+		h := v.account
+		*v.name = s.accounts.names[h]
+		if n := int(h.Partition()); *v.name == "" && h != 0 && n < len(unknown) && !asked[h] {
+			asked[h] = true
+			unknown[n] = append(unknown[n], h)
 		}
 	}
 	s.accounts.mu.Unlock()
@@ -336,9 +363,9 @@ func (s *Service) nameOthers(ctx context.Context, tenant Tenant, lines []Line) e
 			}
 		}
 	}
-	for i := range lines {
-		if lines[i].OtherAccount == "" {
-			lines[i].OtherAccount = names[lines[i].Other]
+	for _, v := range sides {
+		if *v.name == "" {
+			*v.name = names[v.account]
 		}
 	}
 	return nil

@@ -1,12 +1,10 @@
 package walletpebble
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,8 +57,7 @@ type follower struct {
 	opened   map[openedID]wallet.Handle // in the batch that is being made
 	dirty    map[turnoverID]bool        // turnovers that the batch changes
 	buffer   []byte
-	rows     []byte // the lines of the batch that is being made: keys and values
-	order    []lineAt
+	rows     rows // of the batch that is being made
 	kept     time.Time
 
 	mu      sync.Mutex
@@ -69,12 +66,6 @@ type follower struct {
 	behind  time.Time     // since when it has not been at the end; zero: it is
 	lines   uint64
 	entries uint64
-}
-
-// lineAt says where a line is in the rows.
-type lineAt struct {
-	account    wallet.Handle
-	begin, end uint32
 }
 
 type turnoverID struct {
@@ -351,7 +342,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 	defer func() { _ = batch.Close() }() // it is in memory
 	clear(f.opened)
 	clear(f.dirty)
-	f.rows, f.order = f.rows[:0], f.order[:0]
+	f.rows.reset()
 	mark, _ := f.state()
 	var lines, count uint64
 	for more := true; more && next.err == nil; {
@@ -367,7 +358,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		if mark.Index == mark.First && mark.First > 1 {
 			mark.FirstTime = mark.Time
 		}
-		if more = batch.Len()+len(f.rows) < chunkBytes; more {
+		if more = batch.Len()+len(f.rows.bytes) < chunkBytes; more {
 			select {
 			case next = <-entries:
 			default:
@@ -376,7 +367,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		}
 	}
 	if count > 0 {
-		if err := f.addLines(batch); err != nil {
+		if err := f.rows.add(batch); err != nil {
 			return err
 		}
 		if err := f.write(batch, mark, lines, count); err != nil {
@@ -411,103 +402,6 @@ func (f *follower) write(batch *pebble.Batch, mark wallet.HistoryMark, lines, co
 	return nil
 }
 
-// entry adds the rows of an entry to a batch.
-func (f *follower) entry(batch *pebble.Batch, d *rsm.Decided) (lines uint64, err error) {
-	k := wallet.LineKey{Time: d.Time, Index: d.Index}
-	err = wallet.EntryEvents(d, func(number uint32, e *wallet.Event) error {
-		k.Number = number
-		switch e.Kind {
-		case wallet.Debit, wallet.Credit, wallet.Return:
-			lines++
-			f.of(e.Tenant, e.Currency).Take(e)
-			f.line(k, e)
-		case wallet.AccountOpened:
-			f.opened[openedID{e.Tenant, e.Name}] = e.Account
-			f.buffer = nameKey(f.buffer[:0], f.p.Number, e.Tenant, e.Name)
-			if err := batch.Set(f.buffer, binary.BigEndian.AppendUint64(nil, uint64(e.Account)), nil); err != nil {
-				return err
-			}
-			return f.held(batch, k, e, e.Account)
-		case wallet.CurrencyAdded:
-			return f.added(batch, k, e)
-		case wallet.NoEvent, wallet.LimitChanged, wallet.StatusChanged, wallet.TenantMade, wallet.AssetMade, wallet.TransferFailed:
-		}
-		return nil
-	})
-	return lines, err
-}
-
-// line adds a line to those of the batch.
-func (f *follower) line(k wallet.LineKey, e *wallet.Event) {
-	begin := len(f.rows)
-	f.rows = appendLine(lineKey(f.rows, e.Account, e.Currency, k), e)
-	f.order = append(f.order, lineAt{e.Account, uint32(begin), uint32(len(f.rows))})
-}
-
-// addLines adds the lines to a batch, sorted by account: neighbours are cheaper to insert.
-func (f *follower) addLines(batch *pebble.Batch) error {
-	slices.SortFunc(f.order, func(a, b lineAt) int {
-		if c := cmp.Compare(a.account, b.account); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.begin, b.begin)
-	})
-	for _, l := range f.order {
-		row := f.rows[l.begin:l.end]
-		op := batch.SetDeferred(lineBytes, len(row)-lineBytes)
-		copy(op.Key, row)
-		copy(op.Value, row[lineBytes:])
-		if err := op.Finish(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// added notes that an account holds one more currency. Setting the limit that a
-// currency has is answered like adding it.
-func (f *follower) added(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) error {
-	h, ok := f.opened[openedID{e.Tenant, e.Name}]
-	if !ok {
-		value, err := get(f.s.db, nameKey(nil, f.p.Number, e.Tenant, e.Name))
-		if err != nil || value == nil { // it was opened before the history began
-			return err
-		}
-		if len(value) != 8 {
-			return fmt.Errorf("%w: handle %x of an account", errCorrupt, value)
-		}
-		h = wallet.Handle(binary.BigEndian.Uint64(value))
-	}
-	return f.held(batch, k, e, h)
-}
-
-// held notes since when an account holds a currency, the first time.
-func (f *follower) held(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event, h wallet.Handle) error {
-	key := currencyKey(nil, keyHeld, h, e.Currency)
-	again := openedID{e.Tenant, string(key)} // not the form of a name
-	if _, ok := f.opened[again]; ok {
-		return nil
-	}
-	if value, err := get(f.s.db, key); err != nil || value != nil {
-		return err
-	}
-	f.opened[again] = h
-	f.of(e.Tenant, e.Currency).Balances++
-	return batch.Set(key, binary.BigEndian.AppendUint64(nil, uint64(k.Time)), nil)
-}
-
-// of returns the turnover that an entry changes.
-func (f *follower) of(tenant uint16, c money.Currency) *wallet.CurrencyTurnover {
-	id := turnoverID{tenant, c}
-	f.dirty[id] = true
-	t := f.turnover[id]
-	if t == nil {
-		t = &wallet.CurrencyTurnover{Currency: c}
-		f.turnover[id] = t
-	}
-	return t
-}
-
 // loadTurnover reads the turnovers as they are in the store.
 func (f *follower) loadTurnover() error {
 	f.turnover = map[turnoverID]*wallet.CurrencyTurnover{}
@@ -534,7 +428,7 @@ func each(r pebble.Reader, prefix []byte, f func(key, value []byte) error) error
 func (f *follower) restart(first rsm.Index) error {
 	batch := f.s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it is in memory
-	for _, kind := range []byte{keyTurnover, keyName, keyHeld, keyLine} {
+	for _, kind := range []byte{keyTurnover, keyName, keyHeld, keyLine, keyNote, keyFeed, keyReference} {
 		prefix := partitionKey(nil, kind, f.p.Number)
 		if err := batch.DeleteRange(prefix, after(prefix), nil); err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 
 // formatVersion is that of keys and values: a store of another version is made anew.
 // See docs/format/history.md.
-const formatVersion = 1
+const formatVersion = 2
 
 // The first bytes of the keys. Numbers in keys are big-endian, so that bytes are in the
 // order of the numbers. An account's handle begins with its partition.
@@ -23,12 +23,18 @@ const (
 	keyName     = 'n' // partition, tenant, name: the account's handle
 	keyHeld     = 'h' // account, currency: since when it is held
 	keyLine     = 'l' // account, currency, time, index, number: a line
+	keyNote     = 'e' // account, time, index, number: another event
+	keyFeed     = 'f' // partition, tenant, time, index, number: events of an entry
+
+	keyReference = 'r' // partition, tenant, reference, time, index, number: a transaction
 )
 
 const (
+	placeBytes   = 8 + 8 + 4 // of a time, an index and a number
+	tenantBytes  = 1 + 2 + 2
 	accountBytes = 1 + 8
 	heldBytes    = accountBytes + 2
-	lineBytes    = heldBytes + 8 + 8 + 4
+	lineBytes    = heldBytes + placeBytes
 	markBytes    = 4 * 8
 	sumBytes     = 16
 )
@@ -40,13 +46,11 @@ func partitionKey(dst []byte, kind byte, partition uint16) []byte {
 }
 
 func turnoverKey(dst []byte, partition, tenant uint16, c money.Currency) []byte {
-	dst = binary.BigEndian.AppendUint16(partitionKey(dst, keyTurnover, partition), tenant)
-	return binary.BigEndian.AppendUint16(dst, uint16(c))
+	return binary.BigEndian.AppendUint16(tenantKey(dst, keyTurnover, partition, tenant), uint16(c))
 }
 
 func nameKey(dst []byte, partition, tenant uint16, name string) []byte {
-	dst = binary.BigEndian.AppendUint16(partitionKey(dst, keyName, partition), tenant)
-	return append(dst, name...)
+	return append(tenantKey(dst, keyName, partition, tenant), name...)
 }
 
 func accountKey(dst []byte, kind byte, h wallet.Handle) []byte {
@@ -58,9 +62,38 @@ func currencyKey(dst []byte, kind byte, h wallet.Handle, c money.Currency) []byt
 }
 
 func lineKey(dst []byte, h wallet.Handle, c money.Currency, k wallet.LineKey) []byte {
-	dst = binary.BigEndian.AppendUint64(currencyKey(dst, keyLine, h, c), uint64(k.Time))
+	return appendPlace(currencyKey(dst, keyLine, h, c), k)
+}
+
+func noteKey(dst []byte, h wallet.Handle, k wallet.LineKey) []byte {
+	return appendPlace(accountKey(dst, keyNote, h), k)
+}
+
+func tenantKey(dst []byte, kind byte, partition, tenant uint16) []byte {
+	return binary.BigEndian.AppendUint16(partitionKey(dst, kind, partition), tenant)
+}
+
+func feedKey(dst []byte, partition, tenant uint16, k wallet.LineKey) []byte {
+	return appendPlace(tenantKey(dst, keyFeed, partition, tenant), k)
+}
+
+// referencePrefix begins the keys of the transactions with a reference, and of no others.
+func referencePrefix(dst []byte, partition, tenant uint16, reference string) []byte {
+	return append(append(tenantKey(dst, keyReference, partition, tenant), byte(len(reference))), reference...)
+}
+
+func appendPlace(dst []byte, k wallet.LineKey) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(k.Time))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(k.Index))
 	return binary.BigEndian.AppendUint32(dst, k.Number)
+}
+
+// parsePlace reads the last placeBytes of a key.
+func parsePlace(key []byte) wallet.LineKey {
+	b := key[len(key)-placeBytes:]
+	return wallet.LineKey{
+		Time: int64(binary.BigEndian.Uint64(b)), Index: rsm.Index(binary.BigEndian.Uint64(b[8:])), Number: binary.BigEndian.Uint32(b[16:]),
+	}
 }
 
 // after returns the key behind all that begin with a prefix, which is not of 0xff only.
@@ -88,10 +121,7 @@ func parseLine(key, value []byte) (wallet.Line, error) {
 		return wallet.Line{}, bad
 	}
 	l := wallet.Line{
-		LineKey: wallet.LineKey{
-			Time: int64(binary.BigEndian.Uint64(key[heldBytes:])), Index: rsm.Index(binary.BigEndian.Uint64(key[heldBytes+8:])),
-			Number: binary.BigEndian.Uint32(key[heldBytes+16:]),
-		},
+		LineKey: parsePlace(key),
 		Kind:    wallet.EventKind(value[0]),
 		Account: wallet.Handle(binary.BigEndian.Uint64(key[1:])), Currency: money.Currency(binary.BigEndian.Uint16(key[accountBytes:])),
 	}

@@ -22,6 +22,9 @@ func TestGolden(t *testing.T) {
 	w.add(0, eur)
 	w.transfer(1, 0, 300, usd, true)
 	w.commit(1)
+	w.hold(1, wallet.TransactionID{}, "a", "b", 7, wallet.Millis(w.now/1e6)+1, false)
+	w.transact(0, 1, 20, "order-4711")
+	w.commit(1)
 	s := newTestStore(t, w)
 	catchUp(t, s, w.log.len())
 	it, err := s.db.NewIter(nil)
@@ -55,6 +58,10 @@ func FuzzRows(f *testing.F) {
 	k := wallet.LineKey{Time: 5, Index: 6, Number: 7}
 	f.Add(lineKey(nil, 1<<48+2, usd, k), appendLine(nil, &wallet.Event{Kind: wallet.Debit, Other: 9, ID: wallet.TransactionID{1}, Amount: -5, Balance: 7}))
 	f.Add(turnoverKey(nil, 1, 2, usd), appendTurnover(nil, &wallet.CurrencyTurnover{Balances: 1}))
+	held := &wallet.Event{Kind: wallet.HoldPlaced, Account: 3, Hold: wallet.TransactionID{2}, Amount: 5, Held: 5, Left: 5, Expires: 9, Currency: usd, Name: "b"}
+	f.Add(feedKey(nil, 1, 2, k), appendEvent([]byte{0}, held, &wallet.Event{}))
+	f.Add(noteKey(nil, 3, k), appendEvent(nil, held, &wallet.Event{}))
+	f.Add(appendPlace(referencePrefix(nil, 1, 2, "order"), k), make([]byte, 40))
 	f.Add([]byte{keyMark, 0, 1}, appendMark(nil, &wallet.HistoryMark{First: 3}))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if l, err := parseLine(key, value); err == nil {
@@ -64,6 +71,24 @@ func FuzzRows(f *testing.F) {
 				t.Errorf("%v\n%s", err, diff)
 			}
 		} else if !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+		if all, err := parseFeed(key, value); err == nil {
+			before := &wallet.Event{}
+			for i := range all {
+				p := eventParser{b: appendEvent(nil, &all[i].Event, before)}
+				if diff := cmp.Diff(all[i].Event, p.event(before)); diff != "" || p.bad || len(p.b) > 0 {
+					t.Error(diff)
+				}
+				before = &all[i].Event
+			}
+		} else if !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+		if _, err := parseNote(key, value); err != nil && !errors.Is(err, errCorrupt) {
+			t.Error(err)
+		}
+		if _, err := parseReference(key, value); err != nil && !errors.Is(err, errCorrupt) {
 			t.Error(err)
 		}
 		if _, err := parseTurnover(key, value); err != nil && !errors.Is(err, errCorrupt) {

@@ -77,17 +77,40 @@ func (w *world) random(t *rapid.T) {
 	for range rapid.IntRange(0, 5).Draw(t, "commands") {
 		account := func(label string) int { return rapid.IntRange(0, len(w.accounts)-1).Draw(t, label) }
 		c := rapid.SampledFrom([]money.Currency{usd, eur}).Draw(t, "currency")
-		switch rapid.IntRange(0, 9).Draw(t, "command") {
+		switch rapid.IntRange(0, 14).Draw(t, "command") {
 		case 0:
 			w.open(wallet.AccountID(rapid.StringMatching("[a-f]").Draw(t, "name")), c)
 		case 1:
 			w.add(account("account"), c)
+		case 2, 3:
+			expires := wallet.Millis(w.now/1e6) + 1 + wallet.Millis(rapid.IntRange(0, 1).Draw(t, "expires later"))
+			w.holds = append(w.holds, w.hold(1, wallet.TransactionID{}, w.names[account("holder")], "", money.Amount(rapid.Int64Range(1, 1000).Draw(t, "held")), expires, false))
+		case 4, 5:
+			w.randomHold(t, w.names[account("holder")], w.names[account("payee")])
+		case 6, 7:
+			w.transact(account("from"), account("to"), money.Amount(rapid.Int64Range(1, 1000).Draw(t, "amount")), rapid.SampledFrom([]string{"", "a", "aa"}).Draw(t, "reference"))
 		default:
 			a := money.Amount(rapid.Int64Range(0, 1000).Draw(t, "amount"))
 			w.transfer(account("from"), account("to"), a, c, rapid.Bool().Draw(t, "by name"))
 		}
 	}
-	w.commit(rapid.Int64Range(0, 2).Draw(t, "time"))
+	w.commit(rapid.SampledFrom([]int64{0, 1, 2, 1e6}).Draw(t, "time"))
+}
+
+// randomHold captures, releases or extends a hold, if there is one.
+func (w *world) randomHold(t *rapid.T, holder, payee wallet.AccountID) {
+	if len(w.holds) == 0 {
+		return
+	}
+	of, a := rapid.SampledFrom(w.holds).Draw(t, "hold"), money.Amount(rapid.Int64Range(0, 500).Draw(t, "of the hold"))
+	switch action := byte(rapid.IntRange(2, 4).Draw(t, "action")); action {
+	case 2:
+		w.hold(action, of, holder, payee, a, 0, rapid.Bool().Draw(t, "final"))
+	case 3:
+		w.hold(action, of, holder, "", a, 0, false)
+	case 4:
+		w.hold(action, of, holder, "", 0, wallet.Millis(w.now/1e6)+3, false)
+	}
 }
 
 // compare compares a store's answers with the lists, as they were at the entry at
@@ -116,6 +139,7 @@ func (w *world) compare(t *rapid.T, s *Store) rsm.Index {
 		}
 	}
 	w.compareTurnover(t, s, upTo)
+	w.compareEvents(t, s, mark.Index)
 	return mark.Index
 }
 

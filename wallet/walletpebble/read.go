@@ -310,7 +310,7 @@ func (s *Store) Turnover(partition, tenant uint16) (all wallet.Turnover, err err
 	if all.Mark = v.mark; v.mark.First > 1 {
 		return all, fmt.Errorf("%w: it does not go back to the beginning", wallet.ErrHistoryUnavailable)
 	}
-	prefix := binary.BigEndian.AppendUint16(partitionKey(nil, keyTurnover, partition), tenant)
+	prefix := tenantKey(nil, keyTurnover, partition, tenant)
 	err = each(v, prefix, func(key, value []byte) error {
 		t, err := parseTurnover(key, value)
 		all.Currencies = append(all.Currencies, t)

@@ -29,6 +29,7 @@ type world struct {
 	balances map[string]money.Amount
 	lines    []wallet.Line
 	held     []heldSince
+	holds    []wallet.TransactionID
 	log      *decidedLog
 }
 
@@ -83,8 +84,7 @@ func (w *world) add(account int, c money.Currency) {
 
 // transfer moves money, by name or by handle.
 func (w *world) transfer(from, to int, a money.Amount, c money.Currency, byName bool) {
-	w.ids++
-	id := wallet.TransactionID{1, byte(w.ids >> 16), byte(w.ids >> 8), byte(w.ids)}
+	id := w.nextID()
 	kind := wallet.KindTransfers
 	body := func(b []byte) []byte {
 		return wallet.AppendHandleTransfer(b, &wallet.HandleTransfer{ID: id, From: w.accounts[from], To: w.accounts[to], Amount: a, Currency: c})
@@ -96,9 +96,13 @@ func (w *world) transfer(from, to int, a money.Amount, c money.Currency, byName 
 		}
 	}
 	results := w.apply(wallet.Header{Kind: kind, Count: 1}, body)
-	if wallet.Result(results[0]) != wallet.Result(wallet.Applied) {
-		return
+	if wallet.Result(results[0]) == wallet.Result(wallet.Applied) {
+		w.sides(id, from, to, a, c)
 	}
+}
+
+// sides notes both sides of a transfer that was applied.
+func (w *world) sides(id wallet.TransactionID, from, to int, a money.Amount, c money.Currency) {
 	side := func(kind wallet.EventKind, account, other wallet.Handle, a money.Amount) {
 		name := fmt.Sprint(account, c)
 		w.balances[name] += a
