@@ -155,7 +155,7 @@ func (c ReferenceCursor) compare(other ReferenceCursor) int {
 	if c.Time == other.Time && c.Partition != other.Partition {
 		return order(c.Partition < other.Partition)
 	}
-	return c.LineKey.Compare(other.LineKey)
+	return c.Compare(other.LineKey)
 }
 
 // ReferencePage is an answer to a ReferenceRequest.

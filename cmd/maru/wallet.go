@@ -41,6 +41,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newHistoryCommand(),
 		newStatementCommand(),
 		newEventsCommand(),
+		newFindCommand(),
 		newCurrencyCommand(),
 		newAssetCommand(),
 		newLimitCommand(),

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,13 +31,15 @@ func newEventsCommand() *cobra.Command {
 	var moment string
 	var most int
 	cmd := &cobra.Command{
-		Use:   "events ID...",
-		Short: "Follow what changes the balances of accounts",
-		Long: `Follow what changes the balances of up to ` + fmt.Sprint(wallethttp.MaxEventAccounts) + ` accounts, as it happens, until it is interrupted.
-It begins with what is new, or where --from or --after says. --timeout does not matter.`,
+		Use:   "events [ID...]",
+		Short: "Follow what happens to accounts, or to all",
+		Long: `Follow what happens to up to ` + fmt.Sprint(wallethttp.MaxEventAccounts) + ` accounts, or without any to all of the tenant, until it is
+interrupted: debits, credits, holds, changes of limits and status. It begins with what is new,
+or where --from or --after says. --timeout does not matter.`,
 		Example: `  maru wallet events alice
+  maru wallet events --after 0:1796048182109212893.6.1
   maru wallet events alice bob --from 2026-11-30T12:00:00Z --json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if moment != "" {
 				at, err := parseMoment("--from", moment)
@@ -63,9 +70,10 @@ var errEnough = errors.New("enough events")
 func (o *httpOptions) follow(cmd *cobra.Command, client *wallethttp.Client, accounts []wallet.AccountID, from wallethttp.EventsFrom, most int) error {
 	out, seen := json.NewEncoder(cmd.OutOrStdout()), 0
 	err := client.Follow(cmd.Context(), accounts, from, func(e *wallethttp.Event) error {
-		v := eventView{e.ID, string(e.Account), viewLine(client, e.Partition, &e.Line)}
 		var err error
-		if o.json {
+		if e.Kind == wallet.NoEvent {
+			err = o.printEvent(cmd.OutOrStdout(), e)
+		} else if v := (eventView{e.ID, string(e.Account), viewLine(client, e.Partition, &e.Line)}); o.json {
 			err = out.Encode(v)
 		} else {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s  %s %s  balance %s  %s  %s\n",
@@ -79,5 +87,30 @@ func (o *httpOptions) follow(cmd *cobra.Command, client *wallethttp.Client, acco
 	if errors.Is(err, errEnough) || errors.Is(err, context.Canceled) {
 		return nil
 	}
+	return err
+}
+
+// printEvent prints an event that changes no balance: what the server said of it.
+func (o *httpOptions) printEvent(w io.Writer, e *wallethttp.Event) error {
+	var said map[string]any
+	if err := json.Unmarshal(e.Data, &said); err != nil {
+		return fmt.Errorf("event %s: %w", e.ID, err)
+	}
+	if o.json {
+		said["id"] = e.ID
+		return json.NewEncoder(w).Encode(said)
+	}
+	line := []string{time.Unix(0, e.Time).UTC().Format(time.RFC3339Nano), cmp.Or(string(e.Account), "-"), e.Name}
+	for _, known := range []string{"account", "kind", "time", "position", "number"} {
+		delete(said, known)
+	}
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		text, err := json.Marshal(said[name])
+		if err != nil {
+			return err
+		}
+		line = append(line, name+" "+strings.Trim(string(text), `"`))
+	}
+	_, err := fmt.Fprintln(w, strings.Join(line, "  "))
 	return err
 }

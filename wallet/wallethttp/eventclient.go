@@ -17,12 +17,14 @@ import (
 // maxEventBytes is the most that a Client reads of one event.
 const maxEventBytes = 64 << 10
 
-// Event is a change of an account's balance, as a stream has it.
+// Event is what happened, as a stream has it.
 type Event struct {
-	ID        string // where to go on
-	Account   wallet.AccountID
-	Partition uint16 // of the account
-	wallet.Line
+	ID          string           // where to go on
+	Account     wallet.AccountID // "": of the tenant
+	Partition   uint16           // in which it happened
+	wallet.Line                  // of events that change no balance, its place only
+	Name        string           // of the kind
+	Data        json.RawMessage  // all that the server said
 }
 
 // EventsFrom says where a stream begins; the zero value is with what is new.
@@ -34,7 +36,7 @@ type EventsFrom struct {
 // ErrDropped says that the server ended a stream, and why.
 var ErrDropped = errors.New("wallethttp: the stream of events was dropped")
 
-// Follow calls f with what changes the accounts' balances, until ctx ends, f returns an
+// Follow calls f with what happens to the accounts, or without any to all of the tenant, until ctx ends, f returns an
 // error, or the stream ends: then the error wraps ErrDropped if the server said why, and
 // the caller can go on after the last event that it got.
 func (c *Client) Follow(ctx context.Context, accounts []wallet.AccountID, from EventsFrom, f func(*Event) error) error {
@@ -107,13 +109,18 @@ func (c *Client) readEvent(ctx context.Context, id, kind, data string, f func(*E
 	if err := json.Unmarshal([]byte(data), &a); err != nil {
 		return fmt.Errorf("event %s: %w", id, err)
 	}
-	l, err := c.parseLine(ctx, &a.lineAnswer)
-	if err != nil {
-		return fmt.Errorf("event %s: %w", id, err)
-	}
 	mark, err := readMark(a.Position, a.Time)
 	if err != nil {
 		return fmt.Errorf("event %s: %w", id, err)
 	}
-	return f(&Event{id, wallet.AccountID(a.Account), mark.Partition, l})
+	e := &Event{ID: id, Account: wallet.AccountID(a.Account), Partition: mark.Partition, Name: kind, Data: json.RawMessage(data)}
+	e.LineKey = wallet.LineKey{Time: mark.Time, Index: mark.Index, Number: a.Number}
+	switch kind {
+	case wallet.Debit.String(), wallet.Credit.String(), wallet.Return.String():
+		if e.Line, err = c.parseLine(ctx, a.line()); err != nil {
+			return fmt.Errorf("event %s: %w", id, err)
+		}
+	default:
+	}
+	return f(e)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,8 +23,9 @@ const (
 	MaxEventReaders  = 256 // at once
 	MaxEventAccounts = 16  // that one follows
 
-	eventPage  = 100                    // lines of an account that are read at once, and so wait for a reader
-	eventPause = 50 * time.Millisecond  // between two looks at accounts of which nothing was new
+	eventPage  = 100                    // of an account or a partition that are read at once, and so wait for a reader
+	eventPause = 50 * time.Millisecond  // between two looks at partitions in which nothing was new
+	eventRest  = 400 * time.Millisecond // the longest, after some without anything new
 	eventSlow  = 5 * time.Second        // for which a write may hold up a reader until it is dropped; its connection is closed after twice that
 	eventAlive = 15 * time.Second       // between signs of life
 	lastWords  = 500 * time.Millisecond // for the reason why a stream ends
@@ -48,8 +50,9 @@ type EventMetrics struct {
 type events struct {
 	s        *server
 	q        query
-	accounts []wallet.AccountID
-	places   map[uint16]*place // by partition
+	accounts []wallet.AccountID // none: all of the tenant's
+	places   map[uint16]*place  // by partition
+	pause    time.Duration      // the next
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	written  time.Time
@@ -59,13 +62,7 @@ type events struct {
 type place struct {
 	after    wallet.LineKey
 	seen     wallet.HistoryPosition // that the history had come to
-	accounts []wallet.AccountID
-}
-
-// eventAnswer is what an event says.
-type eventAnswer struct {
-	Account accountID `json:"account"`
-	lineAnswer
+	accounts []wallet.AccountID     // "": all
 }
 
 // IsStream says whether a request is for a stream, which has no end of its own: for
@@ -74,7 +71,7 @@ func IsStream(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/events") && strings.HasPrefix(r.URL.Path, "/v1/wallet/")
 }
 
-// accountEvents streams what changes an account's balances.
+// accountEvents streams what happens to an account.
 func (s *server) accountEvents(w http.ResponseWriter, q query) error {
 	id, err := q.account()
 	if err != nil {
@@ -83,7 +80,7 @@ func (s *server) accountEvents(w http.ResponseWriter, q query) error {
 	return s.streamEvents(w, q, []wallet.AccountID{id})
 }
 
-// events streams what changes the balances of several accounts.
+// events streams what happens to several accounts, or to all.
 func (s *server) events(w http.ResponseWriter, q query) error {
 	all, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {
@@ -99,8 +96,8 @@ func (s *server) events(w http.ResponseWriter, q query) error {
 	}
 	slices.Sort(accounts)
 	accounts = slices.Compact(accounts)
-	if len(accounts) == 0 || len(accounts) > MaxEventAccounts {
-		return invalidParameter("account", fmt.Errorf("must be there, up to %d times", MaxEventAccounts))
+	if len(accounts) > MaxEventAccounts {
+		return invalidParameter("account", fmt.Errorf("may be there %d times: without it the stream has all accounts", MaxEventAccounts))
 	}
 	return s.streamEvents(w, q, accounts)
 }
@@ -144,8 +141,8 @@ func (e *events) open() error {
 	if err != nil {
 		return invalidParameter("Last-Event-ID", err)
 	}
-	for _, id := range e.accounts {
-		page, err := e.page(&place{}, id, 1, true)
+	for _, v := range e.followed() {
+		page, err := e.page(&place{after: wallet.LineKey{Time: math.MaxInt64}, seen: v.HistoryPosition}, v.account, 1, true)
 		if err != nil {
 			return err
 		}
@@ -161,24 +158,45 @@ func (e *events) open() error {
 			}
 			e.places[partition] = p
 		}
-		p.accounts = append(p.accounts, id)
+		p.accounts = append(p.accounts, v.account)
 	}
 	return nil
 }
 
-// page reads lines of an account behind a place: if it waits, of a history that has come
-// further than the last time.
-func (e *events) page(p *place, id wallet.AccountID, limit int, now bool) (wallet.LinePage, error) {
-	r := &wallet.HistoryRequest{Tenant: e.q.tenant, Account: id, Lines: wallet.LineQuery{Limit: limit, After: p.after, From: p.after.Time}}
-	if now {
-		r.Lines.Newest = limit == 1
-		r.Lines.From = 0
-	} else if p.seen.Index > 0 {
+// followed is an account that is followed, or all of a partition.
+type followed struct {
+	account wallet.AccountID
+	wallet.HistoryPosition
+}
+
+func (e *events) followed() (all []followed) {
+	for _, id := range e.accounts {
+		all = append(all, followed{account: id})
+	}
+	if len(all) > 0 {
+		return all
+	}
+	partitions := uint16(1)
+	if c := e.s.o.Cluster; c != nil {
+		partitions = max(partitions, c.Partitions)
+	}
+	for n := range partitions {
+		all = append(all, followed{HistoryPosition: wallet.HistoryPosition{Partition: n}})
+	}
+	return all
+}
+
+// page reads events behind a place. Unless it is wanted now, it waits for a history that
+// has come further than the last time; with several partitions it does not, as there
+// may be something in another one.
+func (e *events) page(p *place, id wallet.AccountID, limit int, now bool) (wallet.EventPage, error) {
+	r := &wallet.EventsRequest{Tenant: e.q.tenant, Account: id, Partition: p.seen.Partition, From: p.after.Time, After: p.after, Limit: limit}
+	if !now && p.seen.Index > 0 && len(e.places) == 1 {
 		next := p.seen
 		next.Index++
 		r.AtLeast = wallet.HistoryPositions{next}
 	}
-	page, code, err := e.s.o.History.HistoryLines(e.q.Context(), r)
+	page, code, err := e.s.o.History.HistoryEvents(e.q.Context(), r)
 	return page, decidedAs(code, err)
 }
 
@@ -190,21 +208,22 @@ func (e *events) run() (reason string) {
 	for e.q.Context().Err() == nil {
 		some := false
 		for partition, p := range e.places {
-			lines, err := e.next(p)
+			happened, err := e.next(p)
 			switch {
 			case errors.Is(err, wallet.ErrHistoryBehind): // nothing is new
 			case err != nil:
 				return e.ended(err)
 			}
-			for i := range lines {
-				p.after = lines[i].LineKey
-				if err := e.send(partition, &lines[i]); err != nil {
+			for i := range happened {
+				p.after = happened[i].LineKey
+				if err := e.send(partition, &happened[i]); err != nil {
 					return e.ended(err)
 				}
 			}
-			some = some || len(lines) > 0
+			some = some || len(happened) > 0
 		}
 		if some {
+			e.pause = 0
 			continue
 		}
 		if err := e.rest(); err != nil {
@@ -214,16 +233,10 @@ func (e *events) run() (reason string) {
 	return e.ended(context.Cause(e.q.Context()))
 }
 
-// eventLine is a line and whose it is.
-type eventLine struct {
-	wallet.Line
-	of wallet.AccountID
-}
-
-// next returns the next lines of a place's accounts, in their common order: as far
+// next returns the next events of a place's accounts, in their common order: as far
 // as all of them are known.
-func (e *events) next(p *place) ([]eventLine, error) {
-	var all []eventLine
+func (e *events) next(p *place) ([]wallet.PastEvent, error) {
+	var all []wallet.PastEvent
 	end := wallet.LineKey{Time: 1<<63 - 1}
 	seen := p.seen
 	for i, id := range p.accounts {
@@ -242,25 +255,21 @@ func (e *events) next(p *place) ([]eventLine, error) {
 		if i == 0 || page.Mark.Index < seen.Index {
 			seen = page.Mark.HistoryPosition
 		}
-		for _, l := range page.Lines {
-			all = append(all, eventLine{l, id})
-		}
+		all = append(all, page.Events...)
 	}
 	p.seen = seen
-	all = slices.DeleteFunc(all, func(l eventLine) bool { return l.Compare(end) > 0 })
-	slices.SortFunc(all, func(a, b eventLine) int { return a.Compare(b.LineKey) })
+	all = slices.DeleteFunc(all, func(v wallet.PastEvent) bool { return v.Compare(end) > 0 })
+	slices.SortStableFunc(all, func(a, b wallet.PastEvent) int { return a.Compare(b.LineKey) })
 	return all, nil
 }
 
 // send sends an event.
-func (e *events) send(partition uint16, l *eventLine) error {
-	a := eventAnswer{accountID(l.of), e.q.newLine(&l.Line)}
-	a.Position = wallet.HistoryPosition{Partition: partition, Index: l.Index}.String()
-	data, err := json.Marshal(a)
+func (e *events) send(partition uint16, v *wallet.PastEvent) error {
+	data, err := json.Marshal(e.q.newEvent(partition, v))
 	if err != nil {
 		return err
 	}
-	return e.write(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", e.id(), l.Kind, data))
+	return e.write(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", e.id(), v.Kind, data))
 }
 
 // id names the place of the stream: partition:time.index.number, of several joined by commas.
@@ -320,8 +329,9 @@ func (e *events) late(began time.Time, err error) error {
 
 // rest waits a little, looks whether the reader may still read, and gives a sign of life.
 func (e *events) rest() error {
+	e.pause = min(max(2*e.pause, eventPause), eventRest)
 	select {
-	case <-time.After(eventPause):
+	case <-time.After(e.pause):
 	case <-e.q.Context().Done():
 		return context.Cause(e.q.Context())
 	}
@@ -367,8 +377,10 @@ type eventStream string
 
 // Schema describes a stream of events.
 func (eventStream) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Description: "Server-sent events: id is where to go on, event is debit, credit or return, data is an object as " +
-		"list-account-transfers has them, with account. The last one may be dropped, with a reason: slow_reader, closing, unauthorized, or a code."}
+	return &huma.Schema{Type: huma.TypeString, Description: "Server-sent events: id is where to go on, of all partitions. Event is debit, credit or return, whose data is an object as " +
+		"list-account-transfers has them, with account; or hold_placed, hold_captured, hold_released, hold_extended, hold_expired or hold_restored (a capture that was not done in another " +
+		"partition), with hold_id, held and available afterwards, left and expires_at; account_opened, currency_added, limit_changed, daily_limit_set or status_changed; in the stream of all accounts " +
+		"also transaction_made, with postings, reference and metadata, and asset_made. The last one may be dropped, with a reason: slow_reader, closing, unauthorized, or a code."}
 }
 
 func eventOperations() []operation {
@@ -379,11 +391,11 @@ func eventOperations() []operation {
 	}
 	ops := []operation{{
 		id: "follow-account", path: "/v1/wallet/accounts/{id}/events",
-		summary: "Follow what changes an account's balances", stream: (*server).accountEvents, parameters: []parameter{from},
+		summary: "Follow what happens to an account", stream: (*server).accountEvents, parameters: []parameter{from},
 	}, {
 		id: "follow-accounts", path: "/v1/wallet/events",
-		summary: "Follow what changes several accounts' balances", stream: (*server).events,
-		parameters: []parameter{{"account", "An account; up to 16 times.", &huma.Schema{Type: huma.TypeString}}, from},
+		summary: "Follow what happens to several accounts, or to all", stream: (*server).events,
+		parameters: []parameter{{"account", "An account; up to 16 times. Without it, all accounts of the tenant.", &huma.Schema{Type: huma.TypeString}}, from},
 	}}
 	for i := range ops {
 		ops[i].description = "As server-sent events, which go on where Last-Event-ID says. A reader that does not read is dropped."

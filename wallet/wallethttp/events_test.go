@@ -55,27 +55,40 @@ func (g *growing) add(ids ...wallet.AccountID) {
 	}
 }
 
-func (g *growing) HistoryLines(_ context.Context, r *wallet.HistoryRequest) (page wallet.LinePage, code wallet.Code, err error) {
+func (g *growing) HistoryEvents(_ context.Context, r *wallet.EventsRequest) (page wallet.EventPage, code wallet.Code, err error) {
 	if g.endless {
 		g.add(r.Account)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := partitionOf(r.Account)
+	ids := []wallet.AccountID{r.Account}
+	if r.Account == "" {
+		p, ids = r.Partition, [][]wallet.AccountID{{"a"}, {"b", "c"}}[r.Partition]
+	}
 	page.Mark.HistoryPosition = wallet.HistoryPosition{Partition: p, Index: g.index[p]}
 	page.Mark.Time = int64(g.index[p]) * 1e9
 	if len(r.AtLeast) > 0 && r.AtLeast[0].Index > g.index[p] {
 		return page, 0, fmt.Errorf("%w: wait", wallet.ErrHistoryBehind)
 	}
-	for _, l := range g.lines[r.Account] {
-		if l.Compare(r.Lines.After) <= 0 {
+	var all []wallet.PastEvent
+	for _, id := range ids {
+		for _, l := range g.lines[id] {
+			e := wallet.PastEvent{LineKey: l.LineKey, AccountID: id}
+			e.Kind, e.ID, e.Currency, e.Amount, e.Balance = l.Kind, l.ID, l.Currency, l.Amount, l.Balance
+			all = append(all, e)
+		}
+	}
+	slices.SortFunc(all, func(a, b wallet.PastEvent) int { return a.Compare(b.LineKey) })
+	for _, e := range all {
+		if e.Compare(r.After) <= 0 || e.Time < r.From {
 			continue
 		}
-		if len(page.Lines) == min(r.Lines.Limit, 3) { // pages are short
-			page.Next = page.Lines[len(page.Lines)-1].LineKey
+		if len(page.Events) == min(r.Limit, 3) { // pages are short
+			page.Next = page.Events[len(page.Events)-1].LineKey
 			break
 		}
-		page.Lines = append(page.Lines, l)
+		page.Events = append(page.Events, e)
 	}
 	return page, wallet.Applied, nil
 }
@@ -184,6 +197,86 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestEventsOfATenant follows everything in two partitions, goes away, and goes on in
+// both where it was.
+func TestEventsOfATenant(t *testing.T) {
+	g := newGrowing()
+	g.add("a")
+	g.add("b", "c")
+	_, _, url := serveEvents(t, g, &wallethttp.Options{Cluster: &wallethttp.Cluster{Partitions: 2}})
+	r, stop := follow(t, url+"events?from=1970-01-01T00:00:00Z", "")
+	seen, last := map[string]bool{}, ""
+	for range 3 {
+		id, _, what := r.next()
+		seen[what], last = true, id
+	}
+	stop()
+	if !seen["a 0:1"] || !seen["b 1:1"] || !seen["c 1:1"] || last != "0:1000000000.1.0,1:1000000000.1.1" {
+		t.Errorf("got %v, the last is %q", seen, last)
+	}
+	g.add("a")
+	g.add("c")
+	r, stop = follow(t, url+"events", last)
+	defer stop()
+	_, _, one := r.next()
+	_, _, two := r.next()
+	if got := []string{one, two}; !slices.Equal(got, []string{"a 0:2", "c 1:2"}) && !slices.Equal(got, []string{"c 1:2", "a 0:2"}) {
+		t.Errorf("after %s: got %q", last, got)
+	}
+}
+
+// TestEventData reads what is told of events that change no balance.
+func TestEventData(t *testing.T) {
+	for _, v := range []struct {
+		name string
+		e    wallet.PastEvent
+		want string
+	}{
+		{"hold", wallet.PastEvent{AccountID: "a", Event: wallet.Event{
+			Kind: wallet.HoldCaptured, ID: tid(2), Hold: tid(1), Amount: 100, Balance: 900, Held: 250, Left: 50, Expires: 1_000, Currency: usd,
+		}}, `"hold_id":"01000000-0000-0000-0000-000000000001","held":"2.50","available":"6.50","left":"0.50","expires_at":"1970-01-01T00:00:01Z"`},
+		{"limit of the day", wallet.PastEvent{AccountID: "a", Event: wallet.Event{Kind: wallet.DailyLimitSet, Currency: usd, Daily: wallet.DailyLimit{Amount: 500, Count: 3}}}, `"daily_limit":{"amount":"5.00","count":3}`},
+		{"transaction", wallet.PastEvent{Event: wallet.Event{Kind: wallet.TransactionMade, ID: referred.ID, Content: wallet.AppendTransaction(nil, referred)}}, `"reference":"order-4711","metadata":{"shop":"3"},"postings":[{"account":"a","amount":"-0.05","currency":"USD"},{`},
+		{"frozen", wallet.PastEvent{AccountID: "a", Event: wallet.Event{Kind: wallet.StatusChanged, Status: wallet.Frozen}}, `"status":"frozen"`},
+		{"opened", wallet.PastEvent{AccountID: "a", Event: wallet.Event{Kind: wallet.AccountOpened, Currency: usd, Min: -500}}, `"min_balance":"-5.00"`},
+		{"asset", wallet.PastEvent{Event: wallet.Event{Kind: wallet.AssetMade, Name: "SHARES"}}, `"name":"SHARES"`},
+	} {
+		g := &told{scripted: scripted{code: wallet.Applied}, e: v.e}
+		server := httptest.NewServer(httpd.NewServer(wallethttp.NewHandler(g, &wallethttp.Options{History: g}), &httpd.Options{Streams: wallethttp.IsStream}).Handler())
+		c, err := wallethttp.NewClient(server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enough := errors.New("enough")
+		err = c.Follow(t.Context(), nil, wallethttp.EventsFrom{Time: 1}, func(e *wallethttp.Event) error {
+			if e.Name != v.e.Kind.String() || e.Index != 3 || e.Account != v.e.AccountID || !strings.Contains(string(e.Data), v.want) {
+				t.Errorf("%s: got %+v: %s", v.name, e, e.Data)
+			}
+			return enough
+		})
+		if !errors.Is(err, enough) {
+			t.Errorf("%s: got %v", v.name, err)
+		}
+		c.Close()
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+// told is a history with one event.
+type told struct {
+	scripted
+	e wallet.PastEvent
+}
+
+func (o *told) HistoryEvents(_ context.Context, r *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error) {
+	page := wallet.EventPage{Mark: wallet.HistoryMark{HistoryPosition: wallet.HistoryPosition{Index: 3}, Time: 7}}
+	if o.e.LineKey = (wallet.LineKey{Time: 7, Index: 3}); o.e.Compare(r.After) > 0 {
+		page.Events = []wallet.PastEvent{o.e}
+	}
+	return page, wallet.Applied, nil
+}
+
 // TestFollow follows by the client.
 func TestFollow(t *testing.T) {
 	g := newGrowing()
@@ -219,7 +312,7 @@ func TestEventsRefused(t *testing.T) {
 			}
 		}
 	}), "&account=")
-	for _, path := range []string{"events", "events?" + many, "events?account=a%20b", "accounts/a/events?from=x"} {
+	for _, path := range []string{"events?" + many, "events?account=a%20b", "accounts/a/events?from=x"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -21,13 +21,20 @@ const PositionHeader = "Maru-Position"
 // defaultLines is how many lines a page has unless the request says so.
 const defaultLines = 100
 
-// History is what the handler needs of a wallet's history: [wallet.Service] is one, as is
-// [Client], and describes the methods.
+// History is what the handler needs of a wallet's history: [wallet.Service] is one, and
+// describes the methods.
 type History interface {
+	Past
+	HistoryEvents(ctx context.Context, r *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error)
+}
+
+// Past is the part of a History that a [Client] is as well.
+type Past interface {
 	HistoryLines(ctx context.Context, r *wallet.HistoryRequest) (wallet.LinePage, wallet.Code, error)
 	HistoryBalances(ctx context.Context, r *wallet.HistoryRequest) (wallet.PastBalances, wallet.Code, error)
 	HistoryStatement(ctx context.Context, r *wallet.HistoryRequest) (wallet.Statement, wallet.Code, error)
 	HistoryTotals(ctx context.Context, tenant wallet.Tenant, atLeast wallet.HistoryPositions) ([]wallet.CurrencyTurnover, wallet.HistoryPositions, wallet.Code, error)
+	HistoryTransactions(ctx context.Context, r *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error)
 }
 
 // noHistory is the history of a wallet that keeps none.
@@ -49,6 +56,14 @@ func (noHistory) HistoryStatement(context.Context, *wallet.HistoryRequest) (wall
 
 func (noHistory) HistoryTotals(context.Context, wallet.Tenant, wallet.HistoryPositions) ([]wallet.CurrencyTurnover, wallet.HistoryPositions, wallet.Code, error) {
 	return nil, nil, 0, errNoHistory
+}
+
+func (noHistory) HistoryTransactions(context.Context, *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error) {
+	return wallet.ReferencePage{}, 0, errNoHistory
+}
+
+func (noHistory) HistoryEvents(context.Context, *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error) {
+	return wallet.EventPage{}, 0, errNoHistory
 }
 
 // accountTransfers lists what changed an account's balances.

@@ -83,6 +83,12 @@ func TestHistoryClient(t *testing.T) {
 	if diff := cmp.Diff(wantTurnover, turnover); diff != "" || err != nil || at.String() != wantAt.String() {
 		t.Errorf("turnover at %v: %v\n%s", at, err, diff)
 	}
+	found, _, err := c.HistoryTransactions(t.Context(), &wallet.ReferenceRequest{Reference: "order-4711"})
+	wantFound, _, _ := a.HistoryTransactions(t.Context(), &wallet.ReferenceRequest{})
+	wantFound.Transactions[0].Number = 0 // which is not told
+	if diff := cmp.Diff(wantFound, found); diff != "" || err != nil {
+		t.Errorf("transactions: %v\n%s", err, diff)
+	}
 	a.code = wallet.UnknownAccount
 	if _, code, err := c.HistoryLines(t.Context(), &want); code != wallet.UnknownAccount || err != nil {
 		t.Errorf("got %v, %v", code, err)
@@ -99,6 +105,11 @@ func TestHistoryParameters(t *testing.T) {
 		"balances?at=", "statement?limit=x", "transfers?limit=1&limit=2",
 	} {
 		if got := get(account + path); got.status != 422 || !strings.Contains(got.body, "invalid_request") {
+			t.Errorf("%s: got %d %s", path, got.status, got.body)
+		}
+	}
+	for _, path := range []string{"transactions", "transactions?reference=", "transactions?reference=a&limit=0", "transactions?reference=a&cursor=1.2.3", "transactions?reference=a&at_least=x", "transactions?reference=" + strings.Repeat("x", 65)} {
+		if got := get("/v1/wallet/" + path); got.status != 422 || !strings.Contains(got.body, "invalid_request") {
 			t.Errorf("%s: got %d %s", path, got.status, got.body)
 		}
 	}
@@ -123,7 +134,7 @@ func TestHistoryParameters(t *testing.T) {
 // Without a history the server says so.
 func TestNoHistory(t *testing.T) {
 	h := truthful(t, wallethttp.NewHandler(scripted{code: wallet.Applied}, nil))
-	for _, path := range []string{"accounts/a/transfers", "accounts/a/balances", "accounts/a/statement?currency=USD", "turnover"} {
+	for _, path := range []string{"accounts/a/transfers", "accounts/a/balances", "accounts/a/statement?currency=USD", "turnover", "transactions?reference=a"} {
 		if got := ask(t, h, "GET", "/v1/wallet/"+path, ""); got.status != 410 || !strings.Contains(got.body, "history_unavailable") {
 			t.Errorf("%s: got %d %s", path, got.status, got.body)
 		}
@@ -148,4 +159,4 @@ func TestPositionOfWrites(t *testing.T) {
 	}
 }
 
-var _ wallethttp.History = (*wallethttp.Client)(nil)
+var _ wallethttp.Past = (*wallethttp.Client)(nil)

@@ -195,7 +195,7 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Description: "The id of the cluster that the request is for, if it goes to an address that " + LeaderHeader + " named: another refuses it.",
 	})
 	for _, p := range op.parameters {
-		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.description, Schema: p.schema})
+		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Required: p.name == op.needs, Description: p.description, Schema: p.schema})
 	}
 	if op.request != nil {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}

@@ -180,6 +180,23 @@ func (s scripted) HistoryTotals(context.Context, wallet.Tenant, wallet.HistoryPo
 	}}, wallet.HistoryPositions{mark.HistoryPosition, {Partition: 1, Index: 4}}, s.code, s.err
 }
 
+// referred is a transaction with a reference.
+var referred = &wallet.Transaction{
+	ID: tid(5), Postings: []wallet.Posting{{Account: "a", Amount: -5, Currency: usd}, {Account: "b", Amount: 5, Currency: usd}}, Reference: "order-4711", Metadata: wallet.Metadata{"shop": "3"},
+}
+
+func (s scripted) HistoryTransactions(_ context.Context, r *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error) {
+	place := wallet.ReferenceCursor{LineKey: line.LineKey, Partition: 1}
+	return wallet.ReferencePage{
+		Transactions: []wallet.PastTransaction{{LineKey: line.LineKey, Partition: 1, Content: wallet.AppendTransaction(nil, referred), Code: wallet.Canceled}},
+		Next:         place, Reflects: wallet.HistoryPositions{mark.HistoryPosition, {Partition: 1, Index: 4}},
+	}, s.code, s.err
+}
+
+func (s scripted) HistoryEvents(context.Context, *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error) {
+	return wallet.EventPage{Mark: mark}, s.code, s.err
+}
+
 // A cause is what leads to a problem: of the wallet, of the handler's options, or of the request.
 type cause struct {
 	wallet  *scripted // default: applies everything
@@ -277,8 +294,11 @@ func (d *openAPI) newRequest(t *testing.T, method, path string, op *operationDoc
 			t.Fatal(err)
 		}
 	}
-	if op.OperationID == "follow-accounts" {
+	switch op.OperationID {
+	case "follow-accounts":
 		path += "?account=a"
+	case "find-transactions":
+		path += "?reference=order-4711"
 	}
 	r := httptest.NewRequest(strings.ToUpper(method), "http://localhost"+path, bytes.NewReader(content))
 	if op.streams() { // it ends with its reader
@@ -323,8 +343,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 33 {
-		t.Errorf("got %d operations, want 33", operations)
+	if operations != 34 {
+		t.Errorf("got %d operations, want 34", operations)
 	}
 }
 

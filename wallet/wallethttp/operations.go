@@ -17,6 +17,7 @@ type operation struct {
 	description      string
 	scope            Scope
 	parameters       []parameter // of the query
+	needs            string      // the one of them that must be there, or ""
 	request          any         // a value of the body's type, or nil
 	example          any         // a body, where the examples of its members make none
 	answer           any
@@ -32,7 +33,7 @@ type operation struct {
 	stream           func(*server, http.ResponseWriter, query) error // instead of do: it writes the answer itself
 }
 
-// A parameter is one of an operation's query. All can be left out.
+// A parameter is one of an operation's query.
 type parameter struct {
 	name, description string
 	schema            *huma.Schema
@@ -40,7 +41,8 @@ type parameter struct {
 
 // operations returns the API.
 func operations() []operation {
-	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(), historyOperations(), eventOperations())
+	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(),
+		historyOperations(), []operation{referenceOperation()}, eventOperations())
 }
 
 func transferOperations() []operation {

@@ -96,8 +96,8 @@ func (w *world) compareEvents(t *rapid.T, s *Store, at rsm.Index) {
 	for _, q := range []wallet.EventQuery{{Limit: limit}, {Limit: limit, From: from}, {Account: account, Limit: limit}, {Account: account, Limit: limit, From: from}} {
 		var want, got []wallet.PastEvent
 		for _, e := range all {
-			money := q.Account != 0 && e.Kind == wallet.AssetMade
-			if e.Time >= q.From && (q.Account == 0 || e.Account == q.Account) && !money {
+			other := q.Account != 0 && e.Kind == wallet.AssetMade
+			if e.Time >= q.From && (q.Account == 0 || e.Account == q.Account) && !other {
 				want = append(want, e)
 			}
 		}
