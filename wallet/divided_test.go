@@ -19,6 +19,11 @@ import (
 // divided opens a wallet of several partitions on one node.
 func divided(t testing.TB, fs vfs.FS, partitions uint16, protocol wallet.Protocol) (*wallet.Service, *rsmraft.Host) {
 	t.Helper()
+	return dividedBy(t, fs, partitions, &wallet.ServiceOptions{Protocol: protocol})
+}
+
+func dividedBy(t testing.TB, fs vfs.FS, partitions uint16, o *wallet.ServiceOptions) (*wallet.Service, *rsmraft.Host) {
+	t.Helper()
 	parts := make([]*wallet.Partition, partitions)
 	for i := range parts {
 		parts[i] = wallet.NewPartition(uint16(i), partitions, rand.Uint64)
@@ -45,7 +50,7 @@ func divided(t testing.TB, fs vfs.FS, partitions uint16, protocol wallet.Protoco
 		}
 		p.Log = g
 	}
-	return wallet.NewDividedService(parts, &wallet.ServiceOptions{Protocol: protocol}), host
+	return wallet.NewDividedService(parts, o), host
 }
 
 // TestDivided moves money between accounts of four partitions, by each protocol,

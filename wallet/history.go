@@ -191,6 +191,9 @@ type PastBalance struct {
 type PastBalances struct {
 	Balances []PastBalance `json:"balances,omitempty"`
 	Mark     HistoryMark   `json:"mark"`
+	// Partial says that the account was open before the history begins: it may hold
+	// currencies in which nothing has changed since, which are not among the balances.
+	Partial bool `json:"partial,omitzero"`
 }
 
 // Statement is a page of the lines of a period, and the balances before and after it.

@@ -45,6 +45,9 @@ type pastQuery struct {
 	Lines   LineQuery `json:"lines,omitzero"`
 	At      int64     `json:"at,omitzero"`
 	AtLeast rsm.Index `json:"at_least,omitzero"`
+	// Elsewhere says that a node whose history does not go back so far shall let another
+	// one be asked.
+	Elsewhere bool `json:"elsewhere,omitzero"`
 
 	Events    EventQuery     `json:"events,omitzero"`
 	Reference ReferenceQuery `json:"reference,omitzero"`
@@ -150,7 +153,7 @@ func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error
 // past asks a partition's history, wherever it is.
 func (s *Service) past(ctx context.Context, p *Partition, q *query) (*pastFinding, error) {
 	q.Subject = aboutPast
-	f, err := s.query(ctx, p, q)
+	f, err := s.pastAnywhere(ctx, p, q)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +164,37 @@ func (s *Service) past(ctx context.Context, p *Partition, q *query) (*pastFindin
 		return nil, &refused{ErrHistoryBehind, f.Past.Behind}
 	}
 	return f.Past, nil
+}
+
+// pastAnywhere asks this node's history, and where that does not have what was asked
+// for those of other nodes. If none has it, the finding says why not.
+func (s *Service) pastAnywhere(ctx context.Context, p *Partition, q *query) (*finding, error) {
+	var here *finding
+	if p.here() {
+		var err error
+		if here, err = s.query(ctx, p, q); err != nil || here.Past.whole() {
+			return here, err
+		}
+	}
+	past := *q.Past
+	past.Elsewhere = true
+	other := *q
+	other.Past = &past
+	f, err := s.queryElsewhere(ctx, p, &other)
+	switch {
+	case err == nil:
+		return f, nil
+	case here != nil && errors.Is(err, rsm.ErrNoLeader):
+		return here, nil
+	case here == nil && errors.Is(err, rsm.ErrNoLeader) && !errors.Is(err, rsm.ErrNoMajority):
+		return s.queryElsewhere(ctx, p, q) // what one can say that has not all of it
+	}
+	return nil, err
+}
+
+// whole says that the history had what was asked for.
+func (f *pastFinding) whole() bool {
+	return f.Unavailable == "" && (f.Balances == nil || !f.Balances.Partial)
 }
 
 // pastOf asks the history of an account's partition. The code is Applied, UnknownAccount or UnknownTenant.
@@ -206,13 +240,27 @@ func (s *Service) HistoryLines(ctx context.Context, r *HistoryRequest) (LinePage
 	return *f.Page, code, s.nameOthers(ctx, r.Tenant, f.Page.Lines)
 }
 
-// HistoryBalances returns what an account held at a time.
+// HistoryBalances returns what an account held at a time, in all currencies or not at all.
 func (s *Service) HistoryBalances(ctx context.Context, r *HistoryRequest) (PastBalances, Code, error) {
 	f, code, err := s.pastOf(ctx, r, pastBalances)
 	if err != nil || code != Applied {
 		return PastBalances{}, code, err
 	}
-	return *f.Balances, code, nil
+	past := f.Balances
+	if !past.Partial {
+		return *past, code, nil
+	}
+	now, code, err := s.Account(ctx, r.Tenant, r.Account)
+	if err != nil || code != Applied {
+		return PastBalances{}, code, err
+	}
+	for _, b := range now.Balances { // which grow only in number
+		if !slices.ContainsFunc(past.Balances, func(p PastBalance) bool { return p.Currency == b.Currency }) {
+			return PastBalances{}, Undecided, fmt.Errorf("%w: nothing has changed what the account holds of %v since it begins", ErrHistoryUnavailable, b.Currency)
+		}
+	}
+	past.Partial = false
+	return *past, code, nil
 }
 
 // HistoryStatement returns a page of a statement, oldest first. The currency must be given.

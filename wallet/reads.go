@@ -27,6 +27,24 @@ func (s *Service) query(ctx context.Context, p *Partition, q *query) (*finding, 
 	return found.finding, found.err
 }
 
+// queryElsewhere asks another node something of a partition.
+func (s *Service) queryElsewhere(ctx context.Context, p *Partition, q *query) (*finding, error) {
+	var found struct { // a query that has ended with ctx may still write it
+		*finding
+		err error
+	}
+	err := s.await(ctx, func(done func()) {
+		p.queryAway(q, func(f *finding, err error) {
+			found.finding, found.err = f, err
+			done()
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wallet: not read: %w", err)
+	}
+	return found.finding, found.err
+}
+
 // Account returns an account's state. The code is Applied, UnknownAccount or UnknownTenant.
 func (s *Service) Account(ctx context.Context, tenant Tenant, id AccountID) (Account, Code, error) {
 	if err := id.Validate(); err != nil {

@@ -161,6 +161,9 @@ func (s *Service) serveQuery(r *request, reply func([]byte, error)) {
 		return
 	}
 	s.parts[r.partition].query(&q, func(f *finding, err error) {
+		if err == nil && q.Past != nil && q.Past.Elsewhere && !f.Past.whole() {
+			err = fmt.Errorf("%w: the history here begins later", rsm.ErrNoLeader)
+		}
 		if err != nil {
 			reply(nil, err)
 			return

@@ -189,7 +189,11 @@ func (m *merge) close() (err error) {
 func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
 	kind := byte(keyHeld)
 	if v.mark.First > 1 {
-		kind = keyLine // it may have held some before
+		if _, since, err := v.first(accountKey(nil, keyHeld, h)); err != nil {
+			return nil, err
+		} else if !since {
+			kind = keyLine // it was opened before
+		}
 	}
 	prefix := accountKey(nil, kind, h)
 	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
@@ -209,6 +213,18 @@ func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
 	return cs, errors.Join(err, it.Error(), it.Close())
 }
 
+// first returns the first key with a prefix, and whether there is one.
+func (v *view) first(prefix []byte) (key []byte, ok bool, err error) {
+	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, false, err
+	}
+	if ok = it.First(); ok {
+		key = append(key, it.Key()...)
+	}
+	return key, ok, errors.Join(err, it.Error(), it.Close())
+}
+
 // BalancesAt implements [wallet.History].
 func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBalances, err error) {
 	v, err := s.view(account.Partition())
@@ -224,7 +240,14 @@ func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBala
 	if err != nil {
 		return all, err
 	}
-	if len(currencies) == 0 && v.mark.First > 1 {
+	if v.mark.First > 1 {
+		// Only of an account that was opened since is it known what it holds.
+		_, since, err := v.first(accountKey(nil, keyHeld, account))
+		if all.Partial = !since; err != nil {
+			return all, err
+		}
+	}
+	if len(currencies) == 0 && all.Partial {
 		return all, fmt.Errorf("%w: nothing has changed the account since it begins", wallet.ErrHistoryUnavailable)
 	}
 	for _, c := range currencies {
@@ -288,6 +311,9 @@ func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) 
 	if st.LinePage, err = v.lines(q); err != nil {
 		return st, err
 	}
+	if err := v.knows(q.Account, q.Currency); err != nil {
+		return st, err
+	}
 	end := q.To - 1
 	if q.To <= 0 {
 		end = math.MaxInt64
@@ -298,6 +324,22 @@ func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) 
 	st.Closing, _, err = v.balance(q.Account, q.Currency, max(end, q.From-1))
 	st.Complete = q.To > 0 && v.mark.Time >= q.To
 	return st, err
+}
+
+// knows returns an error if the history begins so late that it cannot tell what an
+// account holds of a currency.
+func (v *view) knows(h wallet.Handle, c money.Currency) error {
+	if v.mark.First <= 1 {
+		return nil
+	}
+	_, since, err := v.first(accountKey(nil, keyHeld, h))
+	if err != nil || since {
+		return err
+	}
+	if _, some, err := v.first(currencyKey(nil, keyLine, h, c)); err != nil || some {
+		return err
+	}
+	return fmt.Errorf("%w: nothing has changed what the account holds of the currency since it begins", wallet.ErrHistoryUnavailable)
 }
 
 // Turnover implements [wallet.History].

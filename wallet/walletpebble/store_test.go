@@ -54,15 +54,32 @@ func TestGap(t *testing.T) {
 			_, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd})
 			return err
 		},
-		"turnover": func() error { _, err := s.Turnover(0, 0); return err },
+		"turnover":          func() error { _, err := s.Turnover(0, 0); return err },
+		"events":            func() error { _, err := s.Events(&wallet.EventQuery{Limit: 1}); return err },
+		"events of one":     func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1}); return err },
+		"transactions":      func() error { _, err := s.Transactions(&wallet.ReferenceQuery{Reference: "a", Limit: 1}); return err },
 	} {
 		if err := ask(); !errors.Is(err, wallet.ErrHistoryUnavailable) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	got, err := s.BalancesAt(1, begin)
-	if err != nil || len(got.Balances) != 1 || got.Balances[0].Amount != -25 {
+	if err != nil || len(got.Balances) != 1 || got.Balances[0].Amount != -25 || !got.Partial {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := s.BalancesAt(3, begin); !errors.Is(err, wallet.ErrHistoryUnavailable) {
+		t.Errorf("an account that has not changed: got %+v, %v", got, err)
+	}
+	if st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: eur, From: begin}); !errors.Is(err, wallet.ErrHistoryUnavailable) {
+		t.Errorf("a statement of a currency that has not changed: got %+v, %v", st, err)
+	}
+	w.open("c", usd)
+	w.commit(1)
+	catchUp(t, s, w.log.len())
+	opened := w.accounts[2]
+	got, err = s.BalancesAt(opened, w.now)
+	if err != nil || len(got.Balances) != 1 || got.Balances[0].Amount != 0 || got.Partial {
+		t.Errorf("opened since: got %+v, %v", got, err)
 	}
 	st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 100, Currency: usd, From: begin})
 	if err != nil || st.Opening != -20 || st.Closing != -50 || len(st.Lines) != 6 || st.Lines[0].Balance != -25 {
