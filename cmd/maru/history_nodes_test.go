@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// join adds a node to a cluster that runs, and waits until it has what it should.
+func (c *testCluster) join() {
+	c.t.Helper()
+	i := len(c.nodes)
+	n := &testNode{data: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1))}
+	c.nodes = append(c.nodes, n)
+	n.relay = c.relays.open(c.t, i)
+	c.maru("cluster", "add", "--data", n.data, "--peer", n.relay.addr(), "--addr", c.nodes[0].clients.Load().url)
+	c.start(i)
+	c.wait("every group has the replicas and the leader that it should", c.asWanted)
+}
+
+// pastOf asks a node for the past of an account until its history has come so far.
+func (c *testCluster) pastOf(node int, id wallet.AccountID, at int64, atLeast wallet.HistoryPositions) (balance money.Amount, lines int, err error) {
+	c.t.Helper()
+	client := c.nodes[node].clients.Load().http
+	r := &wallet.HistoryRequest{Account: id, At: at, AtLeast: atLeast, Lines: wallet.LineQuery{Limit: wallet.MaxHistoryLines}}
+	if at != math.MaxInt64 {
+		r.Lines.To = at + 1
+	}
+	var past wallet.PastBalances
+	for range 30 { // each of which waits for two seconds
+		if past, _, err = client.HistoryBalances(c.t.Context(), r); err == nil || !strings.Contains(err.Error(), "history_behind") {
+			break
+		}
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	page, _, err := client.HistoryLines(c.t.Context(), r)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(past.Balances) != 1 || len(page.Lines) > 0 && page.Lines[len(page.Lines)-1].Balance != past.Balances[0].Amount {
+		c.t.Errorf("node %d, %s at %d: got %+v, and the lines end with %+v", node+1, id, at, past, page.Lines[max(len(page.Lines)-1, 0):])
+	}
+	return past.Balances[0].Amount, len(page.Lines), nil
+}
+
+// TestHistoryOfLateNodes lets two nodes join a cluster by snapshots, whose log is cut.
+// They have no history of before, and ask the first node for it; when that is gone, they
+// say that they have none, and answer what happened since.
+func TestHistoryOfLateNodes(t *testing.T) {
+	c := newTestCluster(t, 1, 2, "--snapshot-bytes", "64KiB", "--cut-log")
+	ctx, eur := t.Context(), money.MustParseCurrency("EUR")
+	var ids []wallet.AccountID
+	for i := range 6 {
+		ids = append(ids, wallet.AccountID(fmt.Sprint("a", i)))
+		if _, code, err := c.nodes[0].clients.Load().http.OpenAccount(ctx, wallet.NewAccount{ID: ids[i], Currency: eur, Min: wallet.Unlimited}); err != nil || code != wallet.Applied {
+			t.Fatalf("open %s: %v, %v", ids[i], code, err)
+		}
+	}
+	sent := uint64(0)
+	pay := func(node, n int) {
+		t.Helper()
+		handles, err := c.nodes[node].clients.Load().stream.Lookup(ctx, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []wallet.HandleTransfer
+		for i := range n {
+			sent++
+			all = append(all, wallet.HandleTransfer{
+				ID: wallet.TransactionID{7, byte(sent >> 16), byte(sent >> 8), byte(sent)}, From: handles[i%6], To: handles[(i+1)%6], Amount: 1 + money.Amount(i%6), Currency: eur,
+			})
+		}
+		results, err := c.nodes[node].clients.Load().stream.Transfers(ctx, nil, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Code() != wallet.Applied {
+				t.Fatalf("got %v", r.Code())
+			}
+		}
+	}
+	pay(0, 60)
+	early := time.Now().UnixNano()
+	want := map[wallet.AccountID]money.Amount{}
+	for _, id := range ids {
+		a, _, err := c.nodes[0].clients.Load().http.Account(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[id] = a.Balances[0].Amount
+	}
+	// After a restart the log is not kept for the history any more: it is cut.
+	c.signal(0, syscall.SIGTERM)
+	if err := c.nodes[0].process.wait(); err != nil {
+		t.Fatal(err)
+	}
+	c.start(0)
+	for range 6 {
+		pay(0, 3000)
+	}
+	c.join()
+	c.join()
+	pay(1, 60)
+	for node := range c.nodes {
+		for _, id := range ids {
+			balance, lines, err := c.pastOf(node, id, early, nil)
+			if err != nil || balance != want[id] || lines != 20 {
+				t.Errorf("node %d, %s then: got %d after %d lines, %v, want %d", node+1, id, balance, lines, err, want[id])
+			}
+		}
+	}
+	c.kill(0)
+	c.wait("others lead", func(ctx context.Context) error {
+		o, err := c.overview(ctx)
+		if err != nil {
+			return err
+		}
+		for _, g := range o.Groups {
+			if g.Leader <= 1 {
+				return fmt.Errorf("node %d leads group %d", g.Leader, g.ID)
+			}
+		}
+		return nil
+	})
+	unavailable := 0
+	for _, node := range []int{1, 2} {
+		for _, id := range ids {
+			a, _, err := c.nodes[node].clients.Load().http.Account(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			balance, _, err := c.pastOf(node, id, early, nil)
+			switch {
+			case err != nil && strings.Contains(err.Error(), "history_unavailable"):
+				unavailable++
+			case err != nil || balance != want[id]:
+				t.Errorf("node %d, %s then: got %d, %v, want %d or history_unavailable", node+1, id, balance, err, want[id])
+			}
+			c.wait(fmt.Sprintf("the history of node %d has what %s has", node+1, id), func(ctx context.Context) error {
+				past, _, err := c.nodes[node].clients.Load().http.HistoryBalances(ctx, &wallet.HistoryRequest{Account: id, At: math.MaxInt64})
+				if err == nil && (len(past.Balances) != 1 || past.Balances[0].Amount != a.Balances[0].Amount) {
+					err = fmt.Errorf("got %+v, want %d", past, a.Balances[0].Amount)
+				}
+				return err
+			})
+		}
+	}
+	if unavailable == 0 {
+		t.Error("the late nodes have everything: the test shows nothing")
+	}
+}
