@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -398,6 +399,26 @@ func pastOfMembers(t *testing.T, stop bool) {
 		if err != nil || len(v.Balances) != 1 || v.Balances[0].Balance != "0.03" && (stop || v.Undecided == 0 || !strings.Contains(said, "not known to be committed")) {
 			t.Errorf("node %d: %s, %q, %v", i+1, out, said, err)
 		}
+		if stop {
+			exportOfMember(t, n.data)
+		}
+	}
+}
+
+// exportOfMember exports what a node has, also if its log begins with a snapshot.
+func exportOfMember(t *testing.T, data string) {
+	t.Helper()
+	out, said, err := runHere(t, "wallet", "export", "--data", data, "--format", "csv", "--account", "b")
+	rows, err2 := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err, said)
+	}
+	sums := bookSums{}
+	for _, row := range rows[1:] {
+		sums.add(t, row[10], row[12], row[11])
+	}
+	if sums["b | EUR"] != "0.03" {
+		t.Errorf("the export of %s has the balances %v", data, sums)
 	}
 }
 
