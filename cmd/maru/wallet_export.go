@@ -62,7 +62,8 @@ its other sides; then the balances of these alone are the wallet's.
 
 In a journal a reference is the code, and the transaction's id, time, position in the log and
 metadata are tags; names of accounts that a journal cannot have are written in another way.
-CSV has a line a posting.`,
+CSV has a line a posting. What was exported is said on standard error, or with --output on
+standard output.`,
 		Example: `  maru wallet export -o all.journal
   maru wallet export --from 2026-11-01 --until 2026-12-01 -o november.journal
   maru wallet export --format csv --account alice --account bob -o both.csv --json

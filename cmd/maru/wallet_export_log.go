@@ -95,8 +95,11 @@ func (e *exporter) run(cmd *cobra.Command, f *pastFlags) (err error) {
 			s.err = s.read(ctx)
 		})
 	}
-	if err = e.write(); err != nil {
-		return openError(f.data, err)
+	if err := e.write(); err != nil {
+		if cmd.Context().Err() != nil {
+			return failed(errors.New("interrupted"), "what was written is a part: run it again")
+		}
+		return err
 	}
 	e.end()
 	return nil
@@ -232,13 +235,21 @@ func (e *exporter) peek(s *exportStream) (*exportEntry, error) {
 func (e *exporter) receive(s *exportStream) (bool, error) {
 	v, ok := <-s.entries
 	if !ok {
-		return false, s.err
+		return false, s.failure()
 	}
 	for _, a := range v.assets {
 		e.assets.Add(a)
 	}
 	s.ahead = append(s.ahead, v)
 	return true, nil
+}
+
+// failure returns why the partition cannot be read, with what to do; nil: it could.
+func (s *exportStream) failure() error {
+	if _, known := errors.AsType[*failure](s.err); known || s.err == nil {
+		return s.err
+	}
+	return openError(s.data, s.err)
 }
 
 // write writes the opening balances, and then all entries in the order of time.
@@ -406,5 +417,8 @@ func (e *exporter) movement(m *walletjournal.Movement) error {
 		}
 	}
 	e.sum.Postings += uint64(len(m.Legs))
-	return e.out.Write(m)
+	if err := e.out.Write(m); err != nil {
+		return failed(err, "--output names a file on a disk with room")
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -525,5 +526,17 @@ func (p *journalTest) other(tenant string, want bookSums) {
 		if out, _, err := runHere(p.t, append([]string{"wallet", "export", "--data", p.data}, bad...)...); err == nil || out != "" {
 			p.t.Errorf("%v: %v, %q", bad, err, out)
 		}
+	}
+	ctx, interrupt := context.WithCancel(p.t.Context())
+	interrupt()
+	root := newRootCommand()
+	root.SetOut(io.Discard)
+	root.SetErr(io.Discard)
+	root.SetArgs([]string{"wallet", "export", "--data", p.data, "-o", filepath.Join(p.dir, "interrupted")})
+	if err := root.ExecuteContext(ctx); err == nil || err.Error() != "interrupted" {
+		p.t.Errorf("interrupted: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(p.dir, "interrupted*")); err != nil || len(left) > 0 {
+		p.t.Errorf("an export that was interrupted leaves %v, %v", left, err)
 	}
 }
