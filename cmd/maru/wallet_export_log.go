@@ -150,8 +150,12 @@ func (s *exportStream) read(ctx context.Context) error {
 	return s.open(ctx)
 }
 
-// begin brings the machine to a state from which the period can be exported.
+// begin brings the machine to a state from which the period can be exported. Where everything is here that
+// is the beginning: what was under way at a snapshot said before it what it is.
 func (s *exportStream) begin() (rsm.State, error) {
+	if s.p.whole() {
+		return rsm.State{}, nil
+	}
 	from, err := s.nearest(s.p, s.period.from, s.machine)
 	if err == nil && s.period.from != math.MinInt64 && from.Time >= s.period.from {
 		err = failed(fmt.Errorf("what is here of partition %d begins at %s, with a snapshot: what was before was cut, or is on another node", s.p.number, time.Unix(0, from.Time).UTC().Format(time.RFC3339Nano)),
