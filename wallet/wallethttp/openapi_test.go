@@ -185,7 +185,7 @@ var referred = &wallet.Transaction{
 	ID: tid(5), Postings: []wallet.Posting{{Account: "a", Amount: -5, Currency: usd}, {Account: "b", Amount: 5, Currency: usd}}, Reference: "order-4711", Metadata: wallet.Metadata{"shop": "3"},
 }
 
-func (s scripted) HistoryTransactions(_ context.Context, r *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error) {
+func (s scripted) HistoryTransactions(context.Context, *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error) {
 	place := wallet.ReferenceCursor{LineKey: line.LineKey, Partition: 1}
 	return wallet.ReferencePage{
 		Transactions: []wallet.PastTransaction{{LineKey: line.LineKey, Partition: 1, Content: wallet.AppendTransaction(nil, referred), Code: wallet.Canceled}},

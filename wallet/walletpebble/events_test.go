@@ -90,10 +90,13 @@ func (w *world) events(t tb, upTo rsm.Index) (all []wallet.PastEvent) {
 // the transactions with a reference.
 func (w *world) compareEvents(t *rapid.T, s *Store, at rsm.Index) {
 	all := w.events(t, at)
-	limit := rapid.IntRange(1, 5).Draw(t, "events in a page")
+	limit := rapid.IntRange(2, 9).Draw(t, "events in a page")
 	account := rapid.SampledFrom(w.accounts).Draw(t, "account of events")
 	from := w.now - rapid.Int64Range(0, 6).Draw(t, "events from")
-	for _, q := range []wallet.EventQuery{{Limit: limit}, {Limit: limit, From: from}, {Account: account, Limit: limit}, {Account: account, Limit: limit, From: from}} {
+	if rapid.Bool().Draw(t, "events of the tenant") {
+		account = 0
+	}
+	for _, q := range []wallet.EventQuery{{Account: account, Limit: limit}, {Account: account, Limit: limit, From: from}} {
 		var want, got []wallet.PastEvent
 		for _, e := range all {
 			other := q.Account != 0 && e.Kind == wallet.AssetMade

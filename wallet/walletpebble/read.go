@@ -189,7 +189,7 @@ func (m *merge) close() (err error) {
 func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
 	kind := byte(keyHeld)
 	if v.mark.First > 1 {
-		if _, since, err := v.first(accountKey(nil, keyHeld, h)); err != nil {
+		if since, err := v.some(accountKey(nil, keyHeld, h)); err != nil {
 			return nil, err
 		} else if !since {
 			kind = keyLine // it was opened before
@@ -213,16 +213,14 @@ func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
 	return cs, errors.Join(err, it.Error(), it.Close())
 }
 
-// first returns the first key with a prefix, and whether there is one.
-func (v *view) first(prefix []byte) (key []byte, ok bool, err error) {
+// some says whether there is a key with a prefix.
+func (v *view) some(prefix []byte) (ok bool, err error) {
 	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	if ok = it.First(); ok {
-		key = append(key, it.Key()...)
-	}
-	return key, ok, errors.Join(err, it.Error(), it.Close())
+	ok = it.First()
+	return ok, errors.Join(it.Error(), it.Close())
 }
 
 // BalancesAt implements [wallet.History].
@@ -242,7 +240,7 @@ func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBala
 	}
 	if v.mark.First > 1 {
 		// Only of an account that was opened since is it known what it holds.
-		_, since, err := v.first(accountKey(nil, keyHeld, account))
+		since, err := v.some(accountKey(nil, keyHeld, account))
 		if all.Partial = !since; err != nil {
 			return all, err
 		}
@@ -332,11 +330,11 @@ func (v *view) knows(h wallet.Handle, c money.Currency) error {
 	if v.mark.First <= 1 {
 		return nil
 	}
-	_, since, err := v.first(accountKey(nil, keyHeld, h))
+	since, err := v.some(accountKey(nil, keyHeld, h))
 	if err != nil || since {
 		return err
 	}
-	if _, some, err := v.first(currencyKey(nil, keyLine, h, c)); err != nil || some {
+	if some, err := v.some(currencyKey(nil, keyLine, h, c)); err != nil || some {
 		return err
 	}
 	return fmt.Errorf("%w: nothing has changed what the account holds of the currency since it begins", wallet.ErrHistoryUnavailable)

@@ -54,10 +54,10 @@ func TestGap(t *testing.T) {
 			_, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd})
 			return err
 		},
-		"turnover":          func() error { _, err := s.Turnover(0, 0); return err },
-		"events":            func() error { _, err := s.Events(&wallet.EventQuery{Limit: 1}); return err },
-		"events of one":     func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1}); return err },
-		"transactions":      func() error { _, err := s.Transactions(&wallet.ReferenceQuery{Reference: "a", Limit: 1}); return err },
+		"turnover":      func() error { _, err := s.Turnover(0, 0); return err },
+		"events":        func() error { _, err := s.Events(&wallet.EventQuery{Limit: 1}); return err },
+		"events of one": func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1}); return err },
+		"transactions":  func() error { _, err := s.Transactions(&wallet.ReferenceQuery{Reference: "a", Limit: 1}); return err },
 	} {
 		if err := ask(); !errors.Is(err, wallet.ErrHistoryUnavailable) {
 			t.Errorf("%s: got %v", name, err)
