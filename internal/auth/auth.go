@@ -53,15 +53,15 @@ var (
 // Errors of the functions that change a keys file.
 var (
 	ErrKey   = errors.New("auth: no such key")
-	ErrScope = errors.New("auth: a scope is a system and read, write or admin, such as wallet:read")
+	ErrScope = errors.New("auth: a scope is a system and read, write, personal, erase or admin, such as wallet:read")
 	ErrNew   = errors.New("auth: a new key needs a tenant and at least one scope, and an expiry, if any, in the future")
 )
 
-// Scope is one permission of a key: a system, a colon, and read, write or admin.
-// None includes another. With admin a key acts for any tenant in that system.
+// Scope is one permission of a key: a system, a colon, and read, write, personal, erase
+// or admin. None includes another. With admin a key acts for any tenant in that system.
 type Scope string
 
-var scopeForm = regexp.MustCompile(`^[a-z]{1,32}:(read|write|admin)$`)
+var scopeForm = regexp.MustCompile(`^[a-z]{1,32}:(read|write|personal|erase|admin)$`)
 
 // Validate returns an error that wraps ErrScope if s is not a scope.
 func (s Scope) Validate() error {
@@ -183,6 +183,12 @@ func (k *Keys) Authorize(header, tenant string, need Scope) (string, error) {
 		return "", err
 	}
 	return who.TenantFor(tenant, need)
+}
+
+// KeyID returns the id of the key in an Authorization header that was authorized, "" if there is none.
+func KeyID(header string) string {
+	id, _, _ := parse(header)
+	return id
 }
 
 // parse splits an Authorization header. The scheme's name is of either case, as

@@ -194,6 +194,12 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Name: ClusterHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 		Description: "The id of the cluster that the request is for, if it goes to an address that " + LeaderHeader + " named: another refuses it.",
 	})
+	if op.matches {
+		o.Parameters = append(o.Parameters, &huma.Param{
+			Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "The ETag of an answer: nothing is done if it was changed since; or *: if there is nothing.",
+		})
+	}
 	for _, p := range op.parameters {
 		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Required: p.name == op.needs, Description: p.description, Schema: p.schema})
 	}
@@ -227,6 +233,9 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 				"and its URL, between spaces. It is on refusals too.",
 			Schema: &huma.Schema{Type: huma.TypeString},
 		}
+	}
+	if op.found || op.matches && op.request != nil {
+		answer.Headers["ETag"] = &huma.Param{Description: "The version of what is shown, for If-Match.", Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	if op.replays {
 		replayed := &huma.Param{
@@ -266,6 +275,20 @@ func (op *operation) problemCodes() map[int][]string {
 	if op.past {
 		add(http.StatusGone, codeHistoryUnavailable)
 		add(http.StatusGatewayTimeout, codeHistoryBehind)
+	}
+	if op.personal {
+		add(http.StatusServiceUnavailable, codeStoreUnavailable)
+		add(http.StatusNotImplemented, codeStoreNotShared)
+	}
+	if op.found {
+		add(http.StatusNotFound, codePersonalNotFound)
+		add(http.StatusInternalServerError, codePersonalDamaged)
+	}
+	if op.matches {
+		add(http.StatusPreconditionFailed, codePersonalChanged)
+	}
+	if op.found || op.matches {
+		add(http.StatusGone, codeErased)
 	}
 	if op.request != nil {
 		add(http.StatusBadRequest, codeMalformedJSON, codeBodyIncomplete)

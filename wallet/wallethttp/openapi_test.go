@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/big"
 	"net/http"
@@ -249,6 +250,7 @@ func causes() map[string]cause {
 		"history_behind":         {wallet: &scripted{err: fmt.Errorf("%w: it is at 0:7", wallet.ErrHistoryBehind)}},
 		"internal":               {wallet: &scripted{err: errors.New("secret detail")}},
 	}
+	maps.Copy(all, personalCauses())
 	for _, c := range wallet.Codes() {
 		if c != wallet.Applied && c != wallet.Undecided {
 			all[c.String()] = cause{wallet: &scripted{code: c}}
@@ -267,7 +269,7 @@ func (c *cause) ask(t *testing.T, r *http.Request) answer {
 	if c.wallet != nil {
 		w = *c.wallet
 	}
-	c.options.History, c.options.Rebuild = w, func(context.Context) error { return w.err }
+	c.options.Personal, c.options.History, c.options.Rebuild = w, w, func(context.Context) error { return w.err }
 	var h http.Handler = wallethttp.NewHandler(w, &c.options)
 	if c.local {
 		h = httpd.NewServer(h, &httpd.Options{Local: true}).Handler()
@@ -343,8 +345,8 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 			})
 		}
 	}
-	if operations != 34 {
-		t.Errorf("got %d operations, want 34", operations)
+	if operations != 42 {
+		t.Errorf("got %d operations, want 42", operations)
 	}
 }
 

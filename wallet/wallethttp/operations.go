@@ -29,6 +29,9 @@ type operation struct {
 	replays          bool          // it may have ReplayedHeader
 	account          bool          // one account's partition decides it: it may have LeaderHeader
 	past             bool          // the history answers it
+	personal         bool          // it is about personal data
+	found            bool          // and may be personal_not_found
+	matches          bool          // and may have If-Match
 	do               func(*server, query) (*reply, error)
 	stream           func(*server, http.ResponseWriter, query) error // instead of do: it writes the answer itself
 }
@@ -42,7 +45,7 @@ type parameter struct {
 // operations returns the API.
 func operations() []operation {
 	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(),
-		historyOperations(), []operation{referenceOperation()}, eventOperations())
+		historyOperations(), []operation{referenceOperation()}, eventOperations(), personalOperations())
 }
 
 func transferOperations() []operation {

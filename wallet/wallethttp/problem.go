@@ -34,7 +34,16 @@ const (
 	codeWrongCluster        = "wrong_cluster"
 	codeHistoryUnavailable  = "history_unavailable"
 	codeHistoryBehind       = "history_behind"
+	codePersonalNotFound    = "personal_not_found"
+	codePersonalChanged     = "personal_changed"
+	codePersonalDamaged     = "personal_damaged"
+	codeErased              = "erased"
+	codeStoreUnavailable    = "store_unavailable"
+	codeStoreNotShared      = "store_not_shared"
 )
+
+// retryStore is when a client may ask again for what a database that is away has.
+const retryStore = time.Second
 
 // Problem is the answer to a request that was refused or failed: problem details
 // (RFC 9457) of type about:blank. As an error of [Client] it says everything
@@ -43,8 +52,9 @@ const (
 // Code is the name of a [wallet.Code], or one of: malformed_json,
 // body_incomplete, body_timeout, body_too_large, unsupported_media_type,
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
-// method_not_allowed, transaction_not_found, history_unavailable, history_behind, wrong_cluster, busy, closing, disk_full
-// and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed
+// method_not_allowed, transaction_not_found, history_unavailable, history_behind, personal_not_found,
+// personal_changed, personal_damaged, erased, store_not_shared, wrong_cluster, busy, closing, disk_full
+// and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed, store_unavailable
 // and internal (whether anything was done is unknown: repeat the request, a
 // transfer with the same transaction_id, or ask what was decided).
 type Problem struct {
@@ -222,8 +232,11 @@ const outcomeUnknown = "whether anything was done is unknown: repeat the request
 // or a *Problem itself.
 func failure(err error) *Problem {
 	p, ok := errors.AsType[*Problem](err)
+	if !ok {
+		p = personalFailure(err)
+	}
 	switch {
-	case ok:
+	case p != nil:
 	case errors.Is(err, wallet.ErrHistoryUnavailable):
 		p = newProblem(http.StatusGone, codeHistoryUnavailable, reason(err))
 	case errors.Is(err, wallet.ErrHistoryBehind):

@@ -18,6 +18,7 @@ import (
 type server struct {
 	wallet Wallet
 	o      Options
+	keyed  bool // Authorize checks keys
 
 	readers       atomic.Int64 // of events
 	slow, refused atomic.Uint64
@@ -38,6 +39,8 @@ type reply struct {
 	location string // of what was created
 	replayed bool
 	position string // that it reflects, "" if that is not said
+	etag     string // the version of what it shows, "" for none
+	private  bool   // nobody on the way is to keep it
 }
 
 // routes returns the handler of the operations, the document and everything else.
@@ -195,6 +198,12 @@ func (a *reply) write(w http.ResponseWriter) {
 	}
 	if a.position != "" {
 		h.Set(PositionHeader, a.position)
+	}
+	if a.private {
+		h.Set("Cache-Control", "no-store")
+	}
+	if a.etag != "" {
+		h.Set("ETag", a.etag)
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // a client that is gone needs no answer

@@ -27,6 +27,9 @@
 //	GET  /v1/wallet/events                        follow several accounts
 //	GET  /v1/wallet/turnover                      what all transfers add up to
 //	POST /v1/wallet/history/rebuild               make all that anew
+//	GET  /v1/wallet/accounts/{id}/profile         who it belongs to; PUT, PATCH and DELETE
+//	GET  /v1/wallet/accounts/{id}/transfers/{transaction_id}/note  its note on a transfer; PUT and DELETE
+//	POST /v1/wallet/accounts/{id}/erasure         destroy these for ever
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
 //	GET  /docs                                    the same to read
 //
@@ -95,6 +98,10 @@ const (
 	ReadScope  Scope = "wallet:read"
 	WriteScope Scope = "wallet:write"
 	AdminScope Scope = "wallet:admin"
+	// PersonalScope is for reading and writing personal data.
+	PersonalScope Scope = "wallet:personal"
+	// EraseScope is for destroying it.
+	EraseScope Scope = "wallet:erase"
 )
 
 // Errors for Authorize to return, by themselves or wrapped. Their texts are
@@ -113,6 +120,7 @@ type Options struct {
 	// Authorize checks every request of the API. The default lets everybody act
 	// for any tenant: serve that on loopback only.
 	Authorize Authorize
+	Personal  Personal // data of accounts; default: it keeps none
 	Cluster   *Cluster // that this node is part of; default: none that clients need to know of
 	History   History  // of the wallet; default: it keeps none
 	// Rebuild lets this node make its history anew; default: it keeps none.
@@ -195,8 +203,11 @@ func NewHandler(w Wallet, o *Options) *Handler {
 	if o != nil {
 		s.o = *o
 	}
-	if s.o.Authorize == nil {
+	if s.keyed = s.o.Authorize != nil; !s.keyed {
 		s.o.Authorize = everybody
+	}
+	if s.o.Personal == nil {
+		s.o.Personal = noPersonal{}
 	}
 	if s.o.History == nil {
 		s.o.History = noHistory{}
