@@ -103,7 +103,7 @@ func (id *identity) claimLog(data string) error {
 	case err != nil && !missing:
 		return openError(data, err)
 	case missing:
-		if err := writeDurably(dir, logOwnerName, []byte(id.Incarnation+"\n")); err != nil {
+		if err := writeDurably(dir, logOwnerName, []byte(id.Incarnation+"\n"), 0o640); err != nil {
 			return openError(data, err)
 		}
 	}
@@ -123,17 +123,17 @@ func (id *identity) save(data string) error {
 	if err != nil {
 		return err
 	}
-	return writeDurably(data, identityName, append(b, '\n'))
+	return writeDurably(data, identityName, append(b, '\n'), 0o640)
 }
 
 // writeDurably makes or replaces a file, and its directory if there is none. A crash
 // leaves all of the old or all of the new.
-func writeDurably(dir, name string, content []byte) error {
+func writeDurably(dir, name string, content []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
 	temporary := filepath.Join(dir, name+".tmp")
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}

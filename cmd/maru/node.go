@@ -49,6 +49,8 @@ type node struct {
 	history    *historian    // nil: no history is kept
 	archive    *archivist    // nil: there is no archive
 	followers  followers     // of the replicas: those two
+	side       *side         // the database beside the log
+	personal   *personal     // nil: no personal data is kept
 	reserve    int64         // see rsmraft.Options.ReserveBytes
 	removed    chan struct{} // closed when another node says that this one was removed
 
@@ -87,6 +89,9 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		p.Machine.SetRecentIDs(o.recentIDs / uint64(id.Partitions))
 		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
 	}
+	if n.side, err = openSide(o); err != nil {
+		return nil, err
+	}
 	if err := n.listenPeers(ctx, o); err != nil {
 		return nil, err
 	}
@@ -109,10 +114,21 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	n.metadata = clusterraft.NewService(clusterraft.New(host), n.machine)
+	if err := n.openWallet(ctx, o); err != nil {
+		return nil, err
+	}
+	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
+	n.reconciler.Start()
+	n.loop.Post(n.upkeep)
+	return n, nil
+}
+
+// openWallet makes the wallet of the groups, with what follows them, and what is kept beside.
+func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
 	service := &wallet.ServiceOptions{Protocol: protocolOf(n.identity.Protocol), Remote: n.remote}
 	if o.history {
 		if n.history, err = openHistorian(o, n); err != nil {
-			return nil, err
+			return err
 		}
 		service.History = n.history.store
 		n.followers.all = append(n.followers.all, n.history)
@@ -122,10 +138,12 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	}
 	n.followers.start()
 	n.wallet.Store(wallet.NewDividedService(n.parts, service))
-	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
-	n.reconciler.Start()
-	n.loop.Post(n.upkeep)
-	return n, nil
+	if o.personal {
+		if n.personal, err = openPersonal(ctx, o, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func protocolOf(p cluster.Protocol) wallet.Protocol {
@@ -429,7 +447,7 @@ func (n *node) close(within time.Duration) error {
 		<-done
 	}
 	n.followers.close()
-	kept := n.history.close()
+	kept := errors.Join(n.history.close(), n.side.close())
 	n.archive.close()
 	err := host.Close()
 	if err == nil || !errors.Is(err, rsm.ErrFailed) {

@@ -46,6 +46,8 @@ const raceOptions = "atexit_sleep_ms=10"
 //	certificate          make cert.pem and key.pem for 127.0.0.1
 //	moment K D           set an environment variable to the time after a duration
 //	env-from-file K FILE set an environment variable to the content of a file
+//	files MODE NAME...   the files of the data directory have these rights
+//	absent TEXT          no file of the data directory has the text
 //
 // and those of [clusterCommands].
 func TestScripts(t *testing.T) {
@@ -83,6 +85,8 @@ func serverCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 			ts.Check(err)
 			ts.Setenv(args[0], time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 		},
+		"files":  scriptFiles,
+		"absent": scriptAbsent,
 		"env-from-file": func(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 		},

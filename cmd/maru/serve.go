@@ -33,6 +33,9 @@ type serveOptions struct {
 	archiveSegment     byteSize
 	logSegment         byteSize // 0: the log's default
 	history            bool
+	store              string // URL of PostgreSQL, "" for a file
+	personal           bool
+	personalKey        string // file, "" for the one in the data directory
 	recentIDs          uint64 // of all partitions
 	requestTimeout     time.Duration
 	maxConnections     int // of each port
@@ -88,6 +91,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.Var(&o.reserve, "reserve-bytes", "take no writes with less free disk than this; none goes on until the disk is full and the log fails")
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
+	o.registerSide(f)
 	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
 	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
 	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
@@ -115,7 +119,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "store", "personal", "personal-key", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }

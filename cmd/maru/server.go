@@ -106,14 +106,18 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	s.metrics = metrics
 	exposeMetrics(metrics, node)
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
-	accounts := wallethttp.NewHandler(node.wallet.Load(), &wallethttp.Options{
+	handling := &wallethttp.Options{
 		History: node.wallet.Load(), Rebuild: node.history.rebuild,
 		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger,
 		Cluster: &wallethttp.Cluster{
 			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),
 			Leader: func(partition uint16) string { return node.leader(partition).HTTP },
 		},
-	})
+	}
+	if node.personal != nil {
+		handling.Personal = node.personal
+	}
+	accounts := wallethttp.NewHandler(node.wallet.Load(), handling)
 	exposeEvents(metrics, accounts)
 	// Each has a ServeMux of its own: to look in a third one costs microseconds a request.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -50,6 +50,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newStatusCommand("freeze", "Let no money move in or out of an account", wallet.Frozen),
 		newStatusCommand("unfreeze", "Let money move again in and out of an account that is frozen", wallet.Open),
 		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
+		newProfileCommand(),
+		newEraseCommand(),
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),

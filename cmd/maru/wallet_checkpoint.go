@@ -98,7 +98,7 @@ key is a PEM file with an Ed25519 key, of maru wallet checkpoint-key or of opens
 				_, err = cmd.OutOrStdout().Write(text)
 				return err
 			}
-			if err := writeDurably(filepath.Dir(out), filepath.Base(out), text); err != nil {
+			if err := writeDurably(filepath.Dir(out), filepath.Base(out), text, 0o640); err != nil {
 				return failed(err, "--out names a file")
 			}
 			return nil

@@ -182,27 +182,7 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		Description: strings.TrimSpace(op.description + " Needs the scope " + string(op.scope) + "."),
 		Responses:   op.problems(schemas),
 	}
-	for _, match := range pathParameter.FindAllStringSubmatch(op.path, -1) {
-		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "hold_id": transactionID(""), "currency": currency("")}[match[1]]
-		o.Parameters = append(o.Parameters, &huma.Param{Name: match[1], In: "path", Required: true, Schema: of.Schema(schemas)})
-	}
-	o.Parameters = append(o.Parameters, &huma.Param{
-		Name: TenantHeader, In: "header", Schema: tenantName("").Schema(schemas),
-		Description: "The tenant to act for: by default the key's, or the one named default. Another needs the scope " + string(AdminScope) + ".",
-	})
-	o.Parameters = append(o.Parameters, &huma.Param{
-		Name: ClusterHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-		Description: "The id of the cluster that the request is for, if it goes to an address that " + LeaderHeader + " named: another refuses it.",
-	})
-	if op.matches {
-		o.Parameters = append(o.Parameters, &huma.Param{
-			Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "The ETag of an answer: nothing is done if it was changed since; or *: if there is nothing.",
-		})
-	}
-	for _, p := range op.parameters {
-		o.Parameters = append(o.Parameters, &huma.Param{Name: p.name, In: "query", Required: p.name == op.needs, Description: p.description, Schema: p.schema})
-	}
+	o.Parameters = op.describeParameters(schemas)
 	if op.request != nil {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
 		o.RequestBody.Content["application/json"].Example = op.example
@@ -253,6 +233,32 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		}
 	}
 	return o
+}
+
+// describeParameters returns an operation's parameters: of the path, headers, and of the query.
+func (op *operation) describeParameters(schemas huma.Registry) (all []*huma.Param) {
+	for _, match := range pathParameter.FindAllStringSubmatch(op.path, -1) {
+		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "hold_id": transactionID(""), "currency": currency("")}[match[1]]
+		all = append(all, &huma.Param{Name: match[1], In: "path", Required: true, Schema: of.Schema(schemas)})
+	}
+	all = append(all, &huma.Param{
+		Name: TenantHeader, In: "header", Schema: tenantName("").Schema(schemas),
+		Description: "The tenant to act for: by default the key's, or the one named default. Another needs the scope " + string(AdminScope) + ".",
+	})
+	all = append(all, &huma.Param{
+		Name: ClusterHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "The id of the cluster that the request is for, if it goes to an address that " + LeaderHeader + " named: another refuses it.",
+	})
+	if op.matches {
+		all = append(all, &huma.Param{
+			Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "The ETag of an answer: nothing is done if it was changed since; or *: if there is nothing.",
+		})
+	}
+	for _, p := range op.parameters {
+		all = append(all, &huma.Param{Name: p.name, In: "query", Required: p.name == op.needs, Description: p.description, Schema: p.schema})
+	}
+	return all
 }
 
 func content(kind string, schemas huma.Registry, of any) map[string]*huma.MediaType {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"maru.example/cluster"
+	"maru.example/internal/sqldb"
+	"maru.example/wallet"
+	"maru.example/wallet/wallethttp"
+)
+
+// masterKeyName is the file of the master key, unless --personal-key names one.
+const masterKeyName = "personal.key"
+
+// masterKeyPrefix begins the line with the master key (docs/format/personal.md).
+const masterKeyPrefix = "maru_personal_"
+
+// hintMasterKey is what to do without the right master key.
+const hintMasterKey = "bring the file back from its copy, or from another node of the cluster; --personal-key names it. Without it nobody can read the personal data; " +
+	"the wallet itself can run with --personal=false"
+
+// personal is a node's personal data of accounts. It is there for requests from its start on, and
+// finds its database when that is there.
+type personal struct {
+	side    *side
+	node    *node
+	keyFile string
+
+	mu   sync.Mutex
+	data *wallet.Personal // nil until the database was found, and marked with the master key
+}
+
+var _ wallethttp.Personal = (*personal)(nil)
+
+// openPersonal opens the personal data of a node. A database that is away is no error, one that is
+// sealed with another master key is.
+func openPersonal(ctx context.Context, o *serveOptions, n *node) (*personal, error) {
+	p := &personal{side: n.side, node: n, keyFile: o.personalKey}
+	if p.keyFile == "" {
+		p.keyFile = filepath.Join(o.data, masterKeyName)
+	}
+	if !n.side.written() || !n.side.shared && n.network != nil && !n.alone() {
+		return p, nil
+	}
+	_, err := p.ready(ctx)
+	switch {
+	case errors.Is(err, wallet.ErrStoreUnavailable):
+		n.logger.WarnContext(ctx, "the store of personal data is away: the wallet does without until it is back", "error", err)
+		return p, nil
+	case errors.Is(err, wallet.ErrMasterKey):
+		return nil, failed(err, hintMasterKey)
+	case err != nil:
+		return nil, failed(fmt.Errorf("open the store of personal data: %w", err), "the wallet itself can run with --personal=false")
+	}
+	return p, nil
+}
+
+// alone says whether this node is the only one of its cluster.
+func (n *node) alone() bool {
+	s := n.machine.State()
+	for i := range s.Nodes {
+		if s.Nodes[i].ID != n.identity.Node && s.Nodes[i].Status != cluster.Removed {
+			return false
+		}
+	}
+	return s.Cluster != "" || len(n.identity.Peers) == 0
+}
+
+// ready returns the personal data, if it can be used now.
+func (p *personal) ready(ctx context.Context) (*wallet.Personal, error) {
+	if !p.side.shared && !p.node.alone() {
+		return nil, wallet.ErrStoreNotShared
+	}
+	store, err := p.side.ready(ctx)
+	if errors.Is(err, sqldb.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", wallet.ErrStoreUnavailable, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.data == nil {
+		p.data, err = p.attach(ctx, store)
+	}
+	return p.data, err
+}
+
+// attach reads the master key, or makes it for a store that has no mark yet.
+func (p *personal) attach(ctx context.Context, store wallet.PersonalStore) (*wallet.Personal, error) {
+	key, err := readMasterKey(p.keyFile)
+	made := errors.Is(err, fs.ErrNotExist)
+	if made {
+		marked, err := wallet.PersonalMarked(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		if marked {
+			return nil, fmt.Errorf("%w: there is no %s", wallet.ErrMasterKey, p.keyFile)
+		}
+		if key, err = makeMasterKey(p.keyFile); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	data, err := wallet.NewPersonal(ctx, store, p.node.wallet.Load(), key, wallet.PersonalOptions{Now: time.Now, Random: rand.Reader})
+	if made && errors.Is(err, wallet.ErrMasterKey) { // another node was faster
+		return nil, errors.Join(fmt.Errorf("%w than that in %s", err, p.keyFile), os.Remove(p.keyFile))
+	}
+	if errors.Is(err, wallet.ErrMasterKey) {
+		return nil, fmt.Errorf("%w than that in %s", err, p.keyFile)
+	}
+	return data, err
+}
+
+// readMasterKey reads the file of a master key.
+func readMasterKey(name string) (key wallet.MasterKey, err error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return key, err
+	}
+	digits, ok := strings.CutPrefix(string(bytes.TrimSpace(b)), masterKeyPrefix)
+	raw, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(raw) != len(key) {
+		return key, fmt.Errorf("%w: %s is no file of a master key", wallet.ErrMasterKey, name)
+	}
+	copy(key[:], raw)
+	return key, nil
+}
+
+// makeMasterKey makes the file of a new master key.
+func makeMasterKey(name string) (key wallet.MasterKey, err error) {
+	if _, err := rand.Read(key[:]); err != nil {
+		panic(err) // it never fails
+	}
+	line := masterKeyPrefix + hex.EncodeToString(key[:]) + "\n"
+	return key, writeDurably(filepath.Dir(name), filepath.Base(name), []byte(line), 0o600)
+}
+
+// Personal implements wallethttp.Personal.
+func (p *personal) Personal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem) (wallet.PersonalData, uint64, error) {
+	data, err := p.ready(ctx)
+	if err != nil {
+		return wallet.PersonalData{}, 0, err
+	}
+	return data.Personal(ctx, o, item)
+}
+
+// PutPersonal implements wallethttp.Personal.
+func (p *personal) PutPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, d wallet.PersonalData, at uint64) (uint64, wallet.Code, error) {
+	data, err := p.ready(ctx)
+	if err != nil {
+		return 0, wallet.Undecided, err
+	}
+	return data.PutPersonal(ctx, o, item, d, at)
+}
+
+// PatchPersonal implements wallethttp.Personal.
+func (p *personal) PatchPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, c wallet.PersonalChange, at uint64) (wallet.PersonalData, uint64, wallet.Code, error) {
+	data, err := p.ready(ctx)
+	if err != nil {
+		return wallet.PersonalData{}, 0, wallet.Undecided, err
+	}
+	return data.PatchPersonal(ctx, o, item, c, at)
+}
+
+// DeletePersonal implements wallethttp.Personal.
+func (p *personal) DeletePersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, at uint64) error {
+	data, err := p.ready(ctx)
+	if err != nil {
+		return err
+	}
+	return data.DeletePersonal(ctx, o, item, at)
+}
+
+// ErasePersonal implements wallethttp.Personal.
+func (p *personal) ErasePersonal(ctx context.Context, o wallet.PersonalOwner, by string) (wallet.Erasure, wallet.Code, error) {
+	data, err := p.ready(ctx)
+	if err != nil {
+		return wallet.Erasure{}, wallet.Undecided, err
+	}
+	return data.ErasePersonal(ctx, o, by)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"maru.example/internal/sqldb"
+	"maru.example/wallet/walletsql"
+)
+
+// sideName is the database beside the log, unless --store names one.
+const sideName = "side.db"
+
+// sideRetry is for how long a database that was away is not asked again for its tables.
+const sideRetry = time.Second
+
+// side is the database beside the log, for what is no command: it is found by several keys, and
+// changed and deleted in place.
+type side struct {
+	file   string // of SQLite, "" with PostgreSQL
+	shared bool   // other nodes have it too
+
+	mu     sync.Mutex
+	db     *sqldb.DB // nil until it was opened
+	store  *walletsql.Store
+	failed error // why there is no store
+	tried  time.Time
+}
+
+// registerSide registers the flags of what is beside the log.
+func (o *serveOptions) registerSide(f *pflag.FlagSet) {
+	f.StringVar(&o.store, "store", "", "`URL` of the PostgreSQL database for what is not in the log, such as personal data, which the nodes of a cluster share (default: side.db in --data)")
+	f.BoolVar(&o.personal, "personal", true, "keep personal data of accounts, beside the log")
+	f.StringVar(&o.personalKey, "personal-key", "", "`file` of the master key that seals the keys of personal data, made if it is not there; the nodes of a cluster have the same (default: personal.key in --data)")
+}
+
+// openSide checks the configuration of the side database. It is opened by what needs it.
+func openSide(o *serveOptions) (*side, error) {
+	if o.store == "" {
+		return &side{file: filepath.Join(o.data, sideName)}, nil
+	}
+	db, err := sqldb.OpenPostgres(o.store, nil)
+	if err != nil {
+		return nil, usageError("--store is like postgres://user@host/database; the password can be in MARU_STORE, or in ~/.pgpass", "--store: %w", err)
+	}
+	return &side{db: db, shared: true}, nil
+}
+
+// written says whether something may have been written to the database before.
+func (s *side) written() bool {
+	if s.shared {
+		return true
+	}
+	_, err := os.Stat(s.file)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// ready returns the wallet's tables. Where they are not up to date it sees to that, and opens the
+// database if it is a file. An error that wraps sqldb.ErrUnavailable will pass.
+func (s *side) ready(ctx context.Context) (*walletsql.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store != nil {
+		return s.store, nil
+	}
+	if s.failed != nil && time.Since(s.tried) < sideRetry {
+		return nil, s.failed
+	}
+	s.store, s.failed = s.open(ctx)
+	s.tried = time.Now()
+	return s.store, s.failed
+}
+
+func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
+	if s.db == nil {
+		db, err := sqldb.OpenSQLite(s.file, nil)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", s.file, err)
+		}
+		s.db = db
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrateTimeout)
+	defer cancel()
+	return walletsql.Open(ctx, s.db)
+}
+
+// migrateTimeout bounds what brings the tables up to date.
+const migrateTimeout = time.Minute
+
+func (s *side) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close the side database: %w", err)
+	}
+	return nil
+}
