@@ -156,6 +156,7 @@ type Personal struct {
 	store    PersonalStore
 	accounts PersonalAccounts
 	seal     sealer
+	mark     []byte // of the store: a key that the master key seals
 	now      func() time.Time
 }
 
@@ -169,8 +170,10 @@ func NewPersonal(ctx context.Context, store PersonalStore, accounts PersonalAcco
 		case err != nil:
 			return err
 		case mark.Sealed == nil:
-			return tx.PutKey(ctx, PersonalOwner{}, &PersonalKey{Sealed: p.seal.key(PersonalOwner{}, p.seal.newKey()), Version: 1})
+			p.mark = p.seal.key(PersonalOwner{}, p.seal.newKey())
+			return tx.PutKey(ctx, PersonalOwner{}, &PersonalKey{Sealed: p.mark, Version: 1})
 		}
+		p.mark = mark.Sealed
 		_, err = p.seal.openKey(PersonalOwner{}, mark.Sealed)
 		return err
 	})
@@ -210,6 +213,9 @@ func (p *Personal) Personal(ctx context.Context, o PersonalOwner, item PersonalI
 
 // read returns an item with its version, 0 if it is not there, and its owner's key.
 func (p *Personal) read(ctx context.Context, tx PersonalTx, o PersonalOwner, item PersonalItem) (d PersonalData, version uint64, key PersonalKey, err error) {
+	if err := p.checkMark(ctx, tx); err != nil {
+		return d, 0, key, err
+	}
 	key, err = tx.Key(ctx, o)
 	switch {
 	case err != nil:

@@ -358,6 +358,86 @@ func TestMasterKey(t *testing.T) {
 	}
 }
 
+func TestRotation(t *testing.T) {
+	s := new(wallettest.PersonalMemory)
+	accounts := people{}
+	for i := range 600 { // several pages
+		accounts[wallet.AccountID(fmt.Sprint(i))] = wallet.Applied
+	}
+	o := wallet.PersonalOptions{Now: time.Now, Random: rand.Reader}
+	open := func(key wallet.MasterKey) (*wallet.Personal, error) {
+		return wallet.NewPersonal(t.Context(), s, accounts, key, o)
+	}
+	p, err := open(aMaster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := func(i int) wallet.PersonalOwner {
+		return wallet.PersonalOwner{Tenant: "default", Account: wallet.AccountID(fmt.Sprint(i))}
+	}
+	for i := range accounts {
+		putPersonal(t, p, wallet.PersonalOwner{Tenant: "default", Account: i}, wallet.ProfileItem, "name "+string(i))
+	}
+	if _, _, err := p.ErasePersonal(t.Context(), owner(7), ""); err != nil {
+		t.Fatal(err)
+	}
+	next := wallet.MasterKey{1}
+	if n, err := wallet.RotatePersonal(t.Context(), s, next, wallet.MasterKey{2}, rand.Read); !errors.Is(err, wallet.ErrMasterKey) {
+		t.Errorf("from a key that it does not have: %d, %v", n, err)
+	}
+	if _, _, err := p.Personal(t.Context(), owner(1), wallet.ProfileItem); err != nil {
+		t.Errorf("after a rotation that was refused: %v", err)
+	}
+	// It is interrupted once, and goes on.
+	ctx, stop := context.WithCancel(t.Context())
+	pages := 0
+	_, err = wallet.RotatePersonal(ctx, interrupted{s, func() error {
+		if pages++; pages == 3 {
+			stop()
+		}
+		return ctx.Err()
+	}}, aMaster, next, rand.Read)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("an interrupted rotation returned %v", err)
+	}
+	if n, err := wallet.RotatePersonal(t.Context(), s, aMaster, next, rand.Read); err != nil || n != 600-1-256 {
+		t.Errorf("the rest of the rotation: %d, %v, want %d", n, err, 600-1-256)
+	}
+	_, _, read := p.Personal(t.Context(), owner(1), wallet.ProfileItem)
+	_, _, write := p.PutPersonal(t.Context(), owner(1), wallet.ProfileItem, wallet.PersonalData{}, wallet.AnyVersion)
+	_, again := open(aMaster)
+	for what, err := range map[string]error{"read": read, "write": write, "start": again} {
+		if !errors.Is(err, wallet.ErrMasterKey) {
+			t.Errorf("a %s with the former key returned %v", what, err)
+		}
+	}
+	if p, err = open(next); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 600 {
+		d, _, err := p.Personal(t.Context(), owner(i), wallet.ProfileItem)
+		if i == 7 && errors.Is(err, wallet.ErrErased) {
+			continue
+		}
+		if err != nil || d.Text != fmt.Sprintf("name %d", i) {
+			t.Errorf("account %d is %q, %v", i, d.Text, err)
+		}
+	}
+}
+
+// interrupted asks before each transaction whether it may be.
+type interrupted struct {
+	wallet.PersonalStore
+	may func() error
+}
+
+func (s interrupted) UpdatePersonal(ctx context.Context, f func(ctx context.Context, tx wallet.PersonalTx) error) error {
+	if err := s.may(); err != nil {
+		return err
+	}
+	return s.PersonalStore.UpdatePersonal(ctx, f)
+}
+
 // TestErasureRaces lets some write and read while others erase: nobody reads or
 // writes anything after an erasure was answered.
 func TestErasureRaces(t *testing.T) {

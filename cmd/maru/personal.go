@@ -27,7 +27,7 @@ const masterKeyName = "personal.key"
 const masterKeyPrefix = "maru_personal_"
 
 // hintMasterKey is what to do without the right master key.
-const hintMasterKey = "bring the file back from its copy, or from another node of the cluster; --personal-key names it. Without it nobody can read the personal data; " +
+const hintMasterKey = "bring the file back from its copy, or from another node of the cluster; --personal-key names it; a rotation that was interrupted is to be repeated. Without it nobody can read the personal data; " +
 	"the wallet itself can run with --personal=false"
 
 // personal is a node's personal data of accounts. It is there for requests from its start on, and
@@ -46,10 +46,7 @@ var _ wallethttp.Personal = (*personal)(nil)
 // openPersonal opens the personal data of a node. A database that is away is no error, one that is
 // sealed with another master key is.
 func openPersonal(ctx context.Context, o *serveOptions, n *node) (*personal, error) {
-	p := &personal{side: n.side, node: n, keyFile: o.personalKey}
-	if p.keyFile == "" {
-		p.keyFile = filepath.Join(o.data, masterKeyName)
-	}
+	p := &personal{side: n.side, node: n, keyFile: o.masterKeyFile()}
 	if !n.side.written() || !n.side.shared && n.network != nil && !n.alone() {
 		return p, nil
 	}
@@ -64,6 +61,14 @@ func openPersonal(ctx context.Context, o *serveOptions, n *node) (*personal, err
 		return nil, failed(fmt.Errorf("open the store of personal data: %w", err), "the wallet itself can run with --personal=false")
 	}
 	return p, nil
+}
+
+// masterKeyFile returns the name of the file of the master key.
+func (o *serveOptions) masterKeyFile() string {
+	if o.personalKey != "" {
+		return o.personalKey
+	}
+	return filepath.Join(o.data, masterKeyName)
 }
 
 // alone says whether this node is the only one of its cluster.

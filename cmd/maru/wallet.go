@@ -52,6 +52,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
 		newProfileCommand(),
 		newEraseCommand(),
+		newRotateCommand(),
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),

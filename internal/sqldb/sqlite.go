@@ -21,7 +21,7 @@ var sqlitePragmas = []string{
 }
 
 // OpenSQLite opens the database in a file of SQLite, which is made if it is not there, for
-// its owner alone to read. One process may have it open.
+// its owner alone to read. Of several processes on this machine that have it open, one writes at a time.
 func OpenSQLite(file string, o *Options) (*DB, error) {
 	file, err := filepath.Abs(file)
 	if err != nil {

@@ -1,13 +1,17 @@
 package walletsql_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,6 +74,84 @@ func suites(t *testing.T, open func(t *testing.T) *walletsql.Store) {
 	t.Run("personal", func(t *testing.T) {
 		wallettest.TestPersonalStore(t, func(t *testing.T) wallet.PersonalStore { return open(t) })
 	})
+}
+
+// people is a wallet that has all accounts.
+type people struct{}
+
+func (people) Account(_ context.Context, _ wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
+	return wallet.Account{ID: id}, wallet.Applied, nil
+}
+
+func (people) Decision(context.Context, wallet.Tenant, wallet.TransactionID) (wallet.Code, error) {
+	return wallet.Applied, nil
+}
+
+// TestErased looks into the files of SQLite for what an erasure has destroyed: a key, and what was
+// sealed under it.
+func TestErased(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "side.db"))
+	p, err := wallet.NewPersonal(t.Context(), s, people{}, wallet.MasterKey{1}, wallet.PersonalOptions{Now: time.Now, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, alice := t.Context(), wallet.PersonalOwner{Tenant: "default", Account: "alice"}
+	long := map[string]string{}
+	for i := range 15 { // more than a page
+		long[fmt.Sprint(i)] = strings.Repeat("x", 1000)
+	}
+	var secrets [][]byte
+	for _, o := range []wallet.PersonalOwner{{Tenant: "default", Account: "before"}, alice, {Tenant: "default", Account: "zeta"}} {
+		for _, d := range []wallet.PersonalData{{Text: "a name"}, {Text: "another", Metadata: long}} {
+			if _, _, err := p.PutPersonal(ctx, o, wallet.ProfileItem, d, wallet.AnyVersion); err != nil {
+				t.Fatal(err)
+			}
+			if o != alice {
+				continue
+			}
+			err := s.ViewPersonal(ctx, func(ctx context.Context, tx wallet.PersonalTx) error {
+				key, err1 := tx.Key(ctx, o)
+				item, err2 := tx.Item(ctx, o, wallet.ProfileItem)
+				secrets = append(secrets, key.Sealed, item.Sealed[:30], item.Sealed[len(item.Sealed)-30:])
+				return errors.Join(err1, err2)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := found(t, dir, secrets); n == 0 {
+		t.Fatal("the files do not have what was written")
+	}
+	if _, _, err := p.ErasePersonal(ctx, alice, ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := found(t, dir, secrets); n > 0 {
+		t.Errorf("%d pieces of what was erased are in the files", n)
+	}
+	if _, _, err := p.Personal(ctx, wallet.PersonalOwner{Tenant: "default", Account: "zeta"}, wallet.ProfileItem); err != nil {
+		t.Errorf("another's profile: %v", err)
+	}
+}
+
+// found counts the texts that any file of a directory has.
+func found(t *testing.T, dir string, texts [][]byte) (n int) {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		content, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range texts {
+			n += bytes.Count(content, text)
+		}
+	}
+	return n
 }
 
 // testAway stops the database under a store.
