@@ -286,11 +286,13 @@ func TestSQLiteFile(t *testing.T) {
 
 func TestPostgresAway(t *testing.T) {
 	server := sqltest.StartPostgres(t)
-	db := sqltest.Open(t, server.Database(t))
+	source := server.Database(t)
+	db := sqltest.Open(t, source)
 	migrate(t, db)
 	if err := set(t.Context(), db, "a", 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("a transaction that gets no answer ends", func(t *testing.T) { testHangs(t, source, db) })
 	server.Stop(t)
 	for range 2 { // with a connection that broke, and without one
 		if _, _, err := get(t.Context(), db, "a"); !errors.Is(err, sqldb.ErrUnavailable) {
@@ -306,6 +308,32 @@ func TestPostgresAway(t *testing.T) {
 	server.Start(t)
 	if value, _, err := get(t.Context(), db, "a"); err != nil || value != 1 {
 		t.Errorf("back again it has %d, %v, want 1", value, err)
+	}
+}
+
+// testHangs has a row locked by one transaction that another one waits for.
+func testHangs(t *testing.T, source string, db *sqldb.DB) {
+	hasty, err := sqldb.OpenPostgres(source, &sqldb.Options{Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hasty.Close()
+	err = db.Update(t.Context(), func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(t.Context(), "UPDATE counter SET value = 1 WHERE name = 'a'"); err != nil {
+			return err
+		}
+		if err := set(t.Context(), hasty, "a", 2, nil); !errors.Is(err, sqldb.ErrUnavailable) {
+			t.Errorf("the transaction that waits: %v, want %v", err, sqldb.ErrUnavailable)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := set(ctx, hasty, "a", 2, nil); !errors.Is(err, context.Canceled) || errors.Is(err, sqldb.ErrUnavailable) {
+			t.Errorf("a transaction that was given up: %v, want %v", err, context.Canceled)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
