@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"time"
@@ -144,8 +145,8 @@ type PersonalAccounts interface {
 
 // PersonalOptions are the settings of personal data.
 type PersonalOptions struct {
-	Now    func() time.Time                         // required
-	Random interface{ Read(b []byte) (int, error) } // required: of cryptographic quality
+	Now    func() time.Time // required
+	Random io.Reader        // required: of cryptographic quality
 }
 
 // Personal keeps the personal data of accounts, outside of the log: each account's is sealed under a
@@ -163,7 +164,7 @@ type Personal struct {
 // NewPersonal returns the personal data in a store. The first time it marks the store with the
 // master key; after that another one is refused with ErrMasterKey.
 func NewPersonal(ctx context.Context, store PersonalStore, accounts PersonalAccounts, master MasterKey, o PersonalOptions) (*Personal, error) {
-	p := &Personal{store: store, accounts: accounts, seal: newSealer(master, o.Random.Read), now: o.Now}
+	p := &Personal{store: store, accounts: accounts, seal: sealer{master, o.Random}, now: o.Now}
 	err := store.UpdatePersonal(ctx, func(ctx context.Context, tx PersonalTx) error {
 		mark, err := tx.Key(ctx, PersonalOwner{})
 		switch {

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -382,7 +381,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := wallet.MasterKey{1}
-	if n, err := wallet.RotatePersonal(t.Context(), s, next, wallet.MasterKey{2}, rand.Read); !errors.Is(err, wallet.ErrMasterKey) {
+	if n, err := wallet.RotatePersonal(t.Context(), s, next, wallet.MasterKey{2}, rand.Reader); !errors.Is(err, wallet.ErrMasterKey) {
 		t.Errorf("from a key that it does not have: %d, %v", n, err)
 	}
 	if _, _, err := p.Personal(t.Context(), owner(1), wallet.ProfileItem); err != nil {
@@ -396,11 +395,11 @@ func TestRotation(t *testing.T) {
 			stop()
 		}
 		return ctx.Err()
-	}}, aMaster, next, rand.Read)
+	}}, aMaster, next, rand.Reader)
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("an interrupted rotation returned %v", err)
 	}
-	if n, err := wallet.RotatePersonal(t.Context(), s, aMaster, next, rand.Read); err != nil || n != 600-1-256 {
+	if n, err := wallet.RotatePersonal(t.Context(), s, aMaster, next, rand.Reader); err != nil || n != 600-1-256 {
 		t.Errorf("the rest of the rotation: %d, %v, want %d", n, err, 600-1-256)
 	}
 	_, _, read := p.Personal(t.Context(), owner(1), wallet.ProfileItem)
@@ -436,49 +435,6 @@ func (s interrupted) UpdatePersonal(ctx context.Context, f func(ctx context.Cont
 		return err
 	}
 	return s.PersonalStore.UpdatePersonal(ctx, f)
-}
-
-// TestErasureRaces lets some write and read while others erase: nobody reads or
-// writes anything after an erasure was answered.
-func TestErasureRaces(t *testing.T) {
-	s := new(wallettest.PersonalMemory)
-	p := newPersonal(t, s)
-	const writers = 4
-	var all sync.WaitGroup
-	for i := range writers {
-		all.Go(func() {
-			for {
-				_, _, err := p.PutPersonal(t.Context(), alice, wallet.ProfileItem, wallet.PersonalData{Text: fmt.Sprint(i)}, wallet.AnyVersion)
-				if errors.Is(err, wallet.ErrErased) {
-					return
-				}
-				if err == nil {
-					_, _, err = p.Personal(t.Context(), alice, wallet.ProfileItem)
-				}
-				if err != nil && !errors.Is(err, wallet.ErrErased) {
-					t.Errorf("beside an erasure: %v", err)
-					return
-				}
-			}
-		})
-	}
-	var first wallet.Erasure
-	var once sync.Mutex
-	for i := range 2 {
-		all.Go(func() {
-			e, _, err := p.ErasePersonal(t.Context(), alice, fmt.Sprint(i))
-			once.Lock()
-			defer once.Unlock()
-			if err != nil || first != (wallet.Erasure{}) && e != first {
-				t.Errorf("erasures %+v and %+v, %v", first, e, err)
-			}
-			first = e
-		})
-	}
-	all.Wait()
-	if c := rows(t, s, alice); c.key.Sealed != nil || len(c.items) > 0 {
-		t.Errorf("after an erasure there is %+v", c)
-	}
 }
 
 // TestPersonalModel compares with a map.

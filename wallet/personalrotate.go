@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 )
 
 // rotatePage is how many keys are sealed anew in one transaction.
@@ -13,8 +14,8 @@ const rotatePage = 256
 // before is of no use to who has the new one only. First it marks the store, so that whoever still has the
 // former key reads and writes nothing more. If it is interrupted, it goes on when it is called again with both keys; until
 // then some keys cannot be opened. A store that is marked with neither is refused with ErrMasterKey.
-func RotatePersonal(ctx context.Context, store PersonalStore, from, to MasterKey, random func([]byte) (int, error)) (rotated int, err error) {
-	r := rotation{store, newSealer(from, random), newSealer(to, random)}
+func RotatePersonal(ctx context.Context, store PersonalStore, from, to MasterKey, random io.Reader) (rotated int, err error) {
+	r := rotation{store, sealer{from, random}, sealer{to, random}}
 	if _, err := r.run(ctx, func(ctx context.Context, tx PersonalTx) ([]OwnedKey, error) {
 		mark, err := tx.Key(ctx, PersonalOwner{})
 		return []OwnedKey{{PersonalKey: mark}}, err

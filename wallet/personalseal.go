@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 )
@@ -34,17 +35,13 @@ const (
 // A sealer seals under a master key.
 type sealer struct {
 	master MasterKey
-	random func([]byte) (int, error)
-}
-
-func newSealer(master MasterKey, random func([]byte) (int, error)) sealer {
-	return sealer{master, random}
+	random io.Reader
 }
 
 // draw fills b with randomness.
 func (s *sealer) draw(b []byte) {
-	if n, err := s.random(b); err != nil || n != len(b) {
-		panic(fmt.Sprintf("wallet: no randomness: %d of %d bytes, %v", n, len(b), err))
+	if _, err := io.ReadFull(s.random, b); err != nil {
+		panic(fmt.Sprintf("wallet: no randomness: %v", err))
 	}
 }
 

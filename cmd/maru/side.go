@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -28,8 +27,8 @@ type side struct {
 	file   string // of SQLite, "" with PostgreSQL
 	shared bool   // other nodes have it too
 
-	mu     sync.Mutex
-	db     *sqldb.DB // nil until it was opened
+	turn   chan struct{} // who has put something into it may use the rest
+	db     *sqldb.DB     // nil until it was opened
 	store  *walletsql.Store
 	failed error // why there is no store
 	tried  time.Time
@@ -45,13 +44,13 @@ func (o *serveOptions) registerSide(f *pflag.FlagSet) {
 // openSide checks the configuration of the side database. It is opened by what needs it.
 func openSide(o *serveOptions) (*side, error) {
 	if o.store == "" {
-		return &side{file: filepath.Join(o.data, sideName)}, nil
+		return &side{file: filepath.Join(o.data, sideName), turn: make(chan struct{}, 1)}, nil
 	}
 	db, err := sqldb.OpenPostgres(o.store, nil)
 	if err != nil {
 		return nil, usageError("--store is like postgres://user@host/database; the password can be in MARU_STORE, or in ~/.pgpass", "--store: %w", err)
 	}
-	return &side{db: db, shared: true}, nil
+	return &side{db: db, shared: true, turn: make(chan struct{}, 1)}, nil
 }
 
 // written says whether something may have been written to the database before.
@@ -66,8 +65,12 @@ func (s *side) written() bool {
 // ready returns the wallet's tables. Where they are not up to date it sees to that, and opens the
 // database if it is a file. An error that wraps sqldb.ErrUnavailable will pass.
 func (s *side) ready(ctx context.Context) (*walletsql.Store, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done(): // another opens it
+		return nil, fmt.Errorf("%w: its tables are not ready yet: %w", sqldb.ErrUnavailable, ctx.Err())
+	}
 	if s.store != nil {
 		return s.store, nil
 	}
@@ -96,8 +99,8 @@ func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
 const migrateTimeout = time.Minute
 
 func (s *side) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if s.db == nil {
 		return nil
 	}

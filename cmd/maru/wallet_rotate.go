@@ -74,7 +74,7 @@ func rotateMasterKey(ctx context.Context, o *serveOptions) (rotated int, file st
 		to, err = makeMasterKey(file + nextKeySuffix)
 	}
 	if err == nil {
-		rotated, err = wallet.RotatePersonal(ctx, store, from, to, rand.Read)
+		rotated, err = wallet.RotatePersonal(ctx, store, from, to, rand.Reader)
 	}
 	if errors.Is(err, wallet.ErrMasterKey) {
 		if made {

@@ -3,7 +3,7 @@
 //
 //	db, err := sqldb.OpenSQLite("side.db", nil) // or sqldb.OpenPostgres("postgres://…", nil)
 //	err = db.Migrate(ctx, "wallet", migrations)
-//	err = db.Update(ctx, func(tx *sql.Tx) error { … })
+//	err = db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { … })
 //
 // Statements are written in the SQL that both know, with parameters $1, $2 and so on;
 // migrations, whose types differ, are written for each.
@@ -102,15 +102,16 @@ const maxTries = 16
 
 // Update runs f in a transaction that takes place as if it were alone, and commits it if f
 // returns nil. In SQLite there is one at a time; in PostgreSQL the isolation is SERIALIZABLE, and f runs
-// again when another transaction got in the way: it must leave nothing behind. Where the
+// again when another transaction got in the way: it must leave nothing behind. What it asks
+// of the database it asks with its context, which ends with the time that the transaction has. Where the
 // database is away the error wraps [ErrUnavailable], unless ctx has ended.
-func (db *DB) Update(ctx context.Context, f func(tx *sql.Tx) error) error {
+func (db *DB) Update(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
 	return db.run(ctx, db.write, &sql.TxOptions{Isolation: db.isolation()}, f)
 }
 
 // View runs f in a transaction that reads one state of the database. It is to Update in all
 // else as reading is to writing.
-func (db *DB) View(ctx context.Context, f func(tx *sql.Tx) error) error {
+func (db *DB) View(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
 	return db.run(ctx, db.read, &sql.TxOptions{Isolation: db.isolation(), ReadOnly: db.dialect == Postgres}, f)
 }
 
@@ -122,7 +123,7 @@ func (db *DB) isolation() sql.IsolationLevel {
 	return sql.LevelDefault
 }
 
-func (db *DB) run(parent context.Context, pool *sql.DB, o *sql.TxOptions, f func(tx *sql.Tx) error) error {
+func (db *DB) run(parent context.Context, pool *sql.DB, o *sql.TxOptions, f func(ctx context.Context, tx *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(parent, db.options.Timeout)
 	defer cancel()
 	var err error
@@ -136,13 +137,13 @@ func (db *DB) run(parent context.Context, pool *sql.DB, o *sql.TxOptions, f func
 }
 
 // transact runs f in one transaction.
-func transact(ctx context.Context, pool *sql.DB, o *sql.TxOptions, f func(tx *sql.Tx) error) error {
+func transact(ctx context.Context, pool *sql.DB, o *sql.TxOptions, f func(ctx context.Context, tx *sql.Tx) error) error {
 	tx, err := pool.BeginTx(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // of no effect after a commit
-	if err := f(tx); err != nil {
+	if err := f(ctx, tx); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -28,7 +28,7 @@ func migrate(t *testing.T, db *sqldb.DB) {
 }
 
 func set(ctx context.Context, db *sqldb.DB, name string, value int64, data []byte) error {
-	return db.Update(ctx, func(tx *sql.Tx) error {
+	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO counter (name, value, bytes) VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO UPDATE SET value = excluded.value, bytes = excluded.bytes`, name, value, data)
 		return err
@@ -36,7 +36,7 @@ func set(ctx context.Context, db *sqldb.DB, name string, value int64, data []byt
 }
 
 func get(ctx context.Context, db *sqldb.DB, name string) (value int64, data []byte, err error) {
-	err = db.View(ctx, func(tx *sql.Tx) error {
+	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, "SELECT value, bytes FROM counter WHERE name = $1", name).Scan(&value, &data)
 	})
 	return value, data, err
@@ -69,8 +69,8 @@ func testCommit(t *testing.T, db *sqldb.DB) {
 
 func testRollback(t *testing.T, db *sqldb.DB) {
 	stop := errors.New("stop")
-	err := db.Update(t.Context(), func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(t.Context(), "INSERT INTO counter (name, value) VALUES ('gone', 1)"); err != nil {
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO counter (name, value) VALUES ('gone', 1)"); err != nil {
 			return err
 		}
 		return stop
@@ -106,7 +106,7 @@ func testSerializable(t *testing.T, db *sqldb.DB) {
 }
 
 func addOne(ctx context.Context, db *sqldb.DB) error {
-	return db.Update(ctx, func(tx *sql.Tx) error {
+	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var n int64
 		if err := tx.QueryRowContext(ctx, "SELECT value FROM counter WHERE name = 'sum'").Scan(&n); err != nil {
 			return err
@@ -117,8 +117,8 @@ func addOne(ctx context.Context, db *sqldb.DB) error {
 }
 
 func testReadOnly(t *testing.T, db *sqldb.DB) {
-	err := db.View(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "DELETE FROM counter")
+	err := db.View(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM counter")
 		return err
 	})
 	if err == nil {
@@ -127,8 +127,8 @@ func testReadOnly(t *testing.T, db *sqldb.DB) {
 }
 
 func testWrong(t *testing.T, db *sqldb.DB) {
-	err := db.Update(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "INSERT INTO nowhere VALUES (1)")
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO nowhere VALUES (1)")
 		return err
 	})
 	if err == nil || errors.Is(err, sqldb.ErrUnavailable) {
@@ -190,8 +190,8 @@ func TestSQLiteDeletes(t *testing.T) {
 	if n := countIn(t, dir, secret[:23]); n == 0 {
 		t.Fatal("the files do not have what was written")
 	}
-	err := db.Update(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "DELETE FROM counter WHERE name = 'secret'")
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM counter WHERE name = 'secret'")
 		return err
 	})
 	if err == nil {
@@ -215,9 +215,9 @@ func TestSQLiteScrubWaits(t *testing.T) {
 	reads, done := make(chan struct{}), make(chan struct{})
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		err := db.View(t.Context(), func(tx *sql.Tx) error {
+		err := db.View(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
 			var n int
-			err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM counter").Scan(&n)
+			err := tx.QueryRowContext(ctx, "SELECT count(*) FROM counter").Scan(&n)
 			close(reads)
 			<-done
 			return err
@@ -318,8 +318,8 @@ func testHangs(t *testing.T, source string, db *sqldb.DB) {
 		t.Fatal(err)
 	}
 	defer hasty.Close()
-	err = db.Update(t.Context(), func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(t.Context(), "UPDATE counter SET value = 1 WHERE name = 'a'"); err != nil {
+	err = db.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE counter SET value = 1 WHERE name = 'a'"); err != nil {
 			return err
 		}
 		if err := set(t.Context(), hasty, "a", 2, nil); !errors.Is(err, sqldb.ErrUnavailable) {

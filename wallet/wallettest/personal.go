@@ -3,10 +3,12 @@ package wallettest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"maru.example/wallet"
 )
@@ -23,6 +25,7 @@ func TestPersonalStore(t *testing.T, open func(t *testing.T) wallet.PersonalStor
 		{"a transaction that fails leaves nothing", personalRollback},
 		{"a view sees one state", personalView},
 		{"transactions are as if alone", personalAlone},
+		{"nothing is read or written after an erasure", personalErased},
 		{"it can be scrubbed", func(t *testing.T, s wallet.PersonalStore) { must(t, s.ScrubPersonal(t.Context())) }},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -244,5 +247,73 @@ func personalAlone(t *testing.T, s wallet.PersonalStore) {
 	all.Wait()
 	if got := keyOf(t, s, alice); got.Version != adders*each || string(got.Sealed) != fmt.Sprint(adders*each) {
 		t.Errorf("got %+v, want version %d", got, adders*each)
+	}
+}
+
+// world has all accounts.
+type world struct{}
+
+func (world) Account(_ context.Context, _ wallet.Tenant, id wallet.AccountID) (wallet.Account, wallet.Code, error) {
+	return wallet.Account{ID: id}, wallet.Applied, nil
+}
+
+func (world) Decision(context.Context, wallet.Tenant, wallet.TransactionID) (wallet.Code, error) {
+	return wallet.Applied, nil
+}
+
+// personalErased lets several write and read while two erase.
+func personalErased(t *testing.T, s wallet.PersonalStore) {
+	const writers = 3
+	p, err := wallet.NewPersonal(t.Context(), s, world{}, wallet.MasterKey{1}, wallet.PersonalOptions{Now: time.Now, Random: rand.Reader})
+	must(t, err)
+	write := func(text string) error {
+		_, _, err := p.PutPersonal(t.Context(), alice, wallet.ProfileItem, wallet.PersonalData{Text: text}, wallet.AnyVersion)
+		return err
+	}
+	must(t, write("first"))
+	var all sync.WaitGroup
+	begun := make(chan struct{}, 2*writers)
+	for i := range writers {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				err := write(fmt.Sprintf("%d by %d", n, i))
+				if n == 1 || err != nil {
+					begun <- struct{}{}
+				}
+				if err == nil {
+					_, _, err = p.Personal(t.Context(), alice, wallet.ProfileItem)
+				}
+				switch {
+				case errors.Is(err, wallet.ErrErased):
+					return
+				case err != nil:
+					t.Errorf("beside an erasure: %v", err)
+					return
+				}
+			}
+		})
+	}
+	<-begun
+	erasures := make([]wallet.Erasure, 2)
+	for i := range erasures {
+		all.Go(func() {
+			var err error
+			if erasures[i], _, err = p.ErasePersonal(t.Context(), alice, fmt.Sprint(i)); err != nil {
+				t.Error(err)
+			}
+			if _, _, err := p.Personal(t.Context(), alice, wallet.ProfileItem); !errors.Is(err, wallet.ErrErased) {
+				t.Errorf("a read after the erasure returned %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if erasures[0] != erasures[1] {
+		t.Errorf("it was erased twice: %+v", erasures)
+	}
+	if k := keyOf(t, s, alice); k.Sealed != nil || k.Erased == nil {
+		t.Errorf("there is the key %+v", k)
+	}
+	if i := itemOf(t, s, alice, wallet.ProfileItem); i.Version != 0 {
+		t.Errorf("there is the item %+v", i)
 	}
 }
