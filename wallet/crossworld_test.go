@@ -110,6 +110,9 @@ func (w *world) apply(p uint16, kind Kind, tenant uint16, count int, body []byte
 	part.time = w.now
 	b := rsm.Batch{Time: w.now, Data: append(AppendHeader(nil, Header{kind, tenant, count}), body...)}
 	part.log = append(part.log, b)
+	if other, ok := Presumes(p, b.Data); ok && int(other) < len(w.parts) && !w.parts[other].m.Explains(p, b.Data) {
+		panic(fmt.Sprintf("a batch of %v in partition %d does not follow from what partition %d has decided", kind, p, other))
+	}
 	return part.books.take(part.m, b)
 }
 
