@@ -227,7 +227,7 @@ func (a *Archiver) follow(ctx context.Context, w *Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	if err := continues(ctx, source, w.chain.At()); err != nil {
+	if err := Continues(ctx, source, w.chain.At()); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
@@ -264,10 +264,10 @@ func (a *Archiver) follow(ctx context.Context, w *Writer) (err error) {
 	return ctx.Err()
 }
 
-// continues checks that a history has the entry with which the archive ends, where that can be had. One
+// Continues checks that a history has the entry with which the archive ends, where that can be had. One
 // of the same group that was brought back from an older copy may have another by now: what it goes on with
 // does not belong behind what is archived. The error wraps [ErrConflict].
-func continues(ctx context.Context, source Source, at Position) error {
+func Continues(ctx context.Context, source Source, at Position) error {
 	if at.Index == 0 {
 		return nil
 	}

@@ -47,14 +47,6 @@ type WriterMetrics struct {
 // that, but for its entries: if it is damaged the error wraps [ErrDamaged], and
 // [ErrConflict] if it is of another cluster or group.
 func OpenWriter(ctx context.Context, store Store, of Chained, opts *WriterOptions) (*Writer, error) {
-	if opts == nil {
-		opts = &WriterOptions{}
-	}
-	w := &Writer{store: store, of: of, size: opts.SegmentBytes, packer: newPacker()}
-	if w.size <= 0 {
-		w.size = defaultSegmentBytes
-	}
-	w.size = min(w.size, MaxSegmentBytes)
 	a, err := Open(ctx, store, of, nil)
 	if err != nil {
 		return nil, err
@@ -63,8 +55,20 @@ func OpenWriter(ctx context.Context, store Store, of Chained, opts *WriterOption
 	if err != nil {
 		return nil, err
 	}
-	w.sealed, w.chain = at, NewChain(at)
-	return w, nil
+	return NewWriter(store, of, at, opts), nil
+}
+
+// NewWriter goes on after a position, without asking the store whether it ends there.
+func NewWriter(store Store, of Chained, at Position, opts *WriterOptions) *Writer {
+	if opts == nil {
+		opts = &WriterOptions{}
+	}
+	w := &Writer{store: store, of: of, size: opts.SegmentBytes, packer: newPacker(), sealed: at, chain: NewChain(at)}
+	if w.size <= 0 {
+		w.size = defaultSegmentBytes
+	}
+	w.size = min(w.size, MaxSegmentBytes)
+	return w
 }
 
 // Next returns the index of the entry that has to be appended next.

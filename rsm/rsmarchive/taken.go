@@ -1,0 +1,66 @@
+package rsmarchive
+
+import (
+	"context"
+	"fmt"
+
+	"maru.example/rsm"
+)
+
+// Taken is a store that holds one segment, in memory: of a writer that makes it for somebody else, or
+// for a reader that got it from somebody else.
+type Taken struct {
+	Name    string
+	Content []byte
+}
+
+var _ Store = (*Taken)(nil)
+
+// Put implements Store.
+func (s *Taken) Put(_ context.Context, name string, content []byte) error {
+	if s.Name != "" {
+		return ErrExists
+	}
+	s.Name, s.Content = name, append([]byte(nil), content...)
+	return nil
+}
+
+// Get implements Store.
+func (s *Taken) Get(_ context.Context, name string, offset, length int64) ([]byte, error) {
+	if name != s.Name {
+		return nil, ErrNotFound
+	}
+	size := int64(len(s.Content))
+	if offset < 0 {
+		offset, length = max(0, size+offset), size
+	}
+	offset = min(offset, size)
+	return s.Content[offset:min(size, offset+length)], nil
+}
+
+// List implements Store: nothing needs it.
+func (s *Taken) List(context.Context, string) ([]string, error) { return nil, nil }
+
+// Add puts a segment that somebody else made into a store, after the position where its archive ends: when all of
+// it has been checked, and that it goes on there. It returns where the archive ends then. The error wraps
+// [ErrDamaged], [ErrConflict] or, if another one came there meanwhile, [ErrExists]; or is the store's.
+func Add(ctx context.Context, store Store, of Chained, at Position, content []byte) (Position, error) {
+	name := segmentName(at.Index + 1)
+	taken := &Taken{of.segmentPath(at.Index + 1), content}
+	a := &Archive{store: taken, of: of, segments: []string{name}}
+	a.opts.Workers, a.opts.Progress = 1, func(rsm.Index, rsm.Index) {}
+	s, err := a.segment(ctx, 0)
+	if err != nil {
+		return at, err
+	}
+	if s.header.before != at.Link || s.header.missing != 0 {
+		return at, fmt.Errorf("%w: the segment does not go on after entry %d", ErrConflict, at.Index)
+	}
+	if err := a.Read(ctx, at.Index+1, s.footer.last.Index, func(*rsm.Decided) error { return nil }); err != nil {
+		return at, err
+	}
+	if err := store.Put(ctx, taken.Name, content); err != nil {
+		return at, fmt.Errorf("segment %s: %w", taken.Name, err)
+	}
+	return s.footer.last, nil
+}

@@ -1,0 +1,55 @@
+package rsmarchive
+
+import (
+	"errors"
+	"testing"
+)
+
+// TestAdd makes segments for somebody else, who checks them and puts them into a store.
+func TestAdd(t *testing.T) {
+	store, at := newDir(), Position{Link: of.Origin()}
+	all := decidedBy(1, 1, 60, 5)
+	var last []byte
+	for from := 0; from < len(all); from += 20 {
+		taken := &Taken{}
+		w := NewWriter(taken, of, at, nil)
+		write(t, w, all[from:from+20])
+		if err := w.Seal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bad := append([]byte(nil), taken.Content...)
+		bad[headerBytes+40] ^= 1
+		if _, err := Add(t.Context(), store, of, at, bad); !errors.Is(err, ErrDamaged) {
+			t.Errorf("damaged: %v", err)
+		}
+		if _, err := Add(t.Context(), store, Chained{"other", 1}, at, taken.Content); !errors.Is(err, ErrConflict) {
+			t.Errorf("of another cluster: %v", err)
+		}
+		if last != nil {
+			if _, err := Add(t.Context(), store, of, at, last); !errors.Is(err, ErrDamaged) {
+				t.Errorf("the segment before: %v", err)
+			}
+		}
+		forked := at
+		forked.Link[0] ^= 1
+		if _, err := Add(t.Context(), store, of, forked, taken.Content); !errors.Is(err, ErrConflict) {
+			t.Errorf("of another past: %v", err)
+		}
+		next, err := Add(t.Context(), store, of, at, taken.Content)
+		if err != nil || next != w.Sealed() {
+			t.Fatalf("ends at %+v, %v, want %+v", next, err, w.Sealed())
+		}
+		if _, err := Add(t.Context(), store, of, at, taken.Content); !errors.Is(err, ErrExists) {
+			t.Errorf("twice: %v", err)
+		}
+		at, last = next, taken.Content
+	}
+	got, err := read(t, openArchive(t, store), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, got, all)
+	if r := verify(t, store, nil); r.Found > 0 || r.Segments != 3 {
+		t.Errorf("%d segments, found %v", r.Segments, described(r))
+	}
+}
