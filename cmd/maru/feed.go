@@ -17,7 +17,7 @@ func madeEntry() rsm.Decided { return rsm.Decided{Index: rsmraft.FirstEntry - 1,
 
 // firstFeed is a replica's feed, and before it the entry with which a chain begins.
 type firstFeed struct {
-	*rsmraft.Feed
+	rsmarchive.Source
 	next rsm.Index
 }
 
@@ -36,7 +36,7 @@ func openFirstFeed(l *walletraft.Log, from rsm.Index) (*firstFeed, error) {
 
 // Seek implements rsmarchive.Source.
 func (f *firstFeed) Seek(to rsm.Index) {
-	f.Feed.Seek(max(to, rsmraft.FirstEntry))
+	f.Source.Seek(max(to, rsmraft.FirstEntry))
 	f.next = to
 }
 
@@ -46,7 +46,7 @@ func (f *firstFeed) Next(ctx context.Context) (rsm.Decided, error) {
 		f.next = rsmraft.FirstEntry
 		return madeEntry(), nil
 	}
-	d, err := f.Feed.Next(ctx)
+	d, err := f.Source.Next(ctx)
 	if err == nil {
 		f.next = d.Index + 1
 	}

@@ -51,8 +51,11 @@ type serveOptions struct {
 	json               bool
 }
 
+// defaultRecentIDs is how many transaction ids a node keeps in memory, of all partitions.
+const defaultRecentIDs = 8 << 20
+
 func newServeCommand() *cobra.Command {
-	o := serveOptions{archiveSegment: 64 << 20, recentIDs: 8 << 20, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
+	o := serveOptions{archiveSegment: 64 << 20, recentIDs: defaultRecentIDs, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the wallet over HTTP and the batch stream",

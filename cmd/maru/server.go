@@ -119,11 +119,15 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	}
 	accounts := wallethttp.NewHandler(node.wallet.Load(), handling)
 	exposeEvents(metrics, accounts)
+	backups := newBackupHandler(node, sec.authorizeCluster())
 	// Each has a ServeMux of its own: to look in a third one costs microseconds a request.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1/cluster") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/v1/cluster"):
 			members.ServeHTTP(w, r)
-		} else {
+		case strings.HasPrefix(r.URL.Path, backupPath):
+			backups.ServeHTTP(w, r)
+		default:
 			accounts.ServeHTTP(w, r)
 		}
 	})

@@ -63,6 +63,8 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newReplayCommand(),
 		newCheckpointCommand(),
 		newCheckpointKeyCommand(),
+		newBackupCommand(),
+		newRestoreCommand(),
 	)
 }
 

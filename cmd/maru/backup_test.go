@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"maru.example/money"
+	"maru.example/wallet"
+)
+
+// backup makes a backup of a node that runs.
+func (p *pastTest) backup(place string) (b backedUp, err error) {
+	p.t.Helper()
+	server := httptest.NewServer(newBackupHandler(p.node, nil))
+	defer server.Close()
+	out, _, err := runHere(p.t, "wallet", "backup", "--addr", server.URL, "--to", place, "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &b)
+	}
+	return b, err
+}
+
+// balances returns what accounts hold.
+func (p *pastTest) balances(ids ...wallet.AccountID) map[wallet.AccountID]money.Amount {
+	p.t.Helper()
+	all := map[wallet.AccountID]money.Amount{}
+	for _, id := range ids {
+		a, code, err := p.node.wallet.Load().Account(p.t.Context(), wallet.DefaultTenant, id)
+		if err != nil || code != wallet.Applied {
+			p.t.Fatal(id, code, err)
+		}
+		all[id] = a.Balances[0].Amount
+	}
+	return all
+}
+
+func restoreTo(t *testing.T, place string, args ...string) (data string, err error) {
+	t.Helper()
+	data = filepath.Join(t.TempDir(), "restored")
+	_, _, err = runHere(t, append([]string{"wallet", "restore", "--from", place, "--data", data, "--json"}, args...)...)
+	return data, err
+}
+
+// TestBackup takes a full and an incremental backup of a node, and restores both the end and a moment.
+func TestBackup(t *testing.T) {
+	for _, o := range []serveOptions{{}, {archive: filepath.Join(t.TempDir(), "archive"), archiveSegment: 1 << 10, logSegment: 1 << 10, snapshot: 4 << 10}} {
+		t.Run(fmt.Sprint("archive=", o.archive != ""), func(t *testing.T) {
+			p := newPastTestIn(t, t.TempDir(), o)
+			place := filepath.Join(t.TempDir(), "backup")
+			p.live(250)
+			p.busy(10)
+			p.age()
+			full, err := p.backup(place)
+			if err != nil || full.Number != 1 || full.Entries < 30 || len(full.Partitions) != 2 {
+				t.Fatalf("%+v, %v", full, err)
+			}
+			again, err := p.backup(place)
+			if err != nil || again.Number != 2 || again.Entries != 0 {
+				t.Fatalf("nothing is new: %+v, %v", again, err)
+			}
+			moment := p.pay("bank", "a", 5, wallet.Applied)
+			then := p.balances("bank", "a", "b")
+			last := p.ids
+			time.Sleep(5 * time.Millisecond)
+			p.busy(3)
+			p.pay("a", "b", 11, wallet.Applied)
+			incremental, err := p.backup(place)
+			if err != nil || incremental.Entries == 0 || incremental.Entries >= full.Entries {
+				t.Fatalf("%+v, %v, want fewer than %d", incremental, err, full.Entries)
+			}
+			end := p.balances("bank", "a", "b")
+			if v, err := verifyArchive(t, "--data", "none", "--archive", place); err != nil || len(v.Partitions) != 2 {
+				t.Errorf("verify the backup: %+v, %v", v, err)
+			}
+			p.stop()
+			data, err := restoreTo(t, place)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkRestored(t, data, end, p.ids, p.ids)
+			if data, err = restoreTo(t, place, "--until", moment.Format(time.RFC3339Nano)); err != nil {
+				t.Fatal(err)
+			}
+			checkRestored(t, data, then, last, p.ids)
+		})
+	}
+}
+
+// checkRestored serves a restored wallet: its balances and ids are those of the moment, and it goes on.
+func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Amount, last, used byte) {
+	t.Helper()
+	r := newPastTestIn(t, data, serveOptions{history: true})
+	defer r.stop()
+	if diff := gocmp.Diff(want, r.balances("bank", "a", "b")); diff != "" {
+		t.Errorf("balances (-want +got):\n%s", diff)
+	}
+	for id := byte(1); id <= used; id++ {
+		code, err := r.node.wallet.Load().Decision(t.Context(), wallet.DefaultTenant, wallet.TransactionID{id})
+		if err != nil || (code == wallet.Undecided) != (id > last) {
+			t.Fatalf("id %d of %d: %v, %v", id, last, code, err)
+		}
+	}
+	r.until("the history is made", func() bool {
+		all := r.node.history.store.Metrics().Partitions
+		for _, one := range all {
+			if one.First != 1 || one.LagEntries > 0 {
+				return false
+			}
+		}
+		return len(all) == 2
+	})
+	r.ids = used + 1
+	r.pay("bank", "b", 1, wallet.Applied)
+	r.pay("a", "b", 1, wallet.Applied)
+	place := filepath.Join(t.TempDir(), "backup")
+	if b, err := r.backup(place); err != nil || b.Number != 1 {
+		t.Errorf("a backup of the restored wallet: %+v, %v", b, err)
+	}
+}
+
+// TestBackupThatCannotBeUsed is damaged, or was interrupted.
+func TestBackupThatCannotBeUsed(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	whole := filepath.Join(t.TempDir(), "backup")
+	if _, err := p.backup(whole); err != nil {
+		t.Fatal(err)
+	}
+	want := p.balances("bank", "a", "b")
+	p.busy(3)
+	if _, err := p.backup(whole); err != nil {
+		t.Fatal(err)
+	}
+	other := newPastTest(t)
+	if _, err := other.backup(whole); err == nil || !strings.Contains(err.Error(), "the backup of another cluster") {
+		t.Errorf("into the backup of another: %v", err)
+	}
+	other.stop()
+	p.stop()
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, place string)
+		want   string // "": it is the backup before
+	}{
+		{"a bit", func(t *testing.T, place string) { flipByte(t, segments(t, place, 1)[0], 200) }, "the backup is damaged: "},
+		{"a segment is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 2)[0]) }, "the backup is damaged: "},
+		{"the last segment is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 2)[1]) }, "the backup is damaged: "},
+		{"the second was interrupted", func(t *testing.T, place string) { mustRemove(t, filepath.Join(place, manifestName(2))) }, ""},
+		{"the first was interrupted", func(t *testing.T, place string) {
+			mustRemove(t, filepath.Join(place, manifestName(2)))
+			mustRemove(t, filepath.Join(place, manifestName(1)))
+		}, "no backup was finished there"},
+		{"a manifest is damaged", func(t *testing.T, place string) { flipByte(t, filepath.Join(place, manifestName(2)), 15) }, "maru/backup-000002.json"},
+		{"there is none", func(t *testing.T, place string) {
+			if err := os.RemoveAll(place); err != nil {
+				t.Fatal(err)
+			}
+		}, "there is no backup at"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			place := filepath.Join(t.TempDir(), "backup")
+			if err := os.CopyFS(place, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			tt.damage(t, place)
+			data, err := restoreTo(t, place)
+			if tt.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := newPastTestIn(t, data, serveOptions{})
+				defer r.stop()
+				if diff := gocmp.Diff(want, r.balances("bank", "a", "b")); diff != "" {
+					t.Errorf("balances (-want +got):\n%s", diff)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) || failureOf(err).hint == "" {
+				t.Fatalf("got %v, want an error with a hint that says %q", err, tt.want)
+			}
+			if _, err := loadIdentity(data); err == nil {
+				t.Error("the directory is a node")
+			}
+		})
+	}
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := runHere(t, "wallet", "restore", "--from", whole, "--data", data); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Errorf("into a directory that is not empty: %v", err)
+	}
+}
+
+// TestRestoreUnderLoad backs a wallet up while money moves between its partitions, and restores it as it
+// was at many moments: each time what was under way is done, and no money is lost or doubled.
+func TestRestoreUnderLoad(t *testing.T) {
+	p := newPastTest(t)
+	p.open("bank", wallet.Unlimited)
+	p.open("a", wallet.Unlimited)
+	p.open("b", wallet.Unlimited)
+	began := time.Now()
+	place := filepath.Join(t.TempDir(), "backup")
+	var working sync.WaitGroup
+	stop := make(chan struct{})
+	for worker := range 4 {
+		working.Go(func() {
+			for i := byte(0); ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				pair := [][2]wallet.AccountID{{"a", "b"}, {"b", "a"}, {"bank", "a"}, {"bank", "b"}}[worker]
+				by := []wallet.Protocol{wallet.TCC, wallet.Saga, wallet.TwoPhase}[i%3]
+				_, err := p.node.wallet.Load().TransferBy(t.Context(), wallet.DefaultTenant, by,
+					wallet.Transfer{ID: wallet.TransactionID{byte(worker) + 1, i, byte(time.Now().UnixNano()), 1}, From: pair[0], To: pair[1], Amount: 1, Currency: p.eur})
+				if err != nil && !errors.Is(err, wallet.ErrTransactionID) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(50 * time.Millisecond)
+		if _, err := p.backup(place); err != nil {
+			t.Error(err)
+		}
+	}
+	ended := time.Now()
+	close(stop)
+	working.Wait()
+	p.stop()
+	for i := range 4 {
+		args := []string{"--until", began.Add(time.Duration(i+1) * ended.Sub(began) / 5).Format(time.RFC3339Nano)}
+		if i == 3 {
+			args = nil
+		}
+		data, err := restoreTo(t, place, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := openNode(t.Context(), &serveOptions{data: data, reserve: -1, snapshot: -1, maxQueue: 1 << 20}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &pastTest{t: t, data: data, node: n, eur: p.eur}
+		sum := func() (sum money.Amount) {
+			for _, v := range r.balances("bank", "a", "b") {
+				sum += v
+			}
+			return sum
+		}
+		r.until("all is done, and balances add up to zero", func() bool { return sum() == 0 })
+		r.stop()
+		if v, err := runVerify(t, data); err != nil || v.Wrong > 0 {
+			t.Errorf("%+v, %v", v, err)
+		}
+	}
+}
+
+const goldenManifest = `{
+  "version": 1,
+  "number": 3,
+  "cluster_id": "000102030405060708090a0b0c0d0e0f",
+  "protocol": "tcc",
+  "made": "2026-11-30T12:00:00Z",
+  "partitions": [
+    {"partition": 0, "index": 4711, "time": "2026-11-30T11:59:59.5Z", "link": "GVUYPqLmOfRfwWc4bZPXGEdRU2S9ng8cuWHJtaybTZU="},
+    {"partition": 1, "index": 2, "time": "2026-11-30T11:00:00Z", "link": "i4+J1s+hiVigLSJR2+eOjRbz1t85QGuh7j5JD3+gvqM="}
+  ]
+}
+`
+
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(goldenManifest))
+	f.Add([]byte(`{"version":1,"number":3,"cluster_id":"000102030405060708090a0b0c0d0e0f","partitions":[{"partition":1,"index":1}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseManifest(manifestName(3), b)
+		if string(b) == goldenManifest && (err != nil || m.position(0).Index != 4711 || m.position(1).Partition != 1 || m.Cluster != "000102030405060708090a0b0c0d0e0f") {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		if err == nil {
+			for i := range m.Partitions {
+				m.position(uint16(i))
+			}
+		}
+	})
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
+	"maru.example/vfs"
+	"maru.example/wallet"
+	"maru.example/wallet/walletraft"
+)
+
+// restoring makes the directory of a node of what a backup has up to a moment. The partitions are
+// decided together, in the order of the entries' times; but none before what it presumes of another one has been
+// decided. So what comes out is a state in which the wallet could have been: see wallet.Presumes.
+type restoring struct {
+	manifest *manifest
+	until    int64 // by the entries' times
+	seeding  *rsmraft.Seeding
+	parts    []*restoredPart
+	done, of atomic.Uint64 // entries
+}
+
+// restoredPart is a partition that is being restored.
+type restoredPart struct {
+	number  uint16
+	entries chan rsm.Decided // of the backup
+	cancel  context.CancelFunc
+	failed  error // when entries is closed
+	head    *rsm.Decided
+	dropped bool // the head, which is of the time, presumes what is not there
+	group   *rsmraft.Seeded
+	machine *wallet.Machine
+	writer  *rsmarchive.Writer // of the node's archive
+	at      rsmarchive.Position
+}
+
+// openRestoring prepares a directory.
+func openRestoring(ctx context.Context, backup rsmarchive.Store, m *manifest, data string, until int64) (_ *restoring, err error) {
+	r := &restoring{manifest: m, until: until}
+	if r.seeding, err = rsmraft.NewSeeding(vfs.OS(), filepath.Join(data, logName), 1); err != nil {
+		return nil, err
+	}
+	own := rsmarchive.NewDir(vfs.OS(), filepath.Join(data, archiveName))
+	for i := range m.Partitions {
+		p := &restoredPart{number: uint16(i)}
+		r.parts = append(r.parts, p)
+		if err := p.open(ctx, r, backup, own); err != nil {
+			r.close()
+			return nil, fmt.Errorf("partition %d: %w", i, err)
+		}
+		r.of.Add(uint64(m.Partitions[i].Index))
+	}
+	return r, nil
+}
+
+func (p *restoredPart) open(ctx context.Context, r *restoring, backup, own rsmarchive.Store) (err error) {
+	chained := chainedOf(r.manifest.Cluster, p.number)
+	a, err := rsmarchive.Open(ctx, backup, chained, nil)
+	if err != nil {
+		return err
+	}
+	partitions := len(r.manifest.Partitions)
+	p.machine = wallet.NewMachine(&wallet.MachineOptions{
+		Partition: p.number, Partitions: uint16(partitions), Random: rand.Uint64, RecentIDs: defaultRecentIDs / uint64(partitions),
+	})
+	if p.group, err = r.seeding.Group(walletraft.Group(p.number), p.machine); err != nil {
+		return err
+	}
+	p.writer = rsmarchive.NewWriter(own, chained, rsmarchive.Position{Link: chained.Origin()}, nil)
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.entries = make(chan rsm.Decided, archiveAhead)
+	last := r.manifest.position(p.number)
+	go func() {
+		defer close(p.entries)
+		p.failed = a.Read(ctx, 1, last.Index, func(d *rsm.Decided) error {
+			select {
+			case p.entries <- *d:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	return p.next(r.until)
+}
+
+// next takes the next entry that is to be decided, if there is one.
+func (p *restoredPart) next(until int64) error {
+	d, ok := <-p.entries
+	p.head = &d
+	if !ok || d.Time > until {
+		p.head = nil
+	}
+	if !ok {
+		return p.failed
+	}
+	return nil
+}
+
+// run decides everything up to the moment.
+func (r *restoring) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		p, err := r.choose()
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			break
+		}
+		if err := p.take(ctx); err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+		r.done.Add(1)
+		if err := p.next(r.until); err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+	}
+	return errors.Join(ctx.Err(), r.finish(ctx))
+}
+
+// choose returns the partition whose next entry is the oldest of those that follow from what is
+// decided; nil if there is none.
+func (r *restoring) choose() (*restoredPart, error) {
+	heads := slices.DeleteFunc(slices.Clone(r.parts), func(p *restoredPart) bool { return p.head == nil })
+	slices.SortStableFunc(heads, func(a, b *restoredPart) int {
+		switch {
+		case a.head.Time < b.head.Time:
+			return -1
+		case a.head.Time > b.head.Time:
+			return 1
+		}
+		return 0
+	})
+	for _, p := range heads {
+		follows, err := r.follows(p)
+		if err != nil {
+			return nil, fmt.Errorf("partition %d: entry %d: %w", p.number, p.head.Index, err)
+		}
+		if p.dropped = !follows; follows {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// follows says whether the next entry of a partition presumes nothing that is not decided.
+func (r *restoring) follows(p *restoredPart) (bool, error) {
+	follows := true
+	err := p.head.Batches(func(b rsm.DecidedBatch) error {
+		other, ok := wallet.Presumes(p.number, b.Data)
+		if !ok || int(other) >= len(r.parts) {
+			return nil
+		}
+		o := r.parts[other]
+		return o.group.Do(func() error {
+			follows = follows && o.machine.Explains(p.number, b.Data)
+			return nil
+		})
+	})
+	return follows, err
+}
+
+// take decides the next entry of a partition, and archives it.
+func (p *restoredPart) take(ctx context.Context) error {
+	if p.head.Index >= rsmraft.FirstEntry {
+		if err := p.group.Apply(p.head); err != nil {
+			return err
+		}
+	}
+	if err := p.writer.Append(p.head); err != nil {
+		return err
+	}
+	if p.writer.Full() {
+		return p.writer.Seal(ctx)
+	}
+	return nil
+}
+
+// finish makes all durable.
+func (r *restoring) finish(ctx context.Context) error {
+	for _, p := range r.parts {
+		if err := p.writer.Seal(ctx); err != nil {
+			return err
+		}
+		p.at = p.writer.Sealed()
+		want := r.manifest.position(p.number)
+		if p.at.Index == want.Index && p.at.Link.String() != want.Link {
+			return fmt.Errorf("partition %d: %w: the chain ends with %v, the manifest says %s", p.number, rsmarchive.ErrDamaged, p.at.Link, want.Link)
+		}
+	}
+	return r.seeding.Finish()
+}
+
+func (r *restoring) close() {
+	for _, p := range r.parts {
+		if p.cancel != nil {
+			p.cancel()
+			for range p.entries { // until it has ended
+				continue
+			}
+		}
+	}
+	r.seeding.Close()
+}
+
+// noMoment is later than any entry.
+const noMoment = math.MaxInt64
+
+// restoredView is a partition that was restored, as --json prints it.
+type restoredView struct {
+	Partition uint16    `json:"partition"`
+	Entry     rsm.Index `json:"entry"` // the last
+	Time      time.Time `json:"time"`  // of it
+	// Dropped says that entries of the time asked for were left out, as they presume others, of other
+	// partitions, that are later.
+	Dropped bool `json:"dropped,omitempty"`
+}
+
+func (r *restoring) views() (all []restoredView) {
+	for _, p := range r.parts {
+		all = append(all, restoredView{p.number, p.at.Index, time.Unix(0, p.at.Time).UTC(), p.dropped && p.head != nil})
+	}
+	return all
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"maru.example/internal/httpd"
+	"maru.example/rsm/rsmarchive"
+)
+
+// backedUp is what a backup did, as --json prints it.
+type backedUp struct {
+	manifest
+	Entries  uint64 `json:"entries"` // that are new
+	Segments int    `json:"segments"`
+	Bytes    int64  `json:"bytes"`
+}
+
+func newBackupCommand() *cobra.Command {
+	var o httpOptions
+	var to string
+	cmd := &cobra.Command{
+		Use:   "backup --to PLACE",
+		Short: "Back the wallet up, while it runs; the second time only what is new",
+		Long: `Back the wallet up, while it runs. A backup is an archive of all that was decided, from the
+first entry on, compressed, chained and checked, in another place than the server's own.
+The first call copies everything, each later one with the same --to what is new. When all
+is there a manifest is written; a call that was interrupted is made good by the next.
+
+maru wallet restore makes a wallet of it again, as it was at any moment. maru wallet verify
+--data none --archive PLACE verifies it, and maru wallet balance --at reads it. With API
+keys it needs the scope cluster:admin. The keys themselves are not in it.
+` + helpLocation,
+		Example: `  maru wallet backup --to /backup/wallet
+  maru wallet backup --to s3://backups/wallet --addr https://pay.example.com:7480`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to == "" {
+				return usageError(hintLocation, "say with --to where the backup is to be")
+			}
+			place, err := parseLocation(to)
+			if err != nil {
+				return err
+			}
+			b, err := o.backup(cmd, place)
+			if err != nil {
+				return err
+			}
+			return printResult(cmd.OutOrStdout(), o.json, b, fmt.Sprintf("backup %d at %s: %s entries more, %s bytes in %d segments, of %d partitions",
+				b.Number, place, count(b.Entries), count(b.Bytes), b.Segments, len(b.Partitions)))
+		},
+	}
+	o.register(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "`place` of the backup (required)")
+	return cmd
+}
+
+// backupClient asks servers for what a backup is made of.
+type backupClient struct {
+	urls   []string
+	key    string
+	client *http.Client
+	limit  time.Duration // of each request
+}
+
+func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, error) {
+	urls, err := o.urls()
+	if err != nil {
+		return nil, err
+	}
+	var config *tls.Config
+	if config, err = o.tlsConfig(); err != nil {
+		return nil, err
+	}
+	c := &backupClient{urls, o.key, &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, o.timeout}
+	defer c.client.CloseIdleConnections()
+	of := &backupSource{}
+	b, err := c.get(cmd.Context(), backupPath, nil)
+	if err == nil {
+		err = json.Unmarshal(b, of)
+	}
+	if err != nil {
+		return nil, o.explainBackup(err)
+	}
+	store, err := openBackup(cmd.Context(), place, of)
+	if err != nil {
+		return nil, err
+	}
+	before, err := newestManifest(cmd.Context(), store)
+	if err != nil {
+		return nil, failed(err, "the backup cannot be gone on with: begin another, in another place")
+	}
+	out := &backedUp{manifest: manifest{Version: 1, Number: 1, Cluster: of.Cluster, Protocol: of.Protocol, Made: time.Now().UTC()}}
+	if before != nil {
+		out.Number = before.Number + 1
+	}
+	for i := range of.Partitions {
+		if err := c.partition(cmd.Context(), store, of, uint16(i), out); err != nil {
+			return nil, o.explainBackup(fmt.Errorf("partition %d: %w", i, err))
+		}
+	}
+	text, err := json.MarshalIndent(&out.manifest, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return out, store.Put(cmd.Context(), manifestName(out.Number), append(text, '\n'))
+}
+
+// partition copies what is new of a partition.
+func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, of *backupSource, partition uint16, out *backedUp) error {
+	chained := chainedOf(of.Cluster, partition)
+	a, err := rsmarchive.Open(ctx, store, chained, nil)
+	if err != nil {
+		return err
+	}
+	at, err := a.End(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		content, err := c.get(ctx, fmt.Sprintf("%s/%d", backupPath, partition), positionQuery(at))
+		if err != nil {
+			return err
+		}
+		if len(content) == 0 {
+			break
+		}
+		next, err := rsmarchive.Add(ctx, store, chained, at, content)
+		if err != nil {
+			return err
+		}
+		out.Entries += uint64(next.Index - at.Index)
+		out.Segments++
+		out.Bytes += int64(len(content))
+		at = next
+	}
+	out.Partitions = append(out.Partitions, backedUpTo{partition, at.Index, time.Unix(0, at.Time).UTC(), at.Link.String()})
+	return nil
+}
+
+// maxBackupAnswer is the most that is read of an answer: a segment with one entry of the largest kind.
+const maxBackupAnswer = 128 << 20
+
+// get asks one server after the other. It returns nothing where nothing is new.
+func (c *backupClient) get(ctx context.Context, path string, query url.Values) (b []byte, err error) {
+	for _, base := range c.urls {
+		if b, err = c.ask(ctx, base+path+"?"+query.Encode()); err == nil || ctx.Err() != nil {
+			return b, err
+		}
+	}
+	return nil, err
+}
+
+func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.key != "" {
+		r.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	answer, err := c.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, answer.Body.Close()) }()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxBackupAnswer))
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.StatusCode == http.StatusOK, answer.StatusCode == http.StatusNoContent:
+		return body, nil
+	}
+	p := &httpd.Problem{}
+	if err := json.Unmarshal(body, p); err != nil || p.Code == "" {
+		p = httpd.NewProblem(answer.StatusCode, "unknown", answer.Status)
+	}
+	return nil, p
+}
+
+// explainBackup says what to do about a backup that was not made.
+func (o *httpOptions) explainBackup(err error) error {
+	p, refused := errors.AsType[*httpd.Problem](err)
+	switch {
+	case errors.Is(err, rsmarchive.ErrConflict) || refused && p.Code == "not_here":
+		return failed(err, "give --addr of a node that has everything from the beginning, such as the first, or one with an archive; a wallet that was restored has a backup of its own, in another place")
+	case errors.Is(err, rsmarchive.ErrExists):
+		return failed(err, "another backup is being made there: wait for its end, and repeat the command")
+	case errors.Is(err, rsmarchive.ErrDamaged):
+		return failed(err, "the backup's last segment is damaged: `maru wallet verify --data none --archive PLACE` tells; begin another backup in another place")
+	case refused:
+		return explainStatus(err, p.Status)
+	}
+	return o.explain(err)
+}
