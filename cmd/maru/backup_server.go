@@ -106,13 +106,16 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	last := g.Applied()
-	if at.Index >= last {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+	if at.Index > last {
+		return fmt.Errorf("%w: the backup has entry %d, and here is %d the last: it is of another past, or this node is behind", rsmarchive.ErrConflict, at.Index, last)
 	}
 	content, err := h.make(r, uint16(partition), at, last)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(content) == 0:
+		w.WriteHeader(http.StatusNoContent)
+		return nil
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
@@ -120,7 +123,7 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// make makes the segment of the entries after a position, up to one.
+// make makes the segment of the entries after a position, up to one; nothing if there is none.
 func (h *backupHandler) make(r *http.Request, partition uint16, at rsmarchive.Position, last rsm.Index) (_ []byte, err error) {
 	f, err := h.node.feed(partition, at.Index)
 	if err != nil {

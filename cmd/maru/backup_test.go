@@ -88,20 +88,26 @@ func TestBackup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkRestored(t, data, end, p.ids, p.ids)
+			checkRestored(t, data, end, p.ids, p.ids, "")
 			if data, err = restoreTo(t, place, "--until", moment.Format(time.RFC3339Nano)); err != nil {
 				t.Fatal(err)
 			}
-			checkRestored(t, data, then, last, p.ids)
+			checkRestored(t, data, then, last, p.ids, place)
 		})
 	}
 }
 
-// checkRestored serves a restored wallet: its balances and ids are those of the moment, and it goes on.
-func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Amount, last, used byte) {
+// checkRestored serves a restored wallet: its balances and ids are those of the moment, and it goes on. From
+// the backup origin it was restored as it was before the end.
+func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Amount, last, used byte, origin string) {
 	t.Helper()
 	r := newPastTestIn(t, data, serveOptions{history: true})
 	defer r.stop()
+	if origin != "" { // which has what happened later, and is not gone on with by another
+		if b, err := r.backup(origin); err == nil || !strings.Contains(err.Error(), "not_here") || failureOf(err).hint == "" {
+			t.Errorf("into the backup that it was made of: %+v, %v", b, err)
+		}
+	}
 	if diff := gocmp.Diff(want, r.balances("bank", "a", "b")); diff != "" {
 		t.Errorf("balances (-want +got):\n%s", diff)
 	}
