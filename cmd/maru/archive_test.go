@@ -26,10 +26,21 @@ type archivedTest struct {
 
 func newArchivedTest(t *testing.T, o serveOptions) *archivedTest {
 	t.Helper()
-	a := &archivedTest{place: filepath.Join(t.TempDir(), "archive")}
+	data := t.TempDir()
+	a := &archivedTest{place: filepath.Join(data, archiveName)}
 	o.archive = a.place
-	a.start(t, t.TempDir(), o)
+	a.start(t, data, o)
 	return a
+}
+
+// copy returns a copy of a node that does not run.
+func (a *archivedTest) copy(t *testing.T) *archivedTest {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(data, os.DirFS(a.data)); err != nil {
+		t.Fatal(err)
+	}
+	return &archivedTest{&pastTest{t: t, data: data, eur: a.eur, ids: a.ids}, filepath.Join(data, archiveName)}
 }
 
 func (a *archivedTest) start(t *testing.T, data string, o serveOptions) {
@@ -104,9 +115,18 @@ func cutNode(t *testing.T) *archivedTest {
 	return a
 }
 
-// TestHistoryOfACutLog makes the history of what the archive and the log have together.
-func TestHistoryOfACutLog(t *testing.T) {
+// TestCutLog makes one such node, and looks at copies of it.
+func TestCutLog(t *testing.T) {
 	a := cutNode(t)
+	for name, test := range map[string]func(*testing.T, *archivedTest){
+		"history": historyOfACutLog, "verify": verifyOfACutLog, "damage": damageOfTheArchive, "gap": archiveWithAGap, "checkpoint": checkpointOfACutLog,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, a.copy(t)) })
+	}
+}
+
+// historyOfACutLog makes the history of what the archive and the log have together.
+func historyOfACutLog(t *testing.T, a *archivedTest) {
 	a.start(t, a.data, serveOptions{history: true}) // it goes on with the archive that it had
 	defer a.stop()
 	for _, l := range a.node.logs {

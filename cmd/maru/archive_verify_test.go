@@ -29,9 +29,8 @@ func verifyArchive(t *testing.T, args ...string) (v verdicts, err error) {
 	return v, err
 }
 
-// TestVerifyOfACutLog decides what is in the archive and what is in the log, as one.
-func TestVerifyOfACutLog(t *testing.T) {
-	a := cutNode(t)
+// verifyOfACutLog decides what is in the archive and what is in the log, as one.
+func verifyOfACutLog(t *testing.T, a *archivedTest) {
 	at := time.Now()
 	v, err := verifyArchive(t, "--data", a.data)
 	if err != nil || v.Wrong != 0 || len(v.Partitions) != 2 {
@@ -75,9 +74,8 @@ func segments(t *testing.T, place string, group int) []string {
 	return files(t, place, fmt.Sprintf("%08d/*.seg", group))
 }
 
-// TestVerifyFindsDamageOfTheArchive changes an archive in many ways: each is named, by segment and entries.
-func TestVerifyFindsDamageOfTheArchive(t *testing.T) {
-	a := cutNode(t)
+// damageOfTheArchive changes an archive in many ways: each is named, by segment and entries.
+func damageOfTheArchive(t *testing.T, a *archivedTest) {
 	tests := []struct {
 		name   string
 		damage func(t *testing.T, place string)
@@ -199,9 +197,8 @@ func rewrite(t *testing.T, a *archivedTest, place string, add func(*rsmarchive.W
 	}
 }
 
-// TestPastOfAnArchiveWithAGap is that of a replica that began with another's snapshot.
-func TestPastOfAnArchiveWithAGap(t *testing.T) {
-	a := cutNode(t)
+// archiveWithAGap is that of a replica that began with another's snapshot.
+func archiveWithAGap(t *testing.T, a *archivedTest) {
 	const behind = 15
 	place := filepath.Join(t.TempDir(), "archive")
 	if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
@@ -264,9 +261,8 @@ func TestVerifyWithTheWholeLog(t *testing.T) {
 	})
 }
 
-// TestCheckpoint signs where the chains are, and finds what was changed and made anew before that.
-func TestCheckpoint(t *testing.T) {
-	a := cutNode(t)
+// checkpointOfACutLog signs where the chains are, and finds what was changed and made anew before that.
+func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 	dir := t.TempDir()
 	key, checkpoint := filepath.Join(dir, "key"), filepath.Join(dir, "checkpoint")
 	for _, args := range [][]string{
