@@ -418,3 +418,30 @@ func (s *Service) nameSides(ctx context.Context, tenant Tenant, sides []namedSid
 	}
 	return nil
 }
+
+// AccountNames returns the names of accounts of a tenant by their handles, as far as
+// they can be had now.
+func (s *Service) AccountNames(ctx context.Context, tenant Tenant, handles ...Handle) (map[Handle]AccountID, error) {
+	found := make([]AccountID, len(handles))
+	sides := make([]namedSide, len(handles))
+	for i, h := range handles {
+		sides[i] = namedSide{h, &found[i]}
+	}
+	err := s.nameSides(ctx, tenant, sides)
+	names := map[Handle]AccountID{}
+	for i, h := range handles {
+		if found[i] != "" {
+			names[h] = found[i]
+		}
+	}
+	return names, err
+}
+
+// AccountHandle returns an account's handle, 0 if there is no such account or tenant.
+func (s *Service) AccountHandle(ctx context.Context, tenant Tenant, id AccountID) (Handle, error) {
+	number, ok, err := s.Tenant(ctx, tenant)
+	if err != nil || !ok {
+		return 0, err
+	}
+	return s.handleOf(ctx, tenant, number, id)
+}

@@ -1,0 +1,11 @@
+package wallettest
+
+import (
+	"testing"
+
+	"maru.example/wallet"
+)
+
+func TestWebhookMemory(t *testing.T) {
+	TestWebhookStore(t, func(*testing.T) wallet.WebhookStore { return &WebhookMemory{} })
+}
