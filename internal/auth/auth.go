@@ -53,15 +53,15 @@ var (
 // Errors of the functions that change a keys file.
 var (
 	ErrKey   = errors.New("auth: no such key")
-	ErrScope = errors.New("auth: a scope is a system and read, write, personal, erase or admin, such as wallet:read")
+	ErrScope = errors.New("auth: a scope is a system and read, write, personal, erase, webhooks or admin, such as wallet:read")
 	ErrNew   = errors.New("auth: a new key needs a tenant and at least one scope, and an expiry, if any, in the future")
 )
 
-// Scope is one permission of a key: a system, a colon, and read, write, personal, erase
+// Scope is one permission of a key: a system, a colon, and read, write, personal, erase, webhooks
 // or admin. None includes another. With admin a key acts for any tenant in that system.
 type Scope string
 
-var scopeForm = regexp.MustCompile(`^[a-z]{1,32}:(read|write|personal|erase|admin)$`)
+var scopeForm = regexp.MustCompile(`^[a-z]{1,32}:(read|write|personal|erase|webhooks|admin)$`)
 
 // Validate returns an error that wraps ErrScope if s is not a scope.
 func (s Scope) Validate() error {

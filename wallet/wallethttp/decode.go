@@ -36,6 +36,7 @@ type member struct {
 	number   *int
 	list     func(d *decoder)
 	object   func(d *decoder)
+	given    *bool // becomes true if the member is there; nil: not wanted
 	optional bool
 }
 
@@ -82,6 +83,9 @@ func (d *decoder) object(members []member) bool {
 			d.fail(name, "is there twice")
 		}
 		seen |= 1 << i
+		if given := members[i].given; given != nil {
+			*given = true
+		}
 		d.member(&members[i])
 	}
 	for i := range members {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"slices"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -56,7 +57,7 @@ func page(api *huma.OpenAPI) []byte {
 		if op.stream != nil {
 			p.Answer = eventExample
 		} else {
-			p.Answer = example(api, o.Responses["200"].Content["application/json"].Schema)
+			p.Answer = example(api, o.Responses[strconv.Itoa(op.status)].Content["application/json"].Schema)
 		}
 		for status, r := range o.Responses {
 			p.Responses = append(p.Responses, pageResponse{status, r.Description})

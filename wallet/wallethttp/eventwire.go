@@ -44,6 +44,11 @@ type dailyAnswered struct {
 
 // newEvent returns what is told of an event.
 func (q query) newEvent(partition uint16, e *wallet.PastEvent) *eventAnswer {
+	return newEventAnswer(partition, e, q.currency)
+}
+
+// newEventAnswer returns what is told of an event, with names of currencies.
+func newEventAnswer(partition uint16, e *wallet.PastEvent, name func(money.Currency) currency) *eventAnswer {
 	a := &eventAnswer{
 		Account: accountID(e.AccountID), Kind: e.Kind.String(), Time: formatTime(e.Time), Counterparty: accountID(e.OtherID),
 		Position: wallet.HistoryPosition{Partition: partition, Index: e.Index}.String(), Number: e.Number,
@@ -55,7 +60,7 @@ func (q query) newEvent(partition uint16, e *wallet.PastEvent) *eventAnswer {
 		a.CounterpartyHandle = formatHandle(e.Other)
 	}
 	if e.Currency != 0 {
-		a.Currency = q.currency(e.Currency)
+		a.Currency = name(e.Currency)
 	}
 	format := func(v money.Amount) amount { return amount(v.Format(e.Currency)) }
 	switch e.Kind {
@@ -79,7 +84,7 @@ func (q query) newEvent(partition uint16, e *wallet.PastEvent) *eventAnswer {
 		a.Name = e.Name
 	case wallet.TransactionMade:
 		if t, ok := wallet.ParseTransaction(e.Content); ok {
-			a.Postings, a.Reference, a.Metadata = q.postings(t.Postings), t.Reference, metadata(t.Metadata)
+			a.Postings, a.Reference, a.Metadata = newPostings(t.Postings, name), t.Reference, metadata(t.Metadata)
 			if t.Reverses != nil {
 				a.Reverses = transactionID(t.Reverses.ID.String())
 			}
@@ -89,11 +94,11 @@ func (q query) newEvent(partition uint16, e *wallet.PastEvent) *eventAnswer {
 	return a
 }
 
-// postings returns how postings are shown.
-func (q query) postings(ps []wallet.Posting) []postingBody {
+// newPostings returns how postings are shown.
+func newPostings(ps []wallet.Posting, name func(money.Currency) currency) []postingBody {
 	out := make([]postingBody, len(ps))
 	for i := range ps {
-		out[i] = postingBody{accountID(ps[i].Account), amount(ps[i].Amount.Format(ps[i].Currency)), q.currency(ps[i].Currency)}
+		out[i] = postingBody{accountID(ps[i].Account), amount(ps[i].Amount.Format(ps[i].Currency)), name(ps[i].Currency)}
 	}
 	return out
 }

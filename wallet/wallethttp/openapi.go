@@ -201,6 +201,9 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 		o.Responses["202"] = &huma.Response{Description: "Under way: Location tells what was decided.", Content: answer.Content, Headers: location}
 	}
 	answer.Headers = map[string]*huma.Param{}
+	if op.status == http.StatusCreated {
+		answer.Headers = location
+	}
 	if op.past || op.method != http.MethodGet {
 		answer.Headers[PositionHeader] = &huma.Param{
 			Description: "What the answer reflects; of a write, where it was committed: partition:index, or several joined by commas.",
@@ -238,7 +241,10 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 // describeParameters returns an operation's parameters: of the path, headers, and of the query.
 func (op *operation) describeParameters(schemas huma.Registry) (all []*huma.Param) {
 	for _, match := range pathParameter.FindAllStringSubmatch(op.path, -1) {
-		of := map[string]huma.SchemaProvider{"id": accountID(""), "transaction_id": transactionID(""), "hold_id": transactionID(""), "currency": currency("")}[match[1]]
+		of := map[string]huma.SchemaProvider{
+			"id": accountID(""), "transaction_id": transactionID(""), "hold_id": transactionID(""), "currency": currency(""),
+			"webhook_id": webhookID(""), "message_id": messageID(""),
+		}[match[1]]
 		all = append(all, &huma.Param{Name: match[1], In: "path", Required: true, Schema: of.Schema(schemas)})
 	}
 	all = append(all, &huma.Param{
@@ -307,6 +313,9 @@ func (op *operation) problemCodes() map[int][]string {
 		add(http.StatusInsufficientStorage, codeDiskFull)
 		add(http.StatusServiceUnavailable, codeOutcomeUnknown)
 	}
+	if op.webhooks {
+		op.webhookCodes(add)
+	}
 	if op.absent {
 		add(http.StatusNotFound, codeTransactionNotFound)
 	}
@@ -315,6 +324,24 @@ func (op *operation) problemCodes() map[int][]string {
 		add(status, c.String())
 	}
 	return codes
+}
+
+// webhookCodes adds those of operations about webhooks.
+func (op *operation) webhookCodes(add func(status int, more ...string)) {
+	add(http.StatusNotImplemented, codeWebhooksUnavailable)
+	add(http.StatusServiceUnavailable, codeStoreUnavailable)
+	if strings.Contains(op.path, "{webhook_id}") {
+		add(http.StatusNotFound, codeWebhookNotFound)
+	}
+	if strings.Contains(op.path, "{message_id}") {
+		add(http.StatusNotFound, codeDeadLetterNotFound)
+	}
+	if op.method != http.MethodGet {
+		add(http.StatusConflict, codeWebhookConflict)
+	}
+	if op.status == http.StatusCreated {
+		add(http.StatusConflict, codeTooManyWebhooks)
+	}
 }
 
 // problems describes an operation's problems: each status, with its codes.

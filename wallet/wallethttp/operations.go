@@ -32,6 +32,7 @@ type operation struct {
 	personal         bool          // it is about personal data
 	found            bool          // and may be personal_not_found
 	matches          bool          // and may have If-Match
+	webhooks         bool          // it is about webhooks
 	do               func(*server, query) (*reply, error)
 	stream           func(*server, http.ResponseWriter, query) error // instead of do: it writes the answer itself
 }
@@ -45,7 +46,7 @@ type parameter struct {
 // operations returns the API.
 func operations() []operation {
 	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(),
-		historyOperations(), []operation{referenceOperation()}, eventOperations(), personalOperations())
+		historyOperations(), []operation{referenceOperation()}, eventOperations(), personalOperations(), webhookOperations())
 }
 
 func transferOperations() []operation {

@@ -327,7 +327,7 @@ func personalFailure(err error) (p *Problem) {
 		p = newProblem(http.StatusInternalServerError, codePersonalDamaged, reason(wallet.ErrPersonalDamaged))
 		p.cause = err
 	case errors.Is(err, wallet.ErrMasterKey), errors.Is(err, wallet.ErrStoreUnavailable):
-		p = newProblem(http.StatusServiceUnavailable, codeStoreUnavailable, "the store of personal data is not available; whether a write was done is then unknown: repeat it")
+		p = newProblem(http.StatusServiceUnavailable, codeStoreUnavailable, "the store of webhooks and personal data is not available; whether a write was done is then unknown: repeat it")
 		p.RetryAfter, p.cause = retryStore, err
 	case errors.Is(err, wallet.ErrStoreNotShared):
 		p = newProblem(http.StatusNotImplemented, codeStoreNotShared,

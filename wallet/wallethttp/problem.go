@@ -53,7 +53,8 @@ const retryStore = time.Second
 // body_incomplete, body_timeout, body_too_large, unsupported_media_type,
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
 // method_not_allowed, transaction_not_found, history_unavailable, history_behind, personal_not_found,
-// personal_changed, personal_damaged, erased, store_not_shared, wrong_cluster, busy, closing, disk_full
+// personal_changed, personal_damaged, erased, webhook_not_found,
+// dead_letter_not_found, webhook_conflict, webhooks_unavailable, too_many_webhooks, store_not_shared, wrong_cluster, busy, closing, disk_full
 // and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed, store_unavailable
 // and internal (whether anything was done is unknown: repeat the request, a
 // transfer with the same transaction_id, or ask what was decided).
@@ -233,7 +234,9 @@ const outcomeUnknown = "whether anything was done is unknown: repeat the request
 func failure(err error) *Problem {
 	p, ok := errors.AsType[*Problem](err)
 	if !ok {
-		p = personalFailure(err)
+		if p = webhookFailure(err); p == nil {
+			p = personalFailure(err)
+		}
 	}
 	switch {
 	case p != nil:

@@ -87,7 +87,7 @@ func (s *server) findTransactions(q query) (*reply, error) {
 			return nil, fmt.Errorf("the transaction at %d:%d of the history cannot be read", p.Partition, p.Index)
 		}
 		a := pastTransaction{
-			ID: transactionID(t.ID.String()), Status: "refused", Code: p.Code.String(), Time: formatTime(p.Time), Postings: q.postings(t.Postings),
+			ID: transactionID(t.ID.String()), Status: "refused", Code: p.Code.String(), Time: formatTime(p.Time), Postings: newPostings(t.Postings, q.currency),
 			Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Position: wallet.HistoryPosition{Partition: p.Partition, Index: p.Index}.String(),
 		}
 		if p.Code == wallet.Applied || p.Code == wallet.Pending {

@@ -96,6 +96,9 @@ func (s *server) serve(op *operation, r *http.Request, w http.ResponseWriter) (*
 	if err := tenant.Validate(); err != nil {
 		return nil, invalidParameter(TenantHeader, err)
 	}
+	if op.webhooks && s.o.Webhooks == nil {
+		return nil, errNoWebhooks
+	}
 	if op.request == nil && hasBody(r) {
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}

@@ -30,6 +30,9 @@
 //	GET  /v1/wallet/accounts/{id}/profile         who it belongs to; PUT, PATCH and DELETE
 //	GET  /v1/wallet/accounts/{id}/transfers/{transaction_id}/note  its note on a transfer; PUT and DELETE
 //	POST /v1/wallet/accounts/{id}/erasure         destroy these for ever
+//	POST /v1/wallet/webhooks                      let an address be told of events; GET lists them
+//	GET  /v1/wallet/webhooks/{webhook_id}         how far one is; PATCH changes it, DELETE deletes it
+//	POST /v1/wallet/webhooks/{webhook_id}/rotate  a new secret; and replay, test, attempts, dead-letters
 //	GET  /openapi.json, /openapi.yaml             the API as an OpenAPI 3.1 document
 //	GET  /docs                                    the same to read
 //
@@ -102,6 +105,8 @@ const (
 	PersonalScope Scope = "wallet:personal"
 	// EraseScope is for destroying it.
 	EraseScope Scope = "wallet:erase"
+	// WebhookScope is for letting addresses be told of events.
+	WebhookScope Scope = "wallet:webhooks"
 )
 
 // Errors for Authorize to return, by themselves or wrapped. Their texts are
@@ -125,6 +130,8 @@ type Options struct {
 	History   History  // of the wallet; default: it keeps none
 	// Rebuild lets this node make its history anew; default: it keeps none.
 	Rebuild func(ctx context.Context) error
+	// Webhooks delivers events to others; default: there are none.
+	Webhooks Webhooks
 	// EventPatience is for how long a reader of events may hold up a write until it is
 	// dropped; default 5 s.
 	EventPatience time.Duration

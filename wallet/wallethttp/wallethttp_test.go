@@ -354,7 +354,7 @@ func TestDocsNeedNoOtherHost(t *testing.T) {
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
 		t.Errorf("got %d %v", got.status, got.header)
 	}
-	for _, bad := range []string{"http:", "https:", "//", "<script"} {
+	for _, bad := range []string{"src=", "href=\"http", "href=\"//", "url(", "@import", "<script", "<link", "<img"} {
 		if strings.Contains(got.body, bad) {
 			t.Errorf("the page has %q", bad)
 		}

@@ -1,5 +1,6 @@
 // Package walletsql keeps what a wallet has beside its log, in SQLite or PostgreSQL: see
-// [maru.example/internal/sqldb]. It implements [wallet.PersonalStore].
+// [maru.example/internal/sqldb]. It implements [wallet.PersonalStore] and
+// [wallet.WebhookStore].
 package walletsql
 
 import (

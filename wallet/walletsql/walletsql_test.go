@@ -74,6 +74,9 @@ func suites(t *testing.T, open func(t *testing.T) *walletsql.Store) {
 	t.Run("personal", func(t *testing.T) {
 		wallettest.TestPersonalStore(t, func(t *testing.T) wallet.PersonalStore { return open(t) })
 	})
+	t.Run("webhooks", func(t *testing.T) {
+		wallettest.TestWebhookStore(t, func(t *testing.T) wallet.WebhookStore { return open(t) })
+	})
 }
 
 // people is a wallet that has all accounts.
