@@ -71,8 +71,9 @@ func newKeyCreateCommand() *cobra.Command {
 		Short: "Create an API key and print it: it is nowhere else",
 		Long: `Create an API key and print it: the server keeps its hash only, so that it cannot be
 shown again. The scopes are wallet:read, wallet:write, wallet:personal (names and
-notes), wallet:erase (to destroy these) and wallet:admin; none includes another. With
-wallet:admin a key makes tenants, and does what its other scopes allow in any tenant.`,
+notes), wallet:erase (to destroy these), wallet:webhooks (to let addresses be told of
+events) and wallet:admin; none includes another. With wallet:admin a key makes
+tenants, and does what its other scopes allow in any tenant.`,
 		Example: `  maru key create --scope wallet:read --scope wallet:write
   maru key create --scope wallet:read --tenant acme --valid-for 720h --note reporting
   export MARU_KEY=$(maru key create --scope wallet:write --json | jq -r .key)`,
@@ -92,7 +93,7 @@ wallet:admin a key makes tenants, and does what its other scopes allow in any te
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&scopes, "scope", nil, "`scope` that the key has: wallet:read, wallet:write, wallet:personal, wallet:erase or wallet:admin; may be repeated (required)")
+	f.StringSliceVar(&scopes, "scope", nil, "`scope` that the key has: wallet:read, wallet:write, wallet:personal, wallet:erase, wallet:webhooks or wallet:admin; may be repeated (required)")
 	f.StringVar(&n.Tenant, "tenant", string(wallet.DefaultTenant), "`tenant` that it acts for")
 	f.DurationVar(&validFor, "valid-for", 0, "`time` after which it expires, such as 720h (default: never)")
 	completeFlag(cmd, "scope", string(wallethttp.ReadScope), string(wallethttp.WriteScope), string(wallethttp.PersonalScope), string(wallethttp.EraseScope), string(wallethttp.AdminScope))
@@ -110,7 +111,7 @@ func (o *keyOptions) create(cmd *cobra.Command, n auth.NewKey) error {
 	}
 	text, k, err := auth.Create(keysFile(o.data), n)
 	if errors.Is(err, auth.ErrScope) || errors.Is(err, auth.ErrNew) {
-		return usageError("add --scope wallet:read, wallet:write, wallet:personal, wallet:erase or wallet:admin, once for each", "%w", err)
+		return usageError("add --scope wallet:read, wallet:write, wallet:personal, wallet:erase, wallet:webhooks or wallet:admin, once for each", "%w", err)
 	}
 	if err != nil {
 		return failed(err, "--data names the server's data directory, which must be writable")

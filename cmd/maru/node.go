@@ -16,6 +16,7 @@ import (
 	"maru.example/rsm/rsmpeer"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
+	"maru.example/wallet/wallethook"
 	"maru.example/wallet/walletraft"
 )
 
@@ -46,12 +47,13 @@ type node struct {
 	founding   atomic.Bool               // the cluster is being made here
 	stopped    atomic.Bool
 	removal    sync.Once
-	history    *historian    // nil: no history is kept
-	archive    *archivist    // nil: there is no archive
-	followers  followers     // of the replicas: those two
-	side       *side         // the database beside the log
-	personal   *personal     // nil: no personal data is kept
-	reserve    int64         // see rsmraft.Options.ReserveBytes
+	history    *historian // nil: no history is kept
+	archive    *archivist // nil: there is no archive
+	followers  followers  // of the replicas: those two
+	side       *side      // the database beside the log
+	personal   *personal  // nil: no personal data is kept
+	reserve    int64      // see rsmraft.Options.ReserveBytes
+	webhooks   *wallethook.Engine
 	removed    chan struct{} // closed when another node says that this one was removed
 
 	archiveSegment int64 // see rsmarchive.WriterOptions
@@ -82,13 +84,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
 	n.remote = walletraft.NewRemote(n.host.Load, n.hosts)
-	for i := range id.Partitions {
-		l := walletraft.NewLog(n.host.Load, uint16(i), n.loop)
-		p := wallet.NewPartition(uint16(i), uint16(id.Partitions), n.runtime.Rand)
-		p.Log = l
-		p.Machine.SetRecentIDs(o.recentIDs / uint64(id.Partitions))
-		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
-	}
+	n.addPartitions(o)
 	if n.side, err = openSide(o); err != nil {
 		return nil, err
 	}
@@ -143,7 +139,19 @@ func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
 			return err
 		}
 	}
+	n.webhooks = openWebhooks(o, n)
 	return nil
+}
+
+// addPartitions makes the partitions of the wallet, without their logs.
+func (n *node) addPartitions(o *serveOptions) {
+	for i := range n.identity.Partitions {
+		l := walletraft.NewLog(n.host.Load, uint16(i), n.loop)
+		p := wallet.NewPartition(uint16(i), uint16(n.identity.Partitions), n.runtime.Rand)
+		p.Log = l
+		p.Machine.SetRecentIDs(o.recentIDs / uint64(n.identity.Partitions))
+		n.logs, n.parts = append(n.logs, l), append(n.parts, p)
+	}
 }
 
 func protocolOf(p cluster.Protocol) wallet.Protocol {
@@ -445,6 +453,9 @@ func (n *node) close(within time.Duration) error {
 		done := make(chan struct{})
 		n.reconciler.Stop(func() { close(done) })
 		<-done
+	}
+	if n.webhooks != nil {
+		n.webhooks.Close()
 	}
 	n.followers.close()
 	kept := errors.Join(n.history.close(), n.side.close())

@@ -49,10 +49,11 @@ const raceOptions = "atexit_sleep_ms=10"
 //	files MODE NAME...   the files of the data directory have these rights
 //	absent TEXT          no file of the data directory has the text
 //
-// and those of [clusterCommands].
+// and those of [clusterCommands] and [hookCommands].
 func TestScripts(t *testing.T) {
 	commands := clusterCommands()
 	maps.Copy(commands, serverCommands())
+	maps.Copy(commands, hookCommands())
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -61,6 +62,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", raceOptions)
 			env.Setenv("MARU_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Values[serverOfScript{}] = &scriptServer{}
+			env.Values[receiverOfScript{}] = &hookReceiver{}
 			env.Values[nodesOfScript{}] = scriptNodes{}
 			return nil
 		},

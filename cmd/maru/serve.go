@@ -35,6 +35,8 @@ type serveOptions struct {
 	history            bool
 	store              string // URL of PostgreSQL, "" for a file
 	personal           bool
+	webhookHTTP        bool
+	webhookPublicOnly  bool
 	personalKey        string // file, "" for the one in the data directory
 	recentIDs          uint64 // of all partitions
 	requestTimeout     time.Duration
@@ -122,7 +124,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "store", "personal", "personal-key", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }

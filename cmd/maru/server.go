@@ -114,11 +114,13 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 			Leader: func(partition uint16) string { return node.leader(partition).HTTP },
 		},
 	}
+	handling.Webhooks = node.webhooks
 	if node.personal != nil {
 		handling.Personal = node.personal
 	}
 	accounts := wallethttp.NewHandler(node.wallet.Load(), handling)
 	exposeEvents(metrics, accounts)
+	exposeWebhooks(metrics, node)
 	backups := newBackupHandler(node, sec.authorizeCluster())
 	// Each has a ServeMux of its own: to look in a third one costs microseconds a request.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -39,6 +39,8 @@ func (o *serveOptions) registerSide(f *pflag.FlagSet) {
 	f.StringVar(&o.store, "store", "", "`URL` of the PostgreSQL database for what is not in the log, such as personal data, which the nodes of a cluster share (default: side.db in --data)")
 	f.BoolVar(&o.personal, "personal", true, "keep personal data of accounts, beside the log")
 	f.StringVar(&o.personalKey, "personal-key", "", "`file` of the master key that seals the keys of personal data, made if it is not there; the nodes of a cluster have the same (default: personal.key in --data)")
+	f.BoolVar(&o.webhookHTTP, "webhook-http", false, "allow webhooks at http addresses of other hosts: who listens on the way reads and may change what they are told")
+	f.BoolVar(&o.webhookPublicOnly, "webhook-public-only", false, "refuse webhooks in private networks and on this machine, where tenants are not to reach")
 }
 
 // openSide checks the configuration of the side database. It is opened by what needs it.

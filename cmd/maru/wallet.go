@@ -51,6 +51,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newStatusCommand("unfreeze", "Let money move again in and out of an account that is frozen", wallet.Open),
 		newStatusCommand("close", "Close an account, for ever; every balance must be zero", wallet.Closed),
 		newProfileCommand(),
+		newWebhookCommand(),
 		newEraseCommand(),
 		newRotateCommand(),
 		newTotalsCommand(),
