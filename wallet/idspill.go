@@ -32,6 +32,7 @@ type spillJob struct {
 
 	out     *runWriter
 	rows    []spillRow
+	spare   []spillRow
 	segment int
 	run     *idRun
 	cursors []*runCursor // of the new run, and then the others
@@ -113,7 +114,7 @@ func (j *spillJob) write() (err error) {
 		j.gen.each(j.segment, func(tenant uint16, t *idTable, e *idEntry) {
 			j.rows = append(j.rows, newSpillRow(tenant, t.hash(e.key), e))
 		})
-		slices.SortFunc(j.rows, func(a, b spillRow) int { return cmp.Compare(a.prefix, b.prefix) })
+		j.rows, j.spare = sortedRows(j.rows, j.spare)
 		for i := range j.rows {
 			if err := j.out.add(j.rows[i].prefix, j.rows[i].bytes[:]); err != nil {
 				return err
@@ -122,6 +123,35 @@ func (j *spillJob) write() (err error) {
 		n += len(j.rows)
 	}
 	return nil
+}
+
+// sortedRows returns the rows of a segment in the order of their prefixes, and the other buffer.
+// Prefixes are hashes: by the next bits after those that are the segment's they are spread over
+// buckets of a few rows, and only within these compared. That is some three times as fast as
+// slices.SortFunc.
+func sortedRows(rows, spare []spillRow) (sorted, other []spillRow) {
+	const (
+		buckets = 1 << 12
+		shift   = prefixBits - 8 - 12 // 8 bits are the segment's
+	)
+	var next [buckets + 1]int // where the next row of a bucket goes
+	for i := range rows {
+		next[rows[i].prefix>>shift%buckets+1]++
+	}
+	for i := range buckets {
+		next[i+1] += next[i]
+	}
+	spare = slices.Grow(spare[:0], len(rows))[:len(rows)]
+	for i := range rows {
+		at := &next[rows[i].prefix>>shift%buckets]
+		spare[*at] = rows[i]
+		*at++
+	}
+	for begin, b := 0, 0; b < buckets; b++ {
+		slices.SortFunc(spare[begin:next[b]], func(x, y spillRow) int { return cmp.Compare(x.prefix, y.prefix) })
+		begin = next[b]
+	}
+	return spare, rows
 }
 
 func newSpillRow(tenant uint16, h uint64, e *idEntry) (r spillRow) {
@@ -149,7 +179,7 @@ func (j *spillJob) finish() error {
 	if j.run, err = openWhole(j.files, kept, j.seed); err != nil {
 		return err
 	}
-	j.out, j.rows, j.segment = nil, nil, 0
+	j.out, j.rows, j.spare, j.segment = nil, nil, nil, 0
 	j.cursors = []*runCursor{{run: j.run}}
 	for _, r := range j.runs {
 		j.cursors = append(j.cursors, &runCursor{run: r})
