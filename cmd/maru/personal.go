@@ -114,7 +114,7 @@ func (p *personal) attach(ctx context.Context, store wallet.PersonalStore) (*wal
 		if marked {
 			return nil, fmt.Errorf("%w: there is no %s", wallet.ErrMasterKey, p.keyFile)
 		}
-		if key, err = makeMasterKey(p.keyFile); err != nil {
+		if key, made, err = makeMasterKey(p.keyFile); err != nil {
 			return nil, err
 		}
 	} else if err != nil {
@@ -145,13 +145,30 @@ func readMasterKey(name string) (key wallet.MasterKey, err error) {
 	return key, nil
 }
 
-// makeMasterKey makes the file of a new master key.
-func makeMasterKey(name string) (key wallet.MasterKey, err error) {
+// makeMasterKey makes the file of a new master key, durably. Where another process was faster, that one's key is
+// returned, and made is false: a key that a store may be marked with is never replaced.
+func makeMasterKey(name string) (key wallet.MasterKey, made bool, err error) {
 	if _, err := rand.Read(key[:]); err != nil {
 		panic(err) // it never fails
 	}
 	line := masterKeyPrefix + hex.EncodeToString(key[:]) + "\n"
-	return key, writeDurably(filepath.Dir(name), filepath.Base(name), []byte(line), 0o600)
+	own := "." + filepath.Base(name) + "." + rand.Text()
+	temporary := filepath.Join(filepath.Dir(name), own)
+	if err := writeDurably(filepath.Dir(name), own, []byte(line), 0o600); err != nil {
+		return key, false, err
+	}
+	err = os.Link(temporary, name) // which fails where the name is there
+	if removed := os.Remove(temporary); err == nil {
+		err = removed
+	}
+	if errors.Is(err, fs.ErrExist) {
+		key, err = readMasterKey(name)
+		return key, false, err
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(name))
+	}
+	return key, err == nil, err
 }
 
 // Personal implements wallethttp.Personal.

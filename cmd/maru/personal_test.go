@@ -233,3 +233,41 @@ func (p *personalCrash) check() {
 		}
 	}
 }
+
+// TestMasterKeyOnce makes the file of a master key in several processes at once, as nodes do that share a disk: all
+// have one key.
+func TestMasterKeyOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), masterKeyName)
+	const processes = 8
+	keys, made := make([]wallet.MasterKey, processes), make([]bool, processes)
+	var group sync.WaitGroup
+	for i := range processes {
+		group.Go(func() {
+			var err error
+			if keys[i], made[i], err = makeMasterKey(file); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	kept, err := readMasterKey(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	makers := 0
+	for i := range processes {
+		if keys[i] != kept {
+			t.Errorf("process %d has another key than the file", i)
+		}
+		if made[i] {
+			makers++
+		}
+	}
+	files, err := os.ReadDir(filepath.Dir(file))
+	if makers != 1 || len(files) != 1 || err != nil {
+		t.Errorf("%d made it, and %d files are there: %v", makers, len(files), err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file has %v, %v", info, err)
+	}
+}

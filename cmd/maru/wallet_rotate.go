@@ -69,9 +69,9 @@ func rotateMasterKey(ctx context.Context, o *serveOptions) (rotated int, file st
 		return 0, file, failed(err, "the database must be there")
 	}
 	to, err := readMasterKey(file + nextKeySuffix) // of a rotation that was interrupted
-	made := errors.Is(err, fs.ErrNotExist)
-	if made {
-		to, err = makeMasterKey(file + nextKeySuffix)
+	made := false
+	if errors.Is(err, fs.ErrNotExist) {
+		to, made, err = makeMasterKey(file + nextKeySuffix)
 	}
 	if err == nil {
 		rotated, err = wallet.RotatePersonal(ctx, store, from, to, rand.Reader)

@@ -28,6 +28,7 @@ const (
 	eventRest  = 400 * time.Millisecond // the longest, after some without anything new
 	eventSlow  = 5 * time.Second        // for which a write may hold up a reader until it is dropped; its connection is closed after twice that
 	eventAlive = 15 * time.Second       // between signs of life
+	eventAllow = time.Second            // between two looks whether the reader may still read
 	lastWords  = 500 * time.Millisecond // for the reason why a stream ends
 )
 
@@ -56,6 +57,7 @@ type events struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	written  time.Time
+	allowed  time.Time // when the reader was last known to be allowed to read
 }
 
 // place is how far a stream has come in a partition.
@@ -111,7 +113,7 @@ func (s *server) streamEvents(w http.ResponseWriter, q query, accounts []wallet.
 		p.RetryAfter = time.Second
 		return p
 	}
-	e := &events{s: s, q: q, accounts: accounts, places: map[uint16]*place{}, w: w, control: http.NewResponseController(w)}
+	e := &events{s: s, q: q, accounts: accounts, places: map[uint16]*place{}, w: w, control: http.NewResponseController(w), allowed: time.Now()}
 	if err := e.open(); err != nil {
 		return err
 	}
@@ -206,6 +208,9 @@ func (e *events) run() (reason string) {
 		return e.ended(err)
 	}
 	for e.q.Context().Err() == nil {
+		if err := e.allow(); err != nil {
+			return e.ended(err)
+		}
 		some := false
 		for partition, p := range e.places {
 			happened, err := e.next(p)
@@ -327,16 +332,26 @@ func (e *events) late(began time.Time, err error) error {
 	return err
 }
 
-// rest waits a little, looks whether the reader may still read, and gives a sign of life.
+// allow looks, from time to time, whether the reader may still read: also one that always has something to read.
+func (e *events) allow() error {
+	if time.Since(e.allowed) < eventAllow {
+		return nil
+	}
+	tenant, err := e.s.o.Authorize(e.q.Context(), e.q.Header.Get("Authorization"), e.q.Header.Get(TenantHeader), ReadScope)
+	if err == nil && tenant != e.q.tenant {
+		err = ErrForbidden // the key is another tenant's now
+	}
+	e.allowed = time.Now()
+	return err
+}
+
+// rest waits a little, and gives a sign of life.
 func (e *events) rest() error {
 	e.pause = min(max(2*e.pause, eventPause), eventRest)
 	select {
 	case <-time.After(e.pause):
 	case <-e.q.Context().Done():
 		return context.Cause(e.q.Context())
-	}
-	if _, err := e.s.o.Authorize(e.q.Context(), e.q.Header.Get("Authorization"), e.q.Header.Get(TenantHeader), ReadScope); err != nil {
-		return err
 	}
 	if time.Since(e.written) < eventAlive {
 		return nil
