@@ -208,9 +208,6 @@ func (e *events) run() (reason string) {
 		return e.ended(err)
 	}
 	for e.q.Context().Err() == nil {
-		if err := e.allow(); err != nil {
-			return e.ended(err)
-		}
 		some := false
 		for partition, p := range e.places {
 			happened, err := e.next(p)
@@ -270,6 +267,9 @@ func (e *events) next(p *place) ([]wallet.PastEvent, error) {
 
 // send sends an event.
 func (e *events) send(partition uint16, v *wallet.PastEvent) error {
+	if err := e.allow(); err != nil {
+		return err
+	}
 	data, err := json.Marshal(e.q.newEvent(partition, v))
 	if err != nil {
 		return err
@@ -353,8 +353,8 @@ func (e *events) rest() error {
 	case <-e.q.Context().Done():
 		return context.Cause(e.q.Context())
 	}
-	if time.Since(e.written) < eventAlive {
-		return nil
+	if err := e.allow(); err != nil || time.Since(e.written) < eventAlive {
+		return err
 	}
 	return e.write(": alive\n\n")
 }

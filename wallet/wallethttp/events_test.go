@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,9 @@ func (g *growing) HistoryEvents(_ context.Context, r *wallet.EventsRequest) (pag
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if lines := g.lines[r.Account]; g.endless && len(lines) > 3 { // what was read is not asked for again
+		g.lines[r.Account] = slices.Clone(lines[len(lines)-3:])
+	}
 	p := partitionOf(r.Account)
 	ids := []wallet.AccountID{r.Account}
 	if r.Account == "" {
@@ -360,6 +364,34 @@ func TestSlowReader(t *testing.T) {
 	}
 	if m := h.EventMetrics(); m.Slow != 1 {
 		t.Errorf("got %+v", m)
+	}
+}
+
+// TestEventsEndWithTheKey revokes the key of a reader that always has something to read, and of one that has not.
+func TestEventsEndWithTheKey(t *testing.T) {
+	for _, endless := range []bool{true, false} {
+		t.Run(fmt.Sprintf("endless %t", endless), func(t *testing.T) {
+			t.Parallel()
+			g := newGrowing()
+			g.endless = endless
+			var revoked atomic.Bool
+			_, _, url := serveEvents(t, g, &wallethttp.Options{Authorize: func(context.Context, string, string, wallethttp.Scope) (wallet.Tenant, error) {
+				if revoked.Load() {
+					return "", wallethttp.ErrUnauthenticated
+				}
+				return wallet.DefaultTenant, nil
+			}})
+			r, stop := follow(t, url+"accounts/a/events", "")
+			defer stop()
+			revoked.Store(true)
+			_, kind, what := r.next()
+			for kind == "credit" {
+				_, kind, what = r.next()
+			}
+			if kind != "dropped" || what != "unauthorized" {
+				t.Errorf("got %q %q", kind, what)
+			}
+		})
 	}
 }
 
