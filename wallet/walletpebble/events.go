@@ -22,7 +22,7 @@ func (s *Store) Events(q *wallet.EventQuery) (page wallet.EventPage, err error) 
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	page.Mark = v.mark
-	if err := v.reaches(max(q.From, q.After.Time)); err != nil {
+	if err := v.lists(q.From, q.After); err != nil {
 		return page, err
 	}
 	limit := min(max(q.Limit, 1), wallet.MaxEvents)
@@ -142,7 +142,7 @@ func (s *Store) Transactions(q *wallet.ReferenceQuery) (page wallet.TransactionP
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	page.Mark = v.mark
-	if err := v.reaches(max(q.From, q.After.Time)); err != nil {
+	if err := v.lists(q.From, q.After); err != nil {
 		return page, err
 	}
 	limit := min(max(q.Limit, 1), wallet.MaxEvents)

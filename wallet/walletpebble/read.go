@@ -56,8 +56,25 @@ func (v *view) reaches(from int64) error {
 	case v.mark.FirstTime == 0:
 		return fmt.Errorf("%w: it begins with an entry that is not there yet", wallet.ErrHistoryUnavailable)
 	}
+	return v.begins()
+}
+
+// begins returns the error that says since when there is a history.
+func (v *view) begins() error {
 	begin := time.Unix(0, v.mark.FirstTime).UTC().Format(time.RFC3339Nano)
-	return fmt.Errorf("%w: it begins at %s", wallet.ErrHistoryUnavailable, begin)
+	return fmt.Errorf("%w: it begins at %s, with what was later than that", wallet.ErrHistoryUnavailable, begin)
+}
+
+// lists returns an error if the history may lack something that was at a time or later, and is behind a place. The
+// times of entries can be the same, where a clock was set back: what is missing may be of the time of the first entry that is not.
+func (v *view) lists(from int64, behind wallet.LineKey) error {
+	if err := v.reaches(max(from, behind.Time)); err != nil || v.mark.First <= 1 {
+		return err
+	}
+	if max(from, behind.Time) > v.mark.FirstTime || behind.Time == v.mark.FirstTime && behind.Index >= v.mark.First {
+		return nil
+	}
+	return v.begins()
 }
 
 // Lines implements [wallet.History].
@@ -67,15 +84,15 @@ func (s *Store) Lines(q *wallet.LineQuery) (page wallet.LinePage, err error) {
 		return page, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
+	if err := v.lists(q.From, wallet.LineKey{}); err != nil {
+		return wallet.LinePage{Mark: v.mark}, err
+	}
 	return v.lines(q)
 }
 
-// lines returns a page, merged out of the lines of each currency.
+// lines returns a page, merged out of the lines of each currency, as far as the history has them.
 func (v *view) lines(q *wallet.LineQuery) (page wallet.LinePage, err error) {
 	page.Mark = v.mark
-	if err := v.reaches(q.From); err != nil {
-		return page, err
-	}
 	currencies := []money.Currency{q.Currency}
 	if q.Currency == 0 {
 		if currencies, err = v.currencies(q.Account); err != nil {
@@ -306,6 +323,9 @@ func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) 
 		return st, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
+	if err := v.lists(q.From, wallet.LineKey{}); err != nil {
+		return st, err
+	}
 	if st.LinePage, err = v.lines(q); err != nil {
 		return st, err
 	}

@@ -49,7 +49,18 @@ func TestGap(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"lines":             func() error { _, err := s.Lines(&wallet.LineQuery{Account: 1, Limit: 1}); return err },
 		"lines just before": func() error { _, err := s.Lines(&wallet.LineQuery{Account: 1, Limit: 1, From: begin - 1}); return err },
-		"balances":          func() error { _, err := s.BalancesAt(1, begin-1); return err },
+		// What is missing may have happened at the same time.
+		"lines of that time":  func() error { _, err := s.Lines(&wallet.LineQuery{Account: 1, Limit: 1, From: begin}); return err },
+		"events of that time": func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1, From: begin}); return err },
+		"events behind what is missing": func() error {
+			_, err := s.Events(&wallet.EventQuery{Limit: 1, After: wallet.LineKey{Time: begin, Index: 5}})
+			return err
+		},
+		"statement of that time": func() error {
+			_, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd, From: begin})
+			return err
+		},
+		"balances": func() error { _, err := s.BalancesAt(1, begin-1); return err },
 		"statement": func() error {
 			_, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd})
 			return err
@@ -70,7 +81,7 @@ func TestGap(t *testing.T) {
 	if got, err := s.BalancesAt(3, begin); !errors.Is(err, wallet.ErrHistoryUnavailable) {
 		t.Errorf("an account that has not changed: got %+v, %v", got, err)
 	}
-	if st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: eur, From: begin}); !errors.Is(err, wallet.ErrHistoryUnavailable) {
+	if st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: eur, From: begin + 1}); !errors.Is(err, wallet.ErrHistoryUnavailable) {
 		t.Errorf("a statement of a currency that has not changed: got %+v, %v", st, err)
 	}
 	w.open("c", usd)
@@ -81,9 +92,13 @@ func TestGap(t *testing.T) {
 	if err != nil || len(got.Balances) != 1 || got.Balances[0].Amount != 0 || got.Partial {
 		t.Errorf("opened since: got %+v, %v", got, err)
 	}
-	st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 100, Currency: usd, From: begin})
-	if err != nil || st.Opening != -20 || st.Closing != -50 || len(st.Lines) != 6 || st.Lines[0].Balance != -25 {
+	st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 100, Currency: usd, From: begin + 1})
+	if err != nil || st.Opening != -25 || st.Closing != -50 || len(st.Lines) != 5 || st.Lines[0].Balance != -30 {
 		t.Errorf("got %+v, %v", st, err)
+	}
+	events, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 100, After: wallet.LineKey{Time: begin, Index: 6}})
+	if err != nil || len(events.Events) != 5 {
+		t.Errorf("events behind the first entry: got %+v, %v", events, err)
 	}
 	if m := s.Metrics(); m.Rebuilt != 1 || m.Partitions[0].First != 6 {
 		t.Errorf("got %+v", m)
