@@ -68,9 +68,9 @@ the newest entries may not be known to be committed: it says so.`
 
 // balanceAt shows what an account held at a moment.
 func balanceAt(cmd *cobra.Command, account, moment string, f *pastFlags) error {
-	at, err := time.Parse(time.RFC3339Nano, moment)
+	at, err := parseMoment("--at", moment)
 	if err != nil {
-		return usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "--at %s is no moment in the form of RFC 3339", quoted(moment))
+		return err
 	}
 	name, err := cmd.Flags().GetString("tenant")
 	asJSON, err2 := cmd.Flags().GetBool("json")

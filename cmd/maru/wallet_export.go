@@ -129,10 +129,13 @@ func (e *exporter) configure(o *exportOptions) (err error) {
 			continue
 		}
 		at, err := time.Parse(time.DateOnly, p.text)
+		if err == nil {
+			err = checkMoment(p.flag, at)
+		} else {
+			at, err = parseMoment(p.flag, p.text)
+		}
 		if err != nil {
-			if at, err = parseMoment(p.flag, p.text); err != nil {
-				return err
-			}
+			return err
 		}
 		at = at.UTC()
 		*p.to, *p.shown = at.UnixNano(), &at

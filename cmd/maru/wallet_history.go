@@ -103,7 +103,16 @@ func parseMoment(name, text string) (time.Time, error) {
 	if err != nil {
 		return at, usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "%s %s is no moment in the form of RFC 3339", name, quoted(text))
 	}
-	return at, nil
+	return at, checkMoment(name, at)
+}
+
+// checkMoment refuses a moment that is none in nanoseconds since 1970, of which the wallet's times are: others would silently be
+// taken for one of another century.
+func checkMoment(name string, at time.Time) error {
+	if year := at.UTC().Year(); year < 1970 || year > 2261 {
+		return usageError("leave it out for the beginning, or the end", "%s is to be from 1970 to 2261", name)
+	}
+	return nil
 }
 
 // pages calls page for one page after the other, until it says that there are no

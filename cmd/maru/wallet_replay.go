@@ -92,9 +92,9 @@ func parseSpan(from, until string) (span, error) {
 		if v.text == "" {
 			continue
 		}
-		t, err := time.Parse(time.RFC3339Nano, v.text)
+		t, err := parseMoment("--"+flag, v.text)
 		if err != nil {
-			return s, usageError("such as 2026-11-30T12:00:00Z, or 2026-11-30T13:00:00.25+01:00", "--%s %s is no moment in the form of RFC 3339", flag, quoted(v.text))
+			return s, err
 		}
 		*v.to = t.UnixNano()
 	}

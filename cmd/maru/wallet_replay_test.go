@@ -131,3 +131,27 @@ func buildWith(t *testing.T, file, code, by string) string {
 	}
 	return binary
 }
+
+// TestMoments reads moments that the wallet's clock can and cannot have.
+func TestMoments(t *testing.T) {
+	for text, fits := range map[string]bool{
+		"1970-01-01T00:00:00Z": true, "1970-01-01T00:30:00+01:00": false, "2026-11-30T13:00:00.25+01:00": true, "2261-12-31T23:59:59Z": true,
+		"2262-01-01T00:00:00Z": false, "9999-12-31T00:00:00Z": false, "0001-01-01T00:00:00Z": false, "tomorrow": false,
+	} {
+		at, err := parseMoment("--at", text)
+		if (err == nil) != fits || err == nil && time.Unix(0, at.UnixNano()).Unix() != at.Unix() {
+			t.Errorf("--at %s: got %v, %v", text, at, err)
+		}
+		if s, err := parseSpan("", text); (err == nil) != fits || err == nil && s.until != at.UnixNano() {
+			t.Errorf("--until %s: got %v, %v", text, s, err)
+		}
+		if err := (&exporter{}).configure(&exportOptions{tenant: "default", until: text}); fits && err != nil && !strings.Contains(err.Error(), "nothing between") || !fits && err == nil {
+			t.Errorf("export --until %s: got %v", text, err)
+		}
+	}
+	for _, day := range []string{"9999-12-31", "1677-01-01"} {
+		if err := (&exporter{}).configure(&exportOptions{tenant: "default", until: day}); err == nil {
+			t.Errorf("export --until %s was taken", day)
+		}
+	}
+}
