@@ -196,10 +196,11 @@ func (s *Service) HistoryTransactions(ctx context.Context, r *ReferenceRequest) 
 			found.Transactions[i].Partition = p.number
 		}
 		page.Transactions = append(page.Transactions, found.Transactions...)
-	}
-	slices.SortFunc(page.Transactions, func(a, b PastTransaction) int { return a.cursor().compare(b.cursor()) })
-	if len(page.Transactions) > r.Limit {
-		page.Transactions, more = page.Transactions[:r.Limit], true
+		slices.SortFunc(page.Transactions, func(a, b PastTransaction) int { return a.cursor().compare(b.cursor()) })
+		if len(page.Transactions) > r.Limit { // at once, as there may be many partitions
+			clear(page.Transactions[r.Limit:])
+			page.Transactions, more = page.Transactions[:r.Limit], true
+		}
 	}
 	for i := range page.Transactions {
 		t := &page.Transactions[i]

@@ -70,7 +70,9 @@ type place struct {
 // IsStream says whether a request is for a stream, which has no end of its own: for
 // [httpd.Options].
 func IsStream(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/events") && strings.HasPrefix(r.URL.Path, "/v1/wallet/")
+	path, ok := strings.CutPrefix(r.URL.Path, "/v1/wallet/")
+	account, ok2 := strings.CutSuffix(strings.TrimPrefix(path, "accounts/"), "/events") // an account may be named so
+	return r.Method == http.MethodGet && ok && (path == "events" || ok2 && !strings.Contains(account, "/") && strings.HasPrefix(path, "accounts/"))
 }
 
 // accountEvents streams what happens to an account.
@@ -204,7 +206,8 @@ func (e *events) page(p *place, id wallet.AccountID, limit int, now bool) (walle
 
 // run sends events until the reader is gone, and returns why it ends otherwise.
 func (e *events) run() (reason string) {
-	if err := e.write(": hello\n\n"); err != nil {
+	// The first place has no event: who has to come again before there was one goes on here.
+	if err := e.write(fmt.Sprintf(": hello\nid: %s\n\n", e.id())); err != nil {
 		return e.ended(err)
 	}
 	for e.q.Context().Err() == nil {
@@ -305,7 +308,10 @@ func parseEventID(s string) (map[uint16]wallet.LineKey, error) {
 	return all, nil
 }
 
-var errSlow = errors.New("the reader did not read")
+var (
+	errSlow = errors.New("the reader did not read")
+	errGone = errors.New("the reader is gone")
+)
 
 // write sends text. A reader that does not read ends it.
 func (e *events) write(text string) error {
@@ -329,7 +335,7 @@ func (e *events) late(began time.Time, err error) error {
 	if time.Since(began) > e.s.o.EventPatience {
 		return errSlow
 	}
-	return err
+	return fmt.Errorf("%w: %w", errGone, err)
 }
 
 // allow looks, from time to time, whether the reader may still read: also one that always has something to read.
@@ -365,6 +371,8 @@ func (e *events) ended(err error) string {
 	case errors.Is(err, errSlow):
 		e.s.slow.Add(1)
 		return droppedSlow
+	case errors.Is(err, errGone):
+		return ""
 	case errors.Is(err, httpd.ErrStopping):
 		return droppedClosing
 	case errors.Is(err, ErrUnauthenticated), errors.Is(err, ErrForbidden):
@@ -375,10 +383,11 @@ func (e *events) ended(err error) string {
 		}
 		return ""
 	}
-	if p := failure(err); p.cause == nil {
-		return p.Code
+	p := failure(err)
+	if p.cause != nil {
+		e.s.o.Logger.ErrorContext(e.q.Context(), "a stream of events failed", "error", p.cause)
 	}
-	return "" // of a write: it is gone
+	return p.Code
 }
 
 // eventExample is one event of a stream.

@@ -395,6 +395,96 @@ func TestEventsEndWithTheKey(t *testing.T) {
 	}
 }
 
+// failing is a history that fails once a stream has begun.
+type failing struct {
+	*growing
+	failed atomic.Bool
+}
+
+func (f *failing) HistoryEvents(ctx context.Context, r *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error) {
+	if f.failed.Swap(true) {
+		return wallet.EventPage{}, 0, errors.New("a broken disk")
+	}
+	return f.growing.HistoryEvents(ctx, r)
+}
+
+// TestEventsFail has a history that fails: the reader is told, and the log has why.
+func TestEventsFail(t *testing.T) {
+	var log lockedBuffer
+	f := &failing{growing: newGrowing()}
+	h := wallethttp.NewHandler(scripted{code: wallet.Applied}, &wallethttp.Options{History: f, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	server := httptest.NewServer(httpd.NewServer(h, &httpd.Options{Streams: wallethttp.IsStream}).Handler())
+	defer server.Close()
+	r, stop := follow(t, server.URL+"/v1/wallet/accounts/a/events", "")
+	defer stop()
+	if _, kind, what := r.next(); kind != "dropped" || what != "internal" {
+		t.Errorf("got %q %q", kind, what)
+	}
+	if !strings.Contains(log.String(), "a broken disk") {
+		t.Errorf("the log: %s", log.String())
+	}
+}
+
+// lockedBuffer is written to by several goroutines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// TestEventsBeforeTheFirst goes away before there was an event, and goes on where it began.
+func TestEventsBeforeTheFirst(t *testing.T) {
+	g := newGrowing()
+	g.add("a")
+	g.add("b")
+	_, _, url := serveEvents(t, g, nil)
+	r, stop := follow(t, url+"events?account=a&account=b", "")
+	place := ""
+	for place == "" && r.lines.Scan() {
+		place, _ = strings.CutPrefix(r.lines.Text(), "id: ")
+		if place == r.lines.Text() {
+			place = ""
+		}
+	}
+	stop()
+	g.add("a")
+	g.add("b")
+	r, stop = follow(t, url+"events?account=a&account=b", place)
+	defer stop()
+	got := []string{}
+	for range 2 {
+		_, _, what := r.next()
+		got = append(got, what)
+	}
+	slices.Sort(got)
+	if want := []string{"a 0:2", "b 1:2"}; !slices.Equal(got, want) {
+		t.Errorf("behind %q: got %q", place, got)
+	}
+}
+
+// TestIsStream tells streams from what is only named like one.
+func TestIsStream(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/v1/wallet/events": true, "/v1/wallet/accounts/a/events": true, "/v1/wallet/accounts/events/events": true,
+		"/v1/wallet/accounts/events": false, "/v1/wallet/transfers/events": false, "/v1/wallet/accounts/a/b/events": false, "/events": false,
+	} {
+		if got := wallethttp.IsStream(httptest.NewRequest(http.MethodGet, path, nil)); got != want {
+			t.Errorf("%s: got %t", path, got)
+		}
+	}
+}
+
 // TestEventsEndWithTheServer stops a server with a reader, who is told.
 func TestEventsEndWithTheServer(t *testing.T) {
 	_, server, url := serveEvents(t, newGrowing(), nil)
