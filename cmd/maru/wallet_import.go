@@ -41,6 +41,7 @@ type imported struct {
 	Accounts       int64  `json:"accounts"`     // of the journal, and those that conversion adds
 	Applied        int64  `json:"applied"`      // transactions made now
 	AlreadyApplied int64  `json:"already_applied"`
+	OtherContent   int64  `json:"other_content"` // of those: they have other tags, or another asset
 	Refused        int64  `json:"refused"`
 	Pending        int64  `json:"pending"` // under way between partitions
 	Dialect        string `json:"dialect"`
@@ -59,7 +60,8 @@ says by whose rules it is read, where the two tools differ; see wallet/walletjou
 
 A transaction's id follows from its date, code, description and amounts, and from how many equal
 ones stand before it. So to import a journal again, one that has become longer, or one whose
-import was interrupted, moves nothing twice. The code becomes the reference; date, description
+import was interrupted, moves nothing twice. An entry that was corrected is another transaction:
+reverse the first. The code becomes the reference; date, description
 and tags are metadata. Accounts are opened without a smallest balance, unless --min-balance says
 otherwise for one and those below it; accounts that exist keep their limits. Commodities that
 are no currency of ISO 4217 become assets. What is exchanged goes through ` + walletjournal.ConversionAccount + `.
@@ -167,6 +169,14 @@ func (s *imported) print(w io.Writer, asJSON bool) error {
 			[2]string{"transactions", fmt.Sprintf("%s, and %s that move nothing", count(s.Transactions), count(s.Empty))},
 		)
 	}
+	if err := s.printMade(w); err != nil || s.OtherContent == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s of those already made have other tags, or amounts in another asset: a commodity that has more digits now is another one\n", count(s.OtherContent))
+	return err
+}
+
+func (s *imported) printMade(w io.Writer) error {
 	return printPairs(w,
 		[2]string{"assets", count(s.Assets) + " made"},
 		[2]string{"accounts", count(s.Accounts)},

@@ -277,8 +277,9 @@ func (i *importer) openAccount(ctx context.Context, a *importAccount) (limited b
 // transact makes a transaction, and counts it.
 func (i *importer) transact(ctx context.Context, m *walletjournal.Movement) error {
 	var result wallet.Result
+	var other bool
 	err := i.request(ctx, func(ctx context.Context) (err error) {
-		result, err = i.transactOnce(ctx, m)
+		result, other, err = i.transactOnce(ctx, m)
 		return err
 	})
 	if err != nil {
@@ -294,6 +295,9 @@ func (i *importer) transact(ctx context.Context, m *walletjournal.Movement) erro
 		i.refuse(m, code)
 	case result.Repeated():
 		i.sum.AlreadyApplied++
+		if other {
+			i.sum.OtherContent++
+		}
 	default:
 		i.sum.Applied++
 	}
@@ -301,27 +305,27 @@ func (i *importer) transact(ctx context.Context, m *walletjournal.Movement) erro
 }
 
 // transactOnce makes a transaction, and waits for the end of one that is under way. One that was made with other
-// metadata, as tags in the journal were other ones, was made before.
-func (i *importer) transactOnce(ctx context.Context, m *walletjournal.Movement) (wallet.Result, error) {
+// content, as tags in the journal were other ones, or a commodity was another asset, was made before.
+func (i *importer) transactOnce(ctx context.Context, m *walletjournal.Movement) (_ wallet.Result, other bool, err error) {
 	t := m.Transaction()
 	result, err := i.client.TransactBy(ctx, wallet.Protocol(i.by), t)
 	repeated := err == nil && result.Repeated()
 	for err == nil && result.Code() == wallet.Pending {
 		select {
 		case <-ctx.Done():
-			return result, nil
+			return result, false, nil
 		case <-time.After(pendingPause):
 			result, err = i.client.TransactBy(ctx, wallet.Protocol(i.by), t)
 		}
 	}
 	if err != nil || result.Code() == wallet.Applied && !repeated {
-		return wallet.Result(result.Code()), err
+		return wallet.Result(result.Code()), false, err
 	}
 	if result.Code() != wallet.IDReused || !m.Derived {
-		return result, nil
+		return result, false, nil
 	}
 	code, err := i.client.Decision(ctx, t.ID)
-	return wallet.Repeat(code), err
+	return wallet.Repeat(code), true, err
 }
 
 // refuse lists a transaction that was refused.

@@ -404,7 +404,7 @@ func (p *journalTest) refused() {
 		}
 	}
 	// Tags do not make another transaction of it.
-	if sum, _, err := p.importFile("default", write("2026-02-01 (7) Twice  ; why: since\n  twice:b  -1.00 USD\n  twice:a\n")); err != nil || sum.AlreadyApplied != 1 {
+	if sum, _, err := p.importFile("default", write("2026-02-01 (7) Twice  ; why: since\n  twice:b  -1.00 USD\n  twice:a\n")); err != nil || sum.AlreadyApplied != 1 || sum.OtherContent != 1 {
 		p.t.Errorf("with another tag: %+v, %v", sum, err)
 	}
 }
