@@ -43,10 +43,19 @@ type Disagreement struct {
 	Was, Is string
 }
 
+// Comparison compares decisions with those on record, in the order of the log. The zero value
+// begins with the first of a record.
+type Comparison struct {
+	// Older is how many batches are on record without what became of holds: by programs that noted nothing
+	// of them.
+	Older uint64
+	holds bool // such events were on record: from there on none may be missing
+}
+
 // Disagreements returns the commands of a batch that were decided in one way and are in
 // another. The error wraps ErrFormat if a decision does not belong to the batch.
-func Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
-	if SameDecision(batch, was, is) {
+func (c *Comparison) Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
+	if c.same(batch, was, is) {
 		return nil, nil
 	}
 	before, err := describeDecision(batch, was)
@@ -57,13 +66,17 @@ func Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decided now: %w", err)
 	}
-	h, body, err := ParseHeader(batch)
-	if err != nil || len(before) != len(now) {
-		return []Disagreement{{Kind: h.Kind, Was: strings.Join(before, "; "), Is: strings.Join(now, "; ")}}, nil //nolint:nilerr // of a malformed batch there is one answer
+	h, err := Validate(batch)
+	if err != nil || len(before) != len(now) || len(now) != h.Count { // there is one answer
+		one, two := strings.Join(before, "; "), strings.Join(now, "; ")
+		if one == two {
+			one, two = inBytes(was, is)
+		}
+		return []Disagreement{{Kind: h.Kind, Was: one, Is: two}}, nil //nolint:nilerr // of a malformed batch too
 	}
 	var all []Disagreement
 	size := commandSize(h.Kind)
-	body = body[prefixSize(h.Kind):]
+	body := batch[HeaderBytes+prefixSize(h.Kind):]
 	for i := range before {
 		n := size(body)
 		if before[i] != now[i] {
@@ -71,7 +84,47 @@ func Disagreements(batch []byte, was, is Decision) ([]Disagreement, error) {
 		}
 		body = body[n:]
 	}
+	if len(all) == 0 { // what differs is not in the words
+		one, two := inBytes(was, is)
+		all = append(all, Disagreement{Kind: h.Kind, Was: one, Is: two})
+	}
 	return all, nil
+}
+
+// same says whether a decision on record is that of now, after those before it.
+func (c *Comparison) same(batch []byte, was, is Decision) bool {
+	if !SameDecision(batch, was, is) {
+		return false
+	}
+	if len(was.Effects) < len(is.Effects) {
+		c.Older++
+		return !c.holds
+	}
+	if !c.holds && len(is.Effects) > 0 {
+		h, err := Validate(batch)
+		if err != nil {
+			h.Kind = KindNone
+		}
+		at, err := onHoldsAt(h.Kind, is.Results, is.Effects)
+		c.holds = err == nil && at < len(is.Effects)
+	}
+	return true
+}
+
+// inBytes says where two decisions differ.
+func inBytes(was, is Decision) (before, now string) {
+	what, one, two := "effects", was.Effects, is.Effects
+	if !bytes.Equal(was.Results, is.Results) {
+		what, one, two = "results", was.Results, is.Results
+	}
+	at := 0
+	for at < len(one) && at < len(two) && one[at] == two[at] {
+		at++
+	}
+	say := func(b []byte) string {
+		return fmt.Sprintf("%d bytes of %s, from byte %d on %x", len(b), what, at, b[at:min(len(b), at+16)])
+	}
+	return say(one), say(two)
 }
 
 // transferID returns the id in a command that is a transfer.

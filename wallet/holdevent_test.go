@@ -140,13 +140,61 @@ func TestSameDecision(t *testing.T) {
 		if got := SameDecision(d.batch, v.was, d.is); got != v.want {
 			t.Errorf("%s: got %v", v.name, got)
 		}
-		all, err := Disagreements(d.batch, v.was, d.is)
+		var c Comparison
+		all, err := c.Disagreements(d.batch, v.was, d.is)
 		if err != nil && !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %v", v.name, err)
 		}
-		if v.want && len(all) > 0 {
+		if err == nil && v.want != (len(all) == 0) {
 			t.Errorf("%s: got %+v", v.name, all)
 		}
+	}
+}
+
+// TestDisagreementOfAnyByte alters each byte of decisions: none is the same in words that do not say it.
+func TestDisagreementOfAnyByte(t *testing.T) {
+	m := holdsMachine(t)
+	named := AppendTransfer(AppendHeader(nil, Header{Kind: KindTransfersByName, Count: 1}), &Transfer{ID: txid(21), From: "alice", To: "bob", Amount: 5, Currency: usd})
+	for _, d := range []decidedHere{
+		decideHere(m, ms(1), ofHolds(hold(10, 1000, 50))),
+		decideHere(m, ms(2), named),
+		decideHere(m, ms(50), append(AppendHeader(nil, Header{Kind: KindTransfers, Count: 3}), 0)), // malformed, and the hold expires
+	} {
+		for i := range len(d.is.Results) + len(d.is.Effects) {
+			was := Decision{slices.Clone(d.is.Results), slices.Clone(d.is.Effects)}
+			if i < len(was.Results) {
+				was.Results[i] ^= 1
+			} else {
+				was.Effects[i-len(was.Results)] ^= 1
+			}
+			var c Comparison
+			all, err := c.Disagreements(d.batch, was, d.is)
+			if err == nil && (len(all) != 1 || all[0].Was == all[0].Is) || err != nil && !errors.Is(err, ErrFormat) {
+				t.Errorf("byte %d of %x: got %+v, %v", i, d.batch, all, err)
+			}
+		}
+	}
+}
+
+// TestRecordWithoutHolds has a record of an older program up to some batch, and none behind that.
+func TestRecordWithoutHolds(t *testing.T) {
+	m := holdsMachine(t)
+	var c Comparison
+	for i, v := range []struct {
+		older bool
+		want  int
+	}{{true, 0}, {true, 0}, {false, 0}, {true, 1}, {false, 0}} {
+		d := decideHere(m, 1, ofHolds(hold(uint64(10+i), 100, 50)))
+		was := d.is
+		if v.older {
+			was.Effects = nil
+		}
+		if all, err := c.Disagreements(d.batch, was, d.is); err != nil || len(all) != v.want {
+			t.Errorf("batch %d: got %+v, %v", i, all, err)
+		}
+	}
+	if c.Older != 3 {
+		t.Errorf("%d are of an older program", c.Older)
 	}
 }
 

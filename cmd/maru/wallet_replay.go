@@ -115,8 +115,9 @@ func replay(cmd *cobra.Command, f *pastFlags, s span, limit int) ([]replayed, er
 type replayer struct {
 	*verifier
 	span
-	limit int
-	out   replayed
+	limit  int
+	out    replayed
+	record wallet.Comparison
 }
 
 func (r *replayer) partition(ctx context.Context, p *pastPartition) (replayed, error) {
@@ -179,7 +180,7 @@ func (r *replayer) batch(at *rsm.Decided, number int, was, is rsm.DecidedBatch) 
 	}); err != nil {
 		return fmt.Errorf("entry %d: %w", at.Index, err)
 	}
-	all, err := wallet.Disagreements(is.Data, wallet.Decision{Results: was.Results, Effects: was.Effects}, wallet.Decision{Results: is.Results, Effects: is.Effects})
+	all, err := r.record.Disagreements(is.Data, wallet.Decision{Results: was.Results, Effects: was.Effects}, wallet.Decision{Results: is.Results, Effects: is.Effects})
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", at.Index, err)
 	}
