@@ -22,6 +22,9 @@ func Presumes(partition uint16, data []byte) (other uint16, ok bool) {
 	default:
 		return 0, false
 	}
+	if _, err := Validate(data); err != nil {
+		return 0, false // it changed nothing
+	}
 	return other, other != partition
 }
 

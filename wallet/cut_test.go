@@ -52,6 +52,9 @@ func TestExplains(t *testing.T) {
 		"tenants where they begin": {0, append(AppendHeader(nil, Header{KindCreateTenants, 0, 1}), AppendName(nil, "acme")...), 0, false},
 		"transfers":                {1, AppendHeader(nil, Header{KindTransfers, 0, 1}), 0, false},
 		"no batch":                 {1, nil, 0, false},
+		"messages cut short":       {1, messages(1, try)[:len(messages(1, try))-1], 0, false},
+		"answers cut short":        {0, answers(actTry)[:len(answers(actTry))-1], 0, false},
+		"a tenant cut short":       {1, append(AppendHeader(nil, Header{KindCreateTenants, 0, 1}), 9, 'a'), 0, false},
 	} {
 		if other, ok := Presumes(tt.partition, tt.data); ok != tt.presumes || ok && other != tt.other {
 			t.Errorf("%s: presumes %d, %v", name, other, ok)
