@@ -1,6 +1,7 @@
 package rsm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -222,7 +223,7 @@ func (d *DecisionLog) record(v Decided, place uint64) error {
 	return d.remember(DecisionPlace{v, place}, true)
 }
 
-// compare compares a decision with that of before, if that is on record.
+// compare compares a decision with that of before, if that is on record, and makes it the same.
 func (d *DecisionLog) compare(v *Decided) error {
 	if first := d.firsts[len(d.firsts)-1]; v.Index < first {
 		return nil
@@ -233,6 +234,9 @@ func (d *DecisionLog) compare(v *Decided) error {
 	}
 	if !v.same(&old.Decided, d.reviewer) {
 		return ErrDecision
+	}
+	if !bytes.Equal(v.Decision, old.Decision) { // of an older program; readers get what is on record, from memory too
+		v.Decision = bytes.Clone(old.Decision)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package rsm_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -214,8 +215,12 @@ func TestRecordedByAnOlderProgram(t *testing.T) {
 	r.commit("a", "b")
 	r.Close()
 	r.settle()
+	was, ok := r.Decisions().Recent(1)
 	r.reopen(&tolerant{rsmtest.Recorded{Rule: "new "}})
 	r.applyNext()
+	if got, found := r.Decisions().Recent(1); !ok || !found || !bytes.Equal(got.Decision, was.Decision) {
+		t.Errorf("from memory: %q, %v; on record: %q", got.Decision, found, was.Decision)
+	}
 	r.Close()
 	r.settle()
 	r.reopen(&tolerant{rsmtest.Recorded{Rule: "newer "}})
