@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/cluster"
 	"maru.example/internal/httpd"
 	"maru.example/rsm/rsmarchive"
 )
@@ -88,6 +89,9 @@ func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, err
 	if err == nil {
 		err = json.Unmarshal(b, of)
 	}
+	if err == nil && (of.Cluster.Validate() != nil || of.Partitions < 1 || of.Partitions > cluster.MaxPartitions) {
+		err = errors.New("the answer is not that of a server")
+	}
 	if err != nil {
 		return nil, o.explainBackup(err)
 	}
@@ -103,7 +107,9 @@ func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, err
 	if before != nil {
 		out.Number = before.Number + 1
 	}
+	out.Partitions = make([]backedUpTo, of.Partitions)
 	for i := range of.Partitions {
+		i = (i + 1) % of.Partitions // the first one last: it has the assets that the others' entries name
 		if err := c.partition(cmd.Context(), store, of, uint16(i), out); err != nil {
 			return nil, o.explainBackup(fmt.Errorf("partition %d: %w", i, err))
 		}
@@ -143,7 +149,7 @@ func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, of
 		out.Bytes += int64(len(content))
 		at = next
 	}
-	out.Partitions = append(out.Partitions, backedUpTo{partition, at.Index, time.Unix(0, at.Time).UTC(), at.Link.String()})
+	out.Partitions[partition] = backedUpTo{partition, at.Index, time.Unix(0, at.Time).UTC(), at.Link.String()}
 	return nil
 }
 
