@@ -231,8 +231,13 @@ func archiveWithAGap(t *testing.T, a *archivedTest) {
 
 // TestVerifyWithTheWholeLog has archive and log side by side.
 func TestVerifyWithTheWholeLog(t *testing.T) {
-	a := newArchivedTest(t, serveOptions{wholeLog: true})
+	o := serveOptions{wholeLog: true}
+	a := newArchivedTest(t, o)
 	a.live(250)
+	a.stop()
+	older, ids := a.copy(t), a.ids
+	a.start(t, a.data, o)
+	a.ids = ids
 	a.busy(20)
 	a.sealed()
 	a.stop()
@@ -249,6 +254,29 @@ func TestVerifyWithTheWholeLog(t *testing.T) {
 		forge(t, a, place)
 		v, err := verifyArchive(t, "--data", a.data, "--archive", place)
 		if err == nil || !strings.Contains(fmt.Sprint(v.Partitions), "entry 10 of the archive is not as in the log") {
+			t.Errorf("got %+v, %v", v, err)
+		}
+	})
+	t.Run("an entry of another time", func(t *testing.T) {
+		place := filepath.Join(t.TempDir(), "archive")
+		if err := os.CopyFS(place, os.DirFS(a.place)); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, a, place, func(w *rsmarchive.Writer, d *rsm.Decided) error {
+			forged := *d
+			if d.Index == 10 {
+				forged.Time++
+			}
+			return w.Append(&forged)
+		})
+		v, err := verifyArchive(t, "--data", "none", "--archive", place)
+		if err == nil || !strings.Contains(fmt.Sprint(v.Partitions), "the first in entry 10: it was of ") {
+			t.Errorf("got %+v, %v", v, err)
+		}
+	})
+	t.Run("the log lost its end", func(t *testing.T) {
+		v, err := verifyArchive(t, "--data", older.data, "--archive", a.place)
+		if err == nil || !strings.Contains(fmt.Sprint(v.Partitions[0].Wrong), "it lost what was decided") {
 			t.Errorf("got %+v, %v", v, err)
 		}
 	})
@@ -308,6 +336,13 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 	v, err = verifyArchive(t, append(of2, "--data", "none", "--archive", place)...)
 	if err == nil || !strings.Contains(fmt.Sprint(v.Partitions[0].Wrong), "checkpoint2 says") {
 		t.Errorf("the forged archive: %+v, %v", v, err)
+	}
+	if err := os.RemoveAll(filepath.Join(place, "00000002")); err != nil {
+		t.Fatal(err)
+	}
+	v, err = verifyArchive(t, append(of2, "--data", "none", "--archive", place)...)
+	if err == nil || len(v.Partitions) != 2 || !strings.Contains(fmt.Sprint(v.Partitions[1].Wrong), "nothing of this partition is here") {
+		t.Errorf("a partition is missing: %+v, %v", v, err)
 	}
 	for _, bad := range [][]string{
 		{"--checkpoint", checkpoint, "--public-key", key + "2.pub"},

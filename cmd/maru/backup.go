@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,20 @@ func parseManifest(name string, b []byte) (*manifest, error) {
 		}
 	}
 	return &m, nil
+}
+
+// expected returns what the chain of a partition has to be.
+func (m *manifest) expected(partition uint16) (all []rsmarchive.Expected) {
+	if m == nil || int(partition) >= len(m.Partitions) {
+		return nil
+	}
+	at := m.Partitions[partition]
+	e := rsmarchive.Expected{Index: at.Index, Source: "manifest " + manifestName(m.Number)}
+	// A link that cannot be read is none that the chain has.
+	if b, err := base64.StdEncoding.DecodeString(at.Link); err == nil {
+		copy(e.Link[:], b)
+	}
+	return append(all, e)
 }
 
 // position returns up to where a partition goes.

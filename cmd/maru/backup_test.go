@@ -82,7 +82,7 @@ func TestBackup(t *testing.T) {
 				t.Fatalf("%+v, %v, want fewer than %d", incremental, err, full.Entries)
 			}
 			end := p.balances("bank", "a", "b")
-			if v, err := verifyArchive(t, "--data", "none", "--archive", place); err != nil || len(v.Partitions) != 2 {
+			if v, err := verifyArchive(t, "--data", "none", "--archive", place); err != nil || len(v.Partitions) != 2 || len(v.Partitions[0].Matched) != 1 || len(v.Partitions[1].Matched) != 1 {
 				t.Errorf("verify the backup: %+v, %v", v, err)
 			}
 			p.stop()
@@ -209,6 +209,11 @@ func TestBackupThatCannotBeUsed(t *testing.T) {
 		{"a bit", func(t *testing.T, place string) { flipByte(t, segments(t, place, 1)[0], 200) }, "the backup is damaged: "},
 		{"a segment is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 2)[0]) }, "the backup is damaged: "},
 		{"the last segment is missing", func(t *testing.T, place string) { mustRemove(t, segments(t, place, 2)[1]) }, "the backup is damaged: "},
+		{"a partition is missing", func(t *testing.T, place string) {
+			for _, name := range segments(t, place, 1) {
+				mustRemove(t, name)
+			}
+		}, "the backup is damaged: "},
 		{"the second was interrupted", func(t *testing.T, place string) { mustRemove(t, filepath.Join(place, manifestName(2))) }, ""},
 		{"the first was interrupted", func(t *testing.T, place string) {
 			mustRemove(t, filepath.Join(place, manifestName(2)))
@@ -227,6 +232,9 @@ func TestBackupThatCannotBeUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.damage(t, place)
+			if v, err := verifyArchive(t, "--data", "none", "--archive", place); tt.want != "no backup was finished there" && (err == nil) != (tt.want == "") {
+				t.Errorf("verify: %+v, %v", v, err)
+			}
 			data, err := restoreTo(t, place)
 			if tt.want == "" {
 				if err != nil {

@@ -38,6 +38,7 @@ type pastNode struct {
 	identity   *identity
 	history    *rsmraft.History // nil: there is an archive only
 	partitions []*pastPartition // of the wallet that are here
+	manifest   *manifest        // the newest, where the archive is a backup; else nil
 }
 
 // pastPartition is what there is of a partition: the archive, and a log that begins in it or
@@ -132,6 +133,11 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 		n.identity = &identity{Cluster: is.Cluster, Node: is.Node, Partitions: is.Partitions}
 	case is.Cluster != n.identity.Cluster:
 		return nil, failed(fmt.Errorf("the archive %s is of cluster %s, and %s of cluster %s", place, is.Cluster, f.data, n.identity.Cluster), "give the archive that belongs to it with --archive")
+	}
+	if is.Incarnation == backupOwner {
+		if n.manifest, err = newestManifest(ctx, store); err != nil {
+			return nil, failed(fmt.Errorf("the backup %s: %w", place, err), hintLocation)
+		}
 	}
 	return store, nil
 }

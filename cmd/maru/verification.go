@@ -313,6 +313,15 @@ func (s *verification) end() {
 		out.Wrong = append(out.Wrong, fmt.Sprintf("%d entries more of the archive are not as in the log", s.differ-mostDifferences))
 	}
 	out.Compared = s.again.out.Entries
+	if n := s.again.out.Unrecorded; n > 0 {
+		out.Notes = append(out.Notes, fmt.Sprintf("what was decided on %d entries is not on record", n))
+	}
+	if n := s.again.record.Older; n > 0 {
+		out.Notes = append(out.Notes, fmt.Sprintf("what became of holds is not on record of %d batches, of an older program", n))
+	}
+	if ends := s.p.log.Last + rsm.Index(s.p.log.Undecided); s.p.log.ID != 0 && s.p.end.Index > ends {
+		out.Wrong = append(out.Wrong, fmt.Sprintf("the archive has entries up to %d, and the log ends at entry %d: it lost what was decided, or is an older copy", s.p.end.Index, ends))
+	}
 	if n := s.again.out.Different; n > 0 {
 		d := s.again.out.Differences[0]
 		out.Wrong = append(out.Wrong, fmt.Sprintf("%d commands are decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", n, d.Entry, d.Was, d.Is))

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,12 +60,37 @@ func (f *checkpointFlags) load(v *verifier) error {
 
 // expectations returns what the checkpoint says of a partition.
 func (s *verification) expectations() []rsmarchive.Expected {
-	if s.checkpoint == nil {
-		return nil
-	}
-	all := s.checkpoint.Expected(uint64(walletraft.Group(s.p.number)), s.source)
-	if len(all) == 0 {
+	all := s.said(s.p.number)
+	if s.checkpoint != nil && len(s.checkpoint.Expected(uint64(walletraft.Group(s.p.number)), s.source)) == 0 {
 		s.out.Notes = append(s.out.Notes, s.source+" says nothing of this partition")
+	}
+	return all
+}
+
+// said returns what the checkpoint and the manifest of a backup say of a partition, in the order of the entries.
+func (v *verifier) said(partition uint16) []rsmarchive.Expected {
+	all := v.manifest.expected(partition)
+	if v.checkpoint != nil {
+		all = append(all, v.checkpoint.Expected(uint64(walletraft.Group(partition)), v.source)...)
+	}
+	slices.SortStableFunc(all, func(a, b rsmarchive.Expected) int { return cmp.Compare(a.Index, b.Index) })
+	return all
+}
+
+// absent returns a verdict for each partition that is said to have been here, and of which nothing is.
+func (v *verifier) absent() (all []verdict) {
+	for i := range v.identity.Partitions {
+		number := uint16(i)
+		if slices.ContainsFunc(v.partitions, func(p *pastPartition) bool { return p.number == number }) {
+			continue
+		}
+		out := verdict{Partition: number, Snapshots: []uint64{}}
+		for _, e := range v.said(number) {
+			out.Wrong = append(out.Wrong, fmt.Sprintf("%s knows of entry %d, and nothing of this partition is here", e.Source, e.Index))
+		}
+		if len(out.Wrong) > 0 {
+			all = append(all, out)
+		}
 	}
 	return all
 }

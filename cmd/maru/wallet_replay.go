@@ -155,6 +155,9 @@ func (r *replayer) compare(now, was *rsm.Decided) error {
 		return nil
 	}
 	r.out.Entries++
+	if was.Time != now.Time {
+		r.differ(&difference{Entry: uint64(now.Index), Time: t, Kind: "entry", Was: "of " + time.Unix(0, was.Time).UTC().Format(time.RFC3339Nano), Is: "of " + t.Format(time.RFC3339Nano)})
+	}
 	var before []rsm.DecidedBatch
 	err := was.Batches(func(b rsm.DecidedBatch) error {
 		before = append(before, b)
@@ -185,17 +188,22 @@ func (r *replayer) batch(at *rsm.Decided, number int, was, is rsm.DecidedBatch) 
 		return fmt.Errorf("entry %d: %w", at.Index, err)
 	}
 	for _, d := range all {
-		if r.out.Different++; len(r.out.Differences) < r.limit {
-			v := difference{
-				Entry: uint64(at.Index), Time: time.Unix(0, at.Time).UTC(), Batch: number, Command: d.Command, Kind: d.Kind.String(), Was: d.Was, Is: d.Is,
-			}
-			if d.ID != (wallet.TransactionID{}) {
-				v.TransactionID = d.ID.String()
-			}
-			r.out.Differences = append(r.out.Differences, v)
+		v := &difference{
+			Entry: uint64(at.Index), Time: time.Unix(0, at.Time).UTC(), Batch: number, Command: d.Command, Kind: d.Kind.String(), Was: d.Was, Is: d.Is,
 		}
+		if d.ID != (wallet.TransactionID{}) {
+			v.TransactionID = d.ID.String()
+		}
+		r.differ(v)
 	}
 	return nil
+}
+
+// differ notes a difference.
+func (r *replayer) differ(v *difference) {
+	if r.out.Different++; len(r.out.Differences) < r.limit {
+		r.out.Differences = append(r.out.Differences, *v)
+	}
 }
 
 func printReplayed(cmd *cobra.Command, all []replayed, asJSON bool) error {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,6 +61,8 @@ copy of it, and in its archive. For each partition that the node has:
     compared with what is on record of the decisions;
   - at each snapshot that is on the disk, the state is compared with it: every balance,
     limit and status, every transaction id and its decision, all that is under way;
+  - of a backup, each partition is there up to where its newest manifest says, and the log
+    of a node goes as far as its archive;
   - at the end the books are checked: all balances, and the money that is on its way
     between partitions, add up to zero for each tenant and currency.
 
@@ -97,9 +101,16 @@ type verifier struct {
 }
 
 func verify(cmd *cobra.Command, f *pastFlags, c *checkpointFlags) ([]verdict, error) {
-	return eachPartition(cmd, f, "decided again", func(ctx context.Context, v *verifier, p *pastPartition) (verdict, error) {
+	var absent []verdict
+	all, err := eachPartition(cmd, f, "decided again", func(ctx context.Context, v *verifier, p *pastPartition) (verdict, error) {
 		return v.partition(ctx, p)
-	}, c.load)
+	}, c.load, func(v *verifier) error {
+		absent = v.absent()
+		return nil
+	})
+	all = append(all, absent...)
+	slices.SortStableFunc(all, func(a, b verdict) int { return cmp.Compare(a.Partition, b.Partition) })
+	return all, err
 }
 
 // eachPartition does something with each replica of a node that does not run, several
