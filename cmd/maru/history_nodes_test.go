@@ -19,7 +19,9 @@ func (c *testCluster) join() {
 	c.t.Helper()
 	i := len(c.nodes)
 	n := &testNode{data: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1))}
+	c.joins.Lock()
 	c.nodes = append(c.nodes, n)
+	c.joins.Unlock()
 	n.relay = c.relays.open(c.t, i)
 	c.maru("cluster", "add", "--data", n.data, "--peer", n.relay.addr(), "--addr", c.nodes[0].clients.Load().url)
 	c.start(i)

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -39,6 +40,7 @@ type testCluster struct {
 	flags  []string // of all servers
 	follow bool     // clients ask leaders directly; else each asks its node for everything
 	relays relays
+	joins  sync.Mutex  // while nodes grows: relays read it
 	nodes  []*testNode // number n has the id n+1
 }
 
@@ -82,6 +84,8 @@ func newTestCluster(t testing.TB, nodes, partitions int, flags ...string) *testC
 
 // pids returns the processes of the nodes.
 func (c *testCluster) pids() []int {
+	c.joins.Lock()
+	defer c.joins.Unlock()
 	pids := make([]int, len(c.nodes))
 	for i, n := range c.nodes {
 		pids[i] = int(n.pid.Load())
