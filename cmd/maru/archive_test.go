@@ -119,7 +119,7 @@ func cutNode(t *testing.T) *archivedTest {
 func TestCutLog(t *testing.T) {
 	a := cutNode(t)
 	for name, test := range map[string]func(*testing.T, *archivedTest){
-		"history": historyOfACutLog, "verify": verifyOfACutLog, "damage": damageOfTheArchive, "gap": archiveWithAGap, "checkpoint": checkpointOfACutLog,
+		"history": historyOfACutLog, "verify": verifyOfACutLog, "damage": damageOfTheArchive, "not there": whatIsNotThere, "gap": archiveWithAGap, "checkpoint": checkpointOfACutLog,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, a.copy(t)) })
 	}

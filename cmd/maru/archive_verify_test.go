@@ -68,6 +68,46 @@ func verifyOfACutLog(t *testing.T, a *archivedTest) {
 	}
 }
 
+// whatIsNotThere removes whole parts: none of it is as it should be.
+func whatIsNotThere(t *testing.T, a *archivedTest) {
+	dir := t.TempDir()
+	place, data := filepath.Join(dir, "archive"), filepath.Join(dir, "data")
+	for from, to := range map[string]string{a.place: place, a.data: data} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := time.Now().Format(time.RFC3339Nano)
+	refused := func(want string, args ...string) {
+		t.Helper()
+		if _, _, err := runHere(t, append([]string{"wallet"}, args...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+	refused("what came later is not in it yet", "balance", "b", "--at", late, "--archive", place)
+	if out, _, err := runHere(t, "wallet", "balance", "b", "--at", late, "--data", data, "--archive", place, "--json"); err != nil || !strings.Contains(out, `"ends"`) {
+		t.Errorf("balance behind the end: %s, %v", out, err)
+	}
+	refused("there is nothing of one", "verify", "--data", data, "--archive", filepath.Join(dir, "other"))
+	if err := os.RemoveAll(filepath.Join(place, "00000002")); err != nil {
+		t.Fatal(err)
+	}
+	refused("nothing is here of partition 1, of 2", "verify", "--data", "none", "--archive", place)
+	refused("nothing is here of partition 1, of 2", "replay", "--data", "none", "--archive", place)
+	if v, err := verifyArchive(t, "--data", "none", "--archive", place, "--partial"); err != nil || len(v.Partitions) != 1 {
+		t.Errorf("a part: %+v, %v", v, err)
+	}
+	v, err := verifyArchive(t, "--data", data, "--archive", place)
+	if err == nil || !strings.Contains(fmt.Sprint(v.Partitions), "are neither in the log nor in the archive") {
+		t.Errorf("a partition's segments are gone: %+v, %v", v, err)
+	}
+	if err := os.RemoveAll(filepath.Join(data, logName, "log")); err != nil {
+		t.Fatal(err)
+	}
+	refused("there is no log", "verify", "--data", data, "--archive", a.place)
+	refused("there is no log", "verify", "--data", data, "--archive", "none")
+}
+
 // segments returns the files of a partition's segments.
 func segments(t *testing.T, place string, group int) []string {
 	t.Helper()
@@ -340,7 +380,7 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 	if err := os.RemoveAll(filepath.Join(place, "00000002")); err != nil {
 		t.Fatal(err)
 	}
-	v, err = verifyArchive(t, append(of2, "--data", "none", "--archive", place)...)
+	v, err = verifyArchive(t, append(of2, "--partial", "--data", "none", "--archive", place)...)
 	if err == nil || len(v.Partitions) != 2 || !strings.Contains(fmt.Sprint(v.Partitions[1].Wrong), "nothing of this partition is here") {
 		t.Errorf("a partition is missing: %+v, %v", v, err)
 	}

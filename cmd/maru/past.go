@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -21,7 +23,10 @@ import (
 )
 
 // pastFlags say where the past is.
-type pastFlags struct{ data, archive string }
+type pastFlags struct {
+	data, archive string
+	partial       bool // less than everything will do
+}
 
 // noData is what --data says of an archive that is read alone.
 const noData = "none"
@@ -32,10 +37,16 @@ func (f *pastFlags) register(cmd *cobra.Command) {
 	fromEnvironment(cmd, "data", "archive")
 }
 
+func (f *pastFlags) registerPartial(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.partial, "partial", false, "a member of a cluster may lack partitions, and what was before its snapshots")
+}
+
 // pastNode is the directory of a node that does not run, and its archive, to be read.
 type pastNode struct {
 	data       string
 	identity   *identity
+	toArchive  bool             // there is to be an archive
+	unowned    bool             // it does not say whose it is
 	history    *rsmraft.History // nil: there is an archive only
 	partitions []*pastPartition // of the wallet that are here
 	manifest   *manifest        // the newest, where the archive is a backup; else nil
@@ -88,10 +99,29 @@ func openPast(cmd *cobra.Command, f *pastFlags) (_ *pastNode, err error) {
 			n.partitions = append(n.partitions, p)
 		}
 	}
-	if len(n.partitions) == 0 && f.data == noData {
+	n.toArchive = store != nil
+	switch {
+	case len(n.partitions) == 0 && f.data == noData:
 		return nil, failed(errors.New("there is nothing in the archive yet"), "a segment comes there when it is full; until then the log has it: give the directory with --data")
+	case n.unowned && !slices.ContainsFunc(n.partitions, func(p *pastPartition) bool { return p.archive != nil }):
+		return nil, failed(errors.New("the archive is not where it should be: there is nothing of one"), "say where it is with --archive; with --archive none the log is read alone")
 	}
 	return n, nil
+}
+
+// complete refuses a past that lacks partitions.
+func (n *pastNode) complete(partial bool) error {
+	var missing []string
+	for i := range n.identity.Partitions {
+		if _, err := n.partition(uint16(i)); err != nil {
+			missing = append(missing, strconv.Itoa(i))
+		}
+	}
+	if len(missing) == 0 || partial && len(n.partitions) > 0 {
+		return nil
+	}
+	return failed(fmt.Errorf("nothing is here of partition %s, of %d", strings.Join(missing, ", "), n.identity.Partitions),
+		"its log and archive are missing; or this is a member of a cluster that has no replica of it: then --partial leaves it out")
 }
 
 // identify finds out whose past it is, and where its archive is: nil if there is none.
@@ -126,6 +156,7 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 	is, err := readOwner(ctx, store)
 	switch {
 	case n.identity != nil && errors.Is(err, rsmarchive.ErrNotFound):
+		n.unowned = true
 		return store, nil // its segments say of which cluster they are
 	case err != nil:
 		return nil, failed(fmt.Errorf("the archive %s does not say whose it is: %w", place, err), hintLocation)
@@ -151,7 +182,7 @@ func (n *pastNode) openLog(cmd *cobra.Command) ([]rsmraft.GroupHistory, error) {
 	})
 	stop()
 	if err != nil {
-		return nil, openError(n.data, err)
+		return nil, pastError(n.data, err)
 	}
 	all, err := n.history.Groups()
 	if err != nil {
@@ -302,7 +333,8 @@ func (n *pastNode) nearest(p *pastPartition, moment int64, m *wallet.Machine) (a
 			return n.history.RestoreSnapshot(p.log.ID, index, m)
 		}
 	}
-	return rsm.State{}, fmt.Errorf("the log of partition %d begins with entry %d, and there is no snapshot before it", p.number, p.log.First)
+	return rsm.State{}, failed(fmt.Errorf("the first entries of partition %d are missing, and there is no snapshot behind them", p.number),
+		"`maru wallet verify` says what is here; another node's archive, or a backup, may have them")
 }
 
 // goesOn says whether the entries after one are here.

@@ -64,12 +64,26 @@ func (s *verification) run() error {
 		}
 	} else {
 		s.chain = nil
+		s.beginning()
 	}
 	if err := s.rest(); err != nil {
 		return err
 	}
 	s.end()
 	return nil
+}
+
+// beginning says that the first entries are neither in the log nor in the archive.
+func (s *verification) beginning() {
+	if !s.toArchive || s.p.log.First <= rsmraft.FirstEntry {
+		return
+	}
+	says := fmt.Sprintf("entries %d to %d are neither in the log nor in the archive, which has nothing of this partition", rsmraft.FirstEntry, s.p.log.First-1)
+	if s.partial {
+		s.out.Notes = append(s.out.Notes, says)
+	} else {
+		s.out.Wrong = append(s.out.Wrong, says)
+	}
 }
 
 // archive verifies the archive, and decides what is in it.

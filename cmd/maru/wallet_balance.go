@@ -23,10 +23,15 @@ type pastView struct {
 	// Undecided is how many entries follow at the log's end that are not known to be
 	// committed, and were left out.
 	Undecided int `json:"undecided,omitempty"`
+	// Ends is the time of the last entry that is here, if that is before the moment.
+	Ends *time.Time `json:"ends,omitempty"`
 }
 
 // warn says that the balance may lack something.
 func (v *pastView) warn(w io.Writer) {
+	if v.Ends != nil {
+		fmt.Fprintf(w, "what is here of the partition ends at %s: what came later is not in it\n", v.Ends.Format(time.RFC3339Nano))
+	}
 	if v.Undecided > 0 {
 		fmt.Fprintf(w, "the last %d entries of partition %d's log are not known to be committed, and were left out: the log of another node may know\n", v.Undecided, v.Partition)
 	}
@@ -115,17 +120,23 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 		return nil, err
 	}
 	defer follow(cmd, func() string { return "deciding again" })()
-	d := newDecider(m, from, nil)
+	d, later := newDecider(m, from, nil), false
 	err = n.read(cmd.Context(), p, from.Index+1, func(e *rsm.Decided) error {
 		if max(e.Time, rsm.EntryTime(e.Entry)) > limit {
+			later = true
 			return errStop
 		}
 		return errors.Join(d.decide(e), cmd.Context().Err())
 	})
 	if err != nil {
-		return nil, openError(n.data, err)
+		return nil, pastError(n.data, err)
 	}
 	end := d.at()
+	ends := time.Unix(0, end.Time).UTC()
+	if !later && n.history == nil {
+		return nil, failed(fmt.Errorf("the archive of partition %d goes to %s: what came later is not in it yet", partition, ends.Format(time.RFC3339Nano)),
+			"ask for an earlier moment; or ask the server, or give the directory with --data once it is stopped")
+	}
 	a, ok := m.Find(tenant, id)
 	if !ok {
 		return nil, &failure{fmt.Errorf("%s was not open at %s", id, at.Format(time.RFC3339Nano)), "`maru wallet show " + string(id) + "` says when it was opened; tenants have accounts of their own: --tenant", exitRefused}
@@ -133,6 +144,9 @@ func (n *pastNode) account(cmd *cobra.Command, tenant wallet.Tenant, id wallet.A
 	v := &pastView{accountView: viewAccount(a, money.Currency.String), At: at.UTC(), Partition: partition, Entry: uint64(end.Index)}
 	if end.Index == p.log.Last {
 		v.Undecided = p.log.Undecided
+	}
+	if !later {
+		v.Ends = &ends
 	}
 	return v, nil
 }

@@ -132,6 +132,7 @@ key is a PEM file with an Ed25519 key, of maru wallet checkpoint-key or of opens
 		},
 	}
 	past.register(cmd)
+	past.registerPartial(cmd)
 	cmd.Flags().StringVar(&key, "key", "", "PEM `file` with the private key (required)")
 	cmd.Flags().StringVar(&out, "out", "", "`file` for the checkpoint (default: standard output)")
 	return cmd
@@ -148,6 +149,9 @@ func makeCheckpoint(cmd *cobra.Command, f *pastFlags, key string) (_ []byte, err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, past.Close()) }()
+	if err := past.complete(f.partial); err != nil {
+		return nil, err
+	}
 	signer, err := rsmarchive.NewSigner(string(past.identity.Cluster), private)
 	if err != nil {
 		return nil, usageError("`maru wallet checkpoint-key FILE` makes one, or openssl genpkey -algorithm ed25519", "%s: %w", key, err)

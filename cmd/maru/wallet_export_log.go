@@ -250,10 +250,10 @@ func (e *exporter) receive(s *exportStream) (bool, error) {
 
 // failure returns why the partition cannot be read, with what to do; nil: it could.
 func (s *exportStream) failure() error {
-	if _, known := errors.AsType[*failure](s.err); known || s.err == nil {
-		return s.err
+	if s.err == nil {
+		return nil
 	}
-	return openError(s.data, s.err)
+	return pastError(s.data, s.err)
 }
 
 // write writes the opening balances, and then all entries in the order of time.

@@ -76,6 +76,7 @@ differences.`,
 		},
 	}
 	past.register(cmd)
+	past.registerPartial(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "compare from this `moment` on (RFC 3339); default: the beginning")
 	cmd.Flags().StringVar(&until, "until", "", "compare up to this `moment` (RFC 3339); default: the end")
 	cmd.Flags().IntVar(&limit, "limit", limit, "list so many `differences` of each partition")

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 )
 
@@ -72,7 +73,9 @@ compute the chain anew: --checkpoint compares it with what was signed before (se
 wallet checkpoint). Nothing is changed, but that what a crash left half written at the end
 is cut, as at a start. Where entries are missing from the beginning, as the log was cut
 without an archive, or the replica began with a snapshot of another node, deciding begins
-with the oldest snapshot that is there.`,
+with the oldest snapshot that is there. A partition of which nothing is here is an error, as
+is a beginning that neither log nor archive has: of a member of a cluster, which may lack
+both, say --partial.`,
 		Example: `  maru wallet verify
   maru wallet verify --data /backup/maru --archive /backup/archive --json
   maru wallet verify --data none --archive s3://audit/maru-1
@@ -87,6 +90,7 @@ with the oldest snapshot that is there.`,
 		},
 	}
 	past.register(cmd)
+	past.registerPartial(cmd)
 	checkpoint.register(cmd)
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -95,6 +99,7 @@ with the oldest snapshot that is there.`,
 // verifier decides what a node has again.
 type verifier struct {
 	*pastNode
+	partial    bool
 	checkpoint *rsmarchive.Checkpoint // nil: there is none to be compared
 	source     string                 // of the checkpoint
 	done, of   atomic.Uint64          // entries
@@ -121,7 +126,10 @@ func eachPartition[T any](cmd *cobra.Command, f *pastFlags, what string, do func
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, past.Close()) }()
-	v := &verifier{pastNode: past}
+	if err := past.complete(f.partial); err != nil {
+		return nil, err
+	}
+	v := &verifier{pastNode: past, partial: f.partial}
 	for _, p := range prepare {
 		if err := p(v); err != nil {
 			return nil, err
@@ -156,6 +164,12 @@ func eachPartition[T any](cmd *cobra.Command, f *pastFlags, what string, do func
 
 // pastError explains why the past cannot be read.
 func pastError(data string, err error) error {
+	if _, said := errors.AsType[*failure](err); said {
+		return err
+	}
+	if errors.Is(err, rsmraft.ErrNoLog) {
+		return failed(err, "bring the log back from a copy; an archive alone is read with --data none --archive PLACE")
+	}
 	if errors.Is(err, rsmarchive.ErrDamaged) {
 		return failed(err, "`maru wallet verify` lists what is damaged; copy those segments from another node's archive, or from a backup")
 	}

@@ -13,6 +13,9 @@ import (
 	"maru.example/wal"
 )
 
+// ErrNoLog says that there is no log where one is to be read.
+var ErrNoLog = errors.New("there is no log")
+
 // HistoryOptions are the settings of a history; nil means all defaults.
 type HistoryOptions struct {
 	FS vfs.FS // default vfs.OS
@@ -65,6 +68,9 @@ func OpenHistory(dir string, o *HistoryOptions) (_ *History, err error) {
 			h.fs = o.FS
 		}
 		options.Progress, options.Logger, h.logger = o.Progress, o.Logger, o.Logger
+	}
+	if names, err := h.fs.List(path.Join(dir, logName)); len(names) == 0 {
+		return nil, errors.Join(fmt.Errorf("rsmraft: %w in %s", ErrNoLog, dir), err)
 	}
 	if h.lock, err = h.fs.Lock(path.Join(dir, lockName)); err != nil {
 		return nil, fmt.Errorf("rsmraft: lock %s: %w", dir, err)
