@@ -35,9 +35,11 @@ func newEventsCommand() *cobra.Command {
 		Short: "Follow what happens to accounts, or to all",
 		Long: `Follow what happens to up to ` + fmt.Sprint(wallethttp.MaxEventAccounts) + ` accounts, or without any to all of the tenant, until it is
 interrupted: debits, credits, holds, changes of limits and status. It begins with what is new,
-or where --from or --after says. --timeout does not matter.`,
+or where --from or --after says. --after takes the id of an event of any stream of the cluster: what
+is in partitions that it does not name begins at the earliest time in it, so that events may come
+again, but none is missing. --from does not count with it. --timeout does not matter.`,
 		Example: `  maru wallet events alice
-  maru wallet events --after 0:1796048182109212893.6.1
+  maru wallet events --after 0:1796048182109212893.6.1,1:1796048181900000000.4.0
   maru wallet events alice bob --from 2026-11-30T12:00:00Z --json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -29,7 +29,7 @@ type Event struct {
 
 // EventsFrom says where a stream begins; the zero value is with what is new.
 type EventsFrom struct {
-	After string // the event with this ID
+	After string // the event with this ID; what is in partitions that it does not name, from the earliest time in it
 	Time  int64  // nanoseconds since 1970 UTC; 0: not said. It does not count with After
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -135,15 +136,24 @@ func (s *server) streamEvents(w http.ResponseWriter, q query, accounts []wallet.
 }
 
 // open finds out where the accounts are and where the stream begins: behind the last
-// event that the reader has, at a time, or with what is new.
+// event that the reader has, at a time, or with what is new. The id of another stream
+// may lack partitions of this one: they begin at the earliest time in it, so that
+// the reader may get events again, but misses none.
 func (e *events) open() error {
 	begin, err := e.q.time("from", -1)
 	if err != nil {
 		return err
 	}
-	last, err := parseEventID(e.q.Header.Get("Last-Event-ID"))
+	partitions := e.s.partitions()
+	last, err := parseEventID(e.q.Header.Get("Last-Event-ID"), partitions)
 	if err != nil {
 		return invalidParameter("Last-Event-ID", err)
+	}
+	if len(last) > 0 {
+		begin = math.MaxInt64
+		for _, at := range last {
+			begin = min(begin, at.Time)
+		}
 	}
 	for _, v := range e.followed() {
 		page, err := e.page(&place{after: wallet.LineKey{Time: math.MaxInt64}, seen: v.HistoryPosition}, v.account, 1, true)
@@ -155,7 +165,7 @@ func (e *events) open() error {
 		if p == nil {
 			p = &place{after: wallet.LineKey{Time: page.Mark.Time, Index: page.Mark.Index, Number: 1<<32 - 1}, seen: page.Mark.HistoryPosition}
 			if begin >= 0 {
-				p.after, p.seen.Index = wallet.LineKey{Time: max(begin-1, 0), Index: 1<<64 - 1, Number: 1<<32 - 1}, 0
+				p.after, p.seen.Index = wallet.LineKey{Time: begin}, 0 // indexes are from 1
 			}
 			if at, ok := last[partition]; ok {
 				p.after, p.seen.Index = at, 0
@@ -180,14 +190,18 @@ func (e *events) followed() (all []followed) {
 	if len(all) > 0 {
 		return all
 	}
-	partitions := uint16(1)
-	if c := e.s.o.Cluster; c != nil {
-		partitions = max(partitions, c.Partitions)
-	}
-	for n := range partitions {
+	for n := range e.s.partitions() {
 		all = append(all, followed{HistoryPosition: wallet.HistoryPosition{Partition: n}})
 	}
 	return all
+}
+
+// partitions returns how many the wallet has.
+func (s *server) partitions() uint16 {
+	if s.o.Cluster == nil {
+		return 1
+	}
+	return max(1, s.o.Cluster.Partitions)
 }
 
 // page reads events behind a place. Unless it is wanted now, it waits for a history that
@@ -284,26 +298,35 @@ func (e *events) send(partition uint16, v *wallet.PastEvent) error {
 func (e *events) id() string {
 	var texts []string
 	for partition, p := range e.places {
-		texts = append(texts, fmt.Sprintf("%d:%s", partition, formatCursor(p.after)))
+		texts = append(texts, fmt.Sprintf("%d:%d.%d.%d", partition, p.after.Time, p.after.Index, p.after.Number))
 	}
 	slices.Sort(texts)
 	return strings.Join(texts, ",")
 }
 
+var errEventID = errors.New("must be the id of an event")
+
 // parseEventID reads an id of an event; of none, nothing.
-func parseEventID(s string) (map[uint16]wallet.LineKey, error) {
+func parseEventID(s string, partitions uint16) (map[uint16]wallet.LineKey, error) {
 	all := map[uint16]wallet.LineKey{}
 	if s == "" {
 		return all, nil
 	}
 	for text := range strings.SplitSeq(s, ",") {
 		first, second, _ := strings.Cut(text, ":")
-		ps, err := wallet.ParseHistoryPositions(first + ":0")
+		partition, err := strconv.ParseUint(first, 10, 16)
 		k, err2 := parseCursor(second)
-		if err != nil || err2 != nil || len(ps) != 1 || second == "" {
-			return nil, errors.New("must be the id of an event")
+		if err != nil || err2 != nil || second == "" {
+			return nil, errEventID
 		}
-		all[ps[0].Partition] = k
+		n := uint16(partition)
+		if _, twice := all[n]; twice {
+			return nil, errEventID
+		}
+		if n >= partitions {
+			return nil, fmt.Errorf("%w: there is no partition %d", errEventID, n)
+		}
+		all[n] = k
 	}
 	return all, nil
 }
@@ -410,7 +433,7 @@ func (eventStream) Schema(huma.Registry) *huma.Schema {
 func eventOperations() []operation {
 	account := []wallet.Code{wallet.UnknownTenant, wallet.UnknownAccount}
 	from := parameter{
-		"from", "Begin with what happened at this moment; without it, and without the header Last-Event-ID, with what is new.",
+		"from", "Begin with what happened at this moment; without it, and without the header Last-Event-ID, with what is new. It does not count with that header.",
 		&huma.Schema{Type: huma.TypeString, Format: "date-time"},
 	}
 	ops := []operation{{
@@ -422,7 +445,8 @@ func eventOperations() []operation {
 		parameters: []parameter{{"account", "An account; up to 16 times. Without it, all accounts of the tenant.", &huma.Schema{Type: huma.TypeString}}, from},
 	}}
 	for i := range ops {
-		ops[i].description = "As server-sent events, which go on where Last-Event-ID says. A reader that does not read is dropped."
+		ops[i].description = "As server-sent events, which go on where Last-Event-ID says. It may be an id of another stream of the same cluster: partitions that it does not name begin at the " +
+			"earliest time in it, so that events may come again, but none is missing. A reader that does not read is dropped."
 		ops[i].method, ops[i].scope, ops[i].status, ops[i].past, ops[i].codes, ops[i].answer = "GET", ReadScope, 200, true, account, eventStream("")
 	}
 	return ops

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,7 @@ type growing struct {
 
 	mu      sync.Mutex
 	lines   map[wallet.AccountID][]wallet.Line
-	index   [2]rsm.Index
+	index   map[uint16]rsm.Index
 	endless bool // there is always one more line
 }
 
@@ -68,7 +69,7 @@ func (g *growing) HistoryEvents(_ context.Context, r *wallet.EventsRequest) (pag
 	p := partitionOf(r.Account)
 	ids := []wallet.AccountID{r.Account}
 	if r.Account == "" {
-		p, ids = r.Partition, [][]wallet.AccountID{{"a"}, {"b", "c"}}[r.Partition]
+		p, ids = r.Partition, map[uint16][]wallet.AccountID{0: {"a"}, 1: {"b", "c"}}[r.Partition]
 	}
 	page.Mark.HistoryPosition = wallet.HistoryPosition{Partition: p, Index: g.index[p]}
 	page.Mark.Time = int64(g.index[p]) * 1e9
@@ -126,6 +127,18 @@ func follow(t *testing.T, url, last string) (r *eventReader, stop func()) {
 	}
 }
 
+// hello returns the id with which a stream begins.
+func (r *eventReader) hello() string {
+	r.t.Helper()
+	for r.lines.Scan() {
+		if id, ok := strings.CutPrefix(r.lines.Text(), "id: "); ok {
+			return id
+		}
+	}
+	r.t.Fatal("the stream does not say where it begins")
+	return ""
+}
+
 // next returns the next event: its id, kind, and "account position".
 func (r *eventReader) next() (id, kind, what string) {
 	r.t.Helper()
@@ -150,17 +163,21 @@ func (r *eventReader) next() (id, kind, what string) {
 func serveEvents(t *testing.T, g *growing, o *wallethttp.Options) (h *wallethttp.Handler, server *httpd.Server, url string) {
 	t.Helper()
 	if o == nil {
-		o = &wallethttp.Options{}
+		o = &wallethttp.Options{Cluster: &wallethttp.Cluster{Partitions: 2}}
 	}
 	o.History = g
 	h = wallethttp.NewHandler(scripted{code: wallet.Applied}, o)
 	server = httpd.NewServer(h, &httpd.Options{Streams: wallethttp.IsStream})
-	listening := httptest.NewServer(server.Handler())
+	listening := httptest.NewUnstartedServer(server.Handler())
+	listening.Config.MaxHeaderBytes = httpd.DefaultMaxHeaderBytes
+	listening.Start()
 	t.Cleanup(listening.Close)
 	return h, server, listening.URL + "/v1/wallet/"
 }
 
-func newGrowing() *growing { return &growing{lines: map[wallet.AccountID][]wallet.Line{}} }
+func newGrowing() *growing {
+	return &growing{lines: map[wallet.AccountID][]wallet.Line{}, index: map[uint16]rsm.Index{}}
+}
 
 // TestEvents follows accounts of two partitions, goes away, and goes on.
 func TestEvents(t *testing.T) {
@@ -226,6 +243,59 @@ func TestEventsOfATenant(t *testing.T) {
 	_, _, two := r.next()
 	if got := []string{one, two}; !slices.Equal(got, []string{"a 0:2", "c 1:2"}) && !slices.Equal(got, []string{"c 1:2", "a 0:2"}) {
 		t.Errorf("after %s: got %q", last, got)
+	}
+}
+
+// TestEventsAfterAnotherStream goes on with ids that lack a partition: nothing is missing, from the earliest time in the id on.
+func TestEventsAfterAnotherStream(t *testing.T) {
+	all := []string{"a 0:1", "a 0:2", "a 0:3", "b 1:1", "b 1:2", "b 1:3"}
+	for _, v := range []struct {
+		name, path, last string
+		want             []string
+	}{
+		{"of one account", "events", "0:2000000000.2.0", []string{"a 0:3", "b 1:2", "b 1:3"}},
+		{"of an account of another partition", "accounts/a/events", "1:2000000000.2.0", []string{"a 0:2", "a 0:3"}},
+		{"from does not count", "events?from=1970-01-01T00:00:03Z", "0:2000000000.2.0", []string{"a 0:3", "b 1:2", "b 1:3"}},
+		{"before the first event of a partition", "events", "0:0.0.4294967295", all},
+		{"of the beginning", "events", "1:0.0.0", all},
+		{"whole", "events", "0:3000000000.3.0,1:2000000000.2.0", []string{"b 1:3"}},
+		{"none", "events?from=1970-01-01T00:00:02Z", "", []string{"a 0:2", "a 0:3", "b 1:2", "b 1:3"}},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			g := newGrowing()
+			for range 3 { // at 1, 2 and 3 s
+				g.add("a")
+				g.add("b")
+			}
+			_, _, url := serveEvents(t, g, nil)
+			r, stop := follow(t, url+v.path, v.last)
+			first := r.hello()
+			g.add("a") // the last that are read
+			g.add("b")
+			ends := 2
+			if strings.HasPrefix(v.path, "accounts/") {
+				ends = 1
+			}
+			var got []string
+			for ends > 0 {
+				_, _, what := r.next()
+				if strings.HasSuffix(what, ":4") {
+					ends--
+					continue
+				}
+				got = append(got, what)
+			}
+			stop()
+			slices.Sort(got)
+			if !slices.Equal(got, v.want) {
+				t.Errorf("after %q: got %q", v.last, got)
+			}
+			again, stop := follow(t, url+v.path, first)
+			defer stop()
+			if id := again.hello(); id != first {
+				t.Errorf("after %q it goes on at %q", first, id)
+			}
+		})
 	}
 }
 
@@ -316,20 +386,45 @@ func TestEventsRefused(t *testing.T) {
 			}
 		}
 	}), "&account=")
-	for _, path := range []string{"events?" + many, "events?account=a%20b", "accounts/a/events?from=x"} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusUnprocessableEntity {
-			t.Errorf("%s: got %d", path, resp.StatusCode)
+	for _, v := range []struct{ name, path, last, want string }{
+		{"too many accounts", "events?" + many, "", "16 times"},
+		{"no account's name", "events?account=a%20b", "", `"parameter":"account"`},
+		{"no time", "accounts/a/events?from=x", "", `"parameter":"from"`},
+		{"no id", "events", "x", `"parameter":"Last-Event-ID"`},
+		{"an id without a place", "events", "0:", "must be the id of an event"},
+		{"an id with a partition twice", "events", "0:1.1.0,0:2.2.0", "must be the id of an event"},
+		{"an id with a partition that is not there", "events", "0:1.1.0,7:1.1.0", "must be the id of an event: there is no partition 7"},
+		{"of an account, too", "accounts/a/events", "2:1.1.0", "there is no partition 2"},
+	} {
+		if status, body := noStream(t, url+v.path, v.last); status != http.StatusUnprocessableEntity || !strings.Contains(body, v.want) {
+			t.Errorf("%s: got %d %s", v.name, status, body)
 		}
 	}
+}
+
+// noStream asks for a stream that does not begin.
+func noStream(t *testing.T, url, last string) (status int, body string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", last)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return resp.StatusCode, "a stream"
+	}
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(content)
 }
 
 // endings is told of the ends of streams.
@@ -450,13 +545,7 @@ func TestEventsBeforeTheFirst(t *testing.T) {
 	g.add("b")
 	_, _, url := serveEvents(t, g, nil)
 	r, stop := follow(t, url+"events?account=a&account=b", "")
-	place := ""
-	for place == "" && r.lines.Scan() {
-		place, _ = strings.CutPrefix(r.lines.Text(), "id: ")
-		if place == r.lines.Text() {
-			place = ""
-		}
-	}
+	place := r.hello()
 	stop()
 	g.add("a")
 	g.add("b")
