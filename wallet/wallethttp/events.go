@@ -24,6 +24,9 @@ const (
 	MaxEventReaders  = 256 // at once
 	MaxEventAccounts = 16  // that one follows
 
+	maxEventID    = 12 << 10 // bytes of an id, that a reader must be able to send back in a header
+	maxPlaceBytes = len("1023:9223372036854775807.18446744073709551615.4294967295,")
+
 	eventPage  = 100                    // of an account or a partition that are read at once, and so wait for a reader
 	eventPause = 50 * time.Millisecond  // between two looks at partitions in which nothing was new
 	eventRest  = 400 * time.Millisecond // the longest, after some without anything new
@@ -154,6 +157,9 @@ func (e *events) open() error {
 		for _, at := range last {
 			begin = min(begin, at.Time)
 		}
+	}
+	if most := maxEventID / maxPlaceBytes; len(e.accounts) == 0 && int(partitions) > most {
+		return invalidParameter("account", fmt.Errorf("must be there: of %d partitions the id of an event may be too long for a header; without it there may be %d", partitions, most))
 	}
 	for _, v := range e.followed() {
 		page, err := e.page(&place{after: wallet.LineKey{Time: math.MaxInt64}, seen: v.HistoryPosition}, v.account, 1, true)
@@ -442,7 +448,7 @@ func eventOperations() []operation {
 	}, {
 		id: "follow-accounts", path: "/v1/wallet/events",
 		summary: "Follow what happens to several accounts, or to all", stream: (*server).events,
-		parameters: []parameter{{"account", "An account; up to 16 times. Without it, all accounts of the tenant.", &huma.Schema{Type: huma.TypeString}}, from},
+		parameters: []parameter{{"account", "An account; up to 16 times. Without it, all accounts of the tenant: where there are more than " + strconv.Itoa(maxEventID/maxPlaceBytes) + " partitions, it must be there.", &huma.Schema{Type: huma.TypeString}}, from},
 	}}
 	for i := range ops {
 		ops[i].description = "As server-sent events, which go on where Last-Event-ID says. It may be an id of another stream of the same cluster: partitions that it does not name begin at the " +

@@ -427,6 +427,34 @@ func noStream(t *testing.T, url, last string) (status int, body string) {
 	return resp.StatusCode, string(content)
 }
 
+// TestEventsOfManyPartitions follows all of a tenant in as many partitions as there may be, and goes on with the longest id
+// of them; in one more, accounts only.
+func TestEventsOfManyPartitions(t *testing.T) {
+	const most = 215
+	var places []string
+	for p := range most {
+		places = append(places, fmt.Sprintf("%d:9223372036854775807.18446744073709551615.4294967295", p))
+	}
+	slices.Sort(places)
+	longest := strings.Join(places, ",")
+	_, _, url := serveEvents(t, newGrowing(), &wallethttp.Options{Cluster: &wallethttp.Cluster{Partitions: most}})
+	r, stop := follow(t, url+"events", longest)
+	defer stop()
+	if got := r.hello(); got != longest || len(got) > 12<<10 {
+		t.Errorf("got %d bytes: %s", len(got), got)
+	}
+
+	_, _, url = serveEvents(t, newGrowing(), &wallethttp.Options{Cluster: &wallethttp.Cluster{Partitions: most + 1}})
+	if status, body := noStream(t, url+"events", ""); status != http.StatusUnprocessableEntity || !strings.Contains(body, `"account","detail":"must be there: of 216 partitions`) {
+		t.Errorf("in one more: got %d %s", status, body)
+	}
+	r, stop = follow(t, url+"events?account=a&account=b", "")
+	defer stop()
+	if got := r.hello(); got != "0:0.0.4294967295,1:0.0.4294967295" {
+		t.Errorf("of accounts: got %s", got)
+	}
+}
+
 // endings is told of the ends of streams.
 type endings struct {
 	slog.Handler
