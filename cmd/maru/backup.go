@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -106,6 +108,17 @@ func (m *manifest) expected(partition uint16) (all []rsmarchive.Expected) {
 // position returns up to where a partition goes.
 func (m *manifest) position(partition uint16) backedUpTo { return m.Partitions[partition] }
 
+// ends returns up to when the backup has all: it was begun then, or has entries that are later.
+func (m *manifest) ends() time.Time {
+	ends := m.Made
+	for _, p := range m.Partitions {
+		if p.Time.After(ends) {
+			ends = p.Time
+		}
+	}
+	return ends
+}
+
 // chainedOf names what is archived of a cluster's partition.
 func chainedOf(id cluster.ID, partition uint16) rsmarchive.Chained {
 	return rsmarchive.Chained{Cluster: string(id), Group: uint64(walletraft.Group(partition))}
@@ -113,6 +126,11 @@ func chainedOf(id cluster.ID, partition uint16) rsmarchive.Chained {
 
 // openBackup opens the place of a backup: of a wallet, whose may begin there, or, without one, any.
 func openBackup(ctx context.Context, place location, of *backupSource) (rsmarchive.Store, error) {
+	if of != nil && place.dir != "" {
+		if _, err := os.Lstat(filepath.Join(place.dir, identityName)); err == nil {
+			return nil, failed(fmt.Errorf("%s is the directory of a node: it has a %s", place, identityName), "a backup has a place of its own")
+		}
+	}
 	store, err := place.open()
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -250,9 +251,7 @@ func TestBackupThatCannotBeUsed(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) || failureOf(err).hint == "" {
 				t.Fatalf("got %v, want an error with a hint that says %q", err, tt.want)
 			}
-			if _, err := loadIdentity(data); err == nil {
-				t.Error("the directory is a node")
-			}
+			checkUnfinished(t, data)
 		})
 	}
 	data := t.TempDir()
@@ -261,6 +260,78 @@ func TestBackupThatCannotBeUsed(t *testing.T) {
 	}
 	if _, _, err := runHere(t, "wallet", "restore", "--from", whole, "--data", data); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("into a directory that is not empty: %v", err)
+	}
+}
+
+// checkUnfinished looks at what a restore left that did not come to its end, if it began: nobody takes it for a
+// node, and nothing is written there.
+func checkUnfinished(t *testing.T, data string) {
+	t.Helper()
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	names := func() (all []string) {
+		err := filepath.WalkDir(data, func(name string, _ fs.DirEntry, err error) error {
+			all = append(all, name)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := names()
+	for _, args := range [][]string{
+		{"serve", "--data", data, "--http", "127.0.0.1:0", "--stream", "127.0.0.1:0"},
+		{"cluster", "init", "--data", data},
+		{"wallet", "verify", "--data", data},
+		{"wallet", "balance", "a", "--data", data, "--at", "2026-01-01T00:00:00Z"},
+	} {
+		if _, _, err := runHere(t, args...); err == nil || !strings.Contains(err.Error(), "is an unfinished restore") || failureOf(err).hint == "" {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if diff := gocmp.Diff(before, names()); diff != "" {
+		t.Errorf("it was written to (-before +after):\n%s", diff)
+	}
+}
+
+// TestRestoreOfMoments restores moments that a backup does not have.
+func TestRestoreOfMoments(t *testing.T) {
+	p := newPastTest(t)
+	before := time.Now()
+	p.live(250)
+	place := filepath.Join(t.TempDir(), "backup")
+	if _, err := p.backup(place); err != nil {
+		t.Fatal(err)
+	}
+	want := p.balances("bank", "a", "b")
+	if _, err := p.backup(p.data); err == nil || !strings.Contains(err.Error(), "is the directory of a node") {
+		t.Errorf("a backup into the directory of a node: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(p.data, manifestFolder)); err == nil {
+		t.Error("the directory of a node has been written to")
+	}
+	p.stop()
+	data, err := restoreTo(t, place, "--until", before.Add(-time.Hour).Format(time.RFC3339Nano))
+	if err == nil || !strings.Contains(err.Error(), "nothing had been decided") || failureOf(err).hint == "" {
+		t.Errorf("before the first entry: %v", err)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s was made: %v", data, err)
+	}
+	out, stderr, err := runHere(t, "wallet", "restore", "--from", place, "--data", data, "--json", "--until", time.Now().Add(time.Hour).Format(time.RFC3339Nano))
+	if err != nil || !strings.Contains(stderr, "the backup ends at ") {
+		t.Fatalf("after the end: %q, %v", stderr, err)
+	}
+	var restored struct{ Ends time.Time }
+	if err := json.Unmarshal([]byte(out), &restored); err != nil || restored.Ends.Before(before) || restored.Ends.After(time.Now()) {
+		t.Errorf("%s: %v", out, err)
+	}
+	r := newPastTestIn(t, data, serveOptions{})
+	defer r.stop()
+	if diff := gocmp.Diff(want, r.balances("bank", "a", "b")); diff != "" {
+		t.Errorf("balances (-want +got):\n%s", diff)
 	}
 }
 

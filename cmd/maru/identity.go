@@ -42,7 +42,39 @@ const (
 	identityName    = "node.json"
 	logName         = "log"  // the directory of the log
 	logOwnerName    = "node" // in it: the incarnation that it belongs to
+
+	// restoringName is there from before a restore writes anything until all is there.
+	restoringName = "restoring"
 )
+
+// markUnfinished makes a directory, and says in it that a restore begins there.
+func markUnfinished(data string) error {
+	if err := os.MkdirAll(data, 0o750); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(data, restoringName), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), syncDir(data))
+}
+
+// markFinished says that all is there, durably.
+func markFinished(data string) error {
+	return errors.Join(os.Remove(filepath.Join(data, restoringName)), syncDir(data))
+}
+
+// unfinished refuses a directory in which a restore has not come to its end.
+func unfinished(data string) error {
+	_, err := os.Lstat(filepath.Join(data, restoringName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return openError(data, err)
+	}
+	return failed(fmt.Errorf("%s is an unfinished restore", data), "if it is not going on any more, remove the directory and restore again: `maru wallet restore --data "+data+"` with --from")
+}
 
 // pendingNode stands in an identity whose node has no number yet.
 const pendingNode cluster.NodeID = 1<<64 - 1
@@ -50,6 +82,9 @@ const pendingNode cluster.NodeID = 1<<64 - 1
 // loadIdentity reads a node's identity; fs.ErrNotExist says that the directory is no
 // node yet.
 func loadIdentity(data string) (*identity, error) {
+	if err := unfinished(data); err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(filepath.Join(data, identityName))
 	if errors.Is(err, fs.ErrNotExist) && hasLog(data) {
 		return nil, failed(fmt.Errorf("%s in %s is gone, and the log of a node is there", identityName, data),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"maru.example/cluster"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/vfs"
 )
@@ -58,7 +60,7 @@ taken from go on beside it as the same one.
 			if err != nil {
 				return err
 			}
-			return printRestored(cmd, data, views, asJSON)
+			return r.print(cmd, views, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "`place` of the backup (required)")
@@ -73,6 +75,7 @@ type restoreCommand struct {
 	place  location
 	data   string
 	moment int64
+	ends   time.Time // the backup, when run has looked
 }
 
 func (c *restoreCommand) run(cmd *cobra.Command) ([]restoredView, error) {
@@ -90,17 +93,71 @@ func (c *restoreCommand) run(cmd *cobra.Command) ([]restoredView, error) {
 	if err != nil {
 		return nil, failed(fmt.Errorf("%s: %w", c.place, err), "repeat `maru wallet backup`, or use another backup")
 	}
-	if err := os.MkdirAll(c.data, 0o750); err != nil {
+	if err := c.begins(cmd.Context(), backup, m); err != nil {
+		return nil, err
+	}
+	c.ends = m.ends()
+	if c.moment != noMoment && c.moment > c.ends.UnixNano() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the backup ends at %s, before --until: its end is restored\n", c.ends.Format(time.RFC3339Nano))
+	}
+	if err := markUnfinished(c.data); err != nil {
 		return nil, openError(c.data, err)
 	}
 	views, err := c.restore(cmd, backup, m)
 	if err != nil {
 		return nil, restoreError(err)
 	}
+	if err := markFinished(c.data); err != nil {
+		return nil, openError(c.data, err)
+	}
 	return views, c.verify(cmd)
 }
 
-// restore makes the directory. It is a node once it has its identity, which is written last.
+// begins refuses a moment before the first entry: nothing would be restored.
+func (c *restoreCommand) begins(ctx context.Context, backup rsmarchive.Store, m *manifest) error {
+	if c.moment == noMoment {
+		return nil
+	}
+	first := int64(noMoment)
+	for _, p := range m.Partitions {
+		at, err := firstTime(ctx, backup, chainedOf(m.Cluster, p.Partition))
+		if err != nil {
+			return restoreError(fmt.Errorf("partition %d: %w", p.Partition, err))
+		}
+		first = min(first, at)
+	}
+	if c.moment < first && first != noMoment {
+		return failed(errors.New("nothing had been decided by that moment"), "the backup begins at "+time.Unix(0, first).UTC().Format(time.RFC3339Nano)+": give --until a moment from then on")
+	}
+	return nil
+}
+
+// firstTime returns the time of the first entry that has one: those without content, at the beginning, have none.
+func firstTime(ctx context.Context, store rsmarchive.Store, of rsmarchive.Chained) (int64, error) {
+	a, err := rsmarchive.Open(ctx, store, of, nil)
+	if err != nil {
+		return 0, err
+	}
+	from, err := a.Seek(ctx, 1)
+	if err != nil || from == 0 {
+		return noMoment, err
+	}
+	first := int64(noMoment)
+	found := errors.New("found")
+	err = a.Read(ctx, from, 0, func(d *rsm.Decided) error {
+		if d.Time == 0 {
+			return nil
+		}
+		first = d.Time
+		return found
+	})
+	if errors.Is(err, found) {
+		err = nil
+	}
+	return first, err
+}
+
+// restore makes the directory. It is a node once it has its identity, and is not marked as unfinished any more.
 func (c *restoreCommand) restore(cmd *cobra.Command, backup rsmarchive.Store, m *manifest) ([]restoredView, error) {
 	r, err := openRestoring(cmd.Context(), backup, m, c.data, c.moment)
 	if err != nil {
@@ -147,9 +204,9 @@ func restoreError(err error) error {
 	return failed(err, "remove the new directory, and repeat the command")
 }
 
-func printRestored(cmd *cobra.Command, data string, views []restoredView, asJSON bool) error {
+func (c *restoreCommand) print(cmd *cobra.Command, views []restoredView, asJSON bool) error {
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"data": data, "partitions": views})
+		return printJSON(cmd.OutOrStdout(), map[string]any{"data": c.data, "ends": c.ends, "partitions": views})
 	}
 	t := newTable("partition", ">entries", "until")
 	for _, v := range views {
@@ -161,6 +218,6 @@ func printRestored(cmd *cobra.Command, data string, views []restoredView, asJSON
 			fmt.Fprintf(cmd.OutOrStdout(), "partition %d: what comes then was left out, as it presumes what another partition decided later\n", v.Partition)
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s is verified: start it with `maru serve --data %s`\n", data, data)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s is verified: start it with `maru serve --data %s`\n", c.data, c.data)
 	return err
 }
