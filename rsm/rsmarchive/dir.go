@@ -27,7 +27,10 @@ type Dir struct {
 	putting sync.Mutex
 }
 
-var _ Store = (*Dir)(nil)
+var (
+	_ Store = (*Dir)(nil)
+	_ Sizer = (*Dir)(nil)
+)
 
 // NewDir returns the store in a directory, which is made when there is something to keep.
 func NewDir(fsys vfs.FS, dir string) *Dir { return &Dir{fs: fsys, dir: dir} }
@@ -118,4 +121,28 @@ func (d *Dir) List(_ context.Context, folder string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Sizes lists a folder with the sizes of what is in it.
+func (d *Dir) Sizes(ctx context.Context, folder string) (map[string]int64, error) {
+	names, err := d.List(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int64, len(names))
+	for _, name := range names {
+		if sizes[name], err = d.size(path.Join(d.dir, folder, name)); err != nil {
+			return nil, err
+		}
+	}
+	return sizes, nil
+}
+
+func (d *Dir) size(name string) (size int64, err error) {
+	f, err := d.fs.Open(name, vfs.Read)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Size()
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -69,7 +70,10 @@ type Store struct {
 	at   Location
 }
 
-var _ rsmarchive.Store = (*Store)(nil)
+var (
+	_ rsmarchive.Store = (*Store)(nil)
+	_ rsmarchive.Sizer = (*Store)(nil)
+)
 
 // New returns the store at a location. It does not ask the server anything. It refuses a
 // location without form, and credentials without a key.
@@ -181,23 +185,31 @@ func (s *Store) Get(ctx context.Context, name string, offset, length int64) ([]b
 
 // List returns what is in a folder.
 func (s *Store) List(ctx context.Context, folder string) ([]string, error) {
+	sizes, err := s.Sizes(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(sizes)), nil
+}
+
+// Sizes lists a folder with the sizes of what is in it.
+func (s *Store) Sizes(ctx context.Context, folder string) (map[string]int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prefix := s.key(folder) + "/"
-	var names []string
+	sizes := map[string]int64{}
 	for o := range s.core.Client.ListObjects(ctx, s.at.Bucket, minio.ListObjectsOptions{Prefix: prefix}) {
 		if o.Err != nil {
 			return nil, s.failed("list", prefix, o.Err)
 		}
 		if name := strings.TrimPrefix(o.Key, prefix); name != "" && !strings.Contains(name, "/") {
-			names = append(names, name)
+			sizes[name] = o.Size
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	return names, nil
+	return sizes, nil
 }
 
 func (s *Store) key(name string) string { return path.Join(s.at.Prefix, name) }
