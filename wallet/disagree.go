@@ -72,7 +72,7 @@ func (c *Comparison) Disagreements(batch []byte, was, is Decision) ([]Disagreeme
 		if one == two {
 			one, two = inBytes(was, is)
 		}
-		return []Disagreement{{Kind: h.Kind, Was: one, Is: two}}, nil //nolint:nilerr // of a malformed batch too
+		return []Disagreement{{Kind: h.Kind, Was: one, Is: two}}, nil
 	}
 	var all []Disagreement
 	size := commandSize(h.Kind)

@@ -34,13 +34,18 @@ const (
 
 // manifest says up to where a backup goes.
 type manifest struct {
-	Version    int              `json:"version"`
-	Number     int              `json:"number"` // from 1
-	Cluster    cluster.ID       `json:"cluster_id"`
-	Protocol   cluster.Protocol `json:"protocol"`
-	Made       time.Time        `json:"made"`
-	Partitions []backedUpTo     `json:"partitions"` // all, in their order
+	Version  int              `json:"version"`
+	Number   int              `json:"number"` // from 1
+	Cluster  cluster.ID       `json:"cluster_id"`
+	Protocol cluster.Protocol `json:"protocol"`
+	Made     time.Time        `json:"made"`
+	// Nodes are the incarnations of the cluster's nodes, those that were removed too. A wallet that was restored
+	// has others. Version 1 has none.
+	Nodes      []cluster.ID `json:"nodes,omitempty"`
+	Partitions []backedUpTo `json:"partitions"` // all, in their order
 }
+
+const manifestVersion = 2
 
 // backedUpTo is up to where a partition is in a backup.
 type backedUpTo struct {
@@ -48,6 +53,18 @@ type backedUpTo struct {
 	Index     rsm.Index `json:"index"`
 	Time      time.Time `json:"time"` // of the last entry
 	Link      string    `json:"link"` // of the chain, after it
+	// What the place had then: see rsmarchive.Listing. Version 1 does not say it.
+	Segments int    `json:"segments,omitempty"`
+	Listing  []byte `json:"listing,omitempty"`
+}
+
+// listing returns what the place had; the zero one if the manifest does not say it.
+func (b *backedUpTo) listing() (l rsmarchive.Listing) {
+	if len(b.Listing) == len(l.Sum) {
+		l.Segments = b.Segments
+		copy(l.Sum[:], b.Listing)
+	}
+	return l
 }
 
 func manifestName(number int) string {
@@ -80,7 +97,7 @@ func parseManifest(name string, b []byte) (*manifest, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if m.Version != 1 || m.Number < 1 || manifestName(m.Number) != name || m.Cluster.Validate() != nil || len(m.Partitions) == 0 || len(m.Partitions) > cluster.MaxPartitions {
+	if m.Version < 1 || m.Version > manifestVersion || m.Number < 1 || manifestName(m.Number) != name || m.Cluster.Validate() != nil || len(m.Partitions) == 0 || len(m.Partitions) > cluster.MaxPartitions {
 		return nil, fmt.Errorf("%s is of version %d, or damaged", name, m.Version)
 	}
 	for i, p := range m.Partitions {
@@ -103,6 +120,12 @@ func (m *manifest) expected(partition uint16) (all []rsmarchive.Expected) {
 		copy(e.Link[:], b)
 	}
 	return append(all, e)
+}
+
+// continues says whether a backup is of the same life of a wallet, and not of one that was restored: then they
+// know a node in common, as a cluster remembers the nodes that were removed.
+func (m *manifest) continues(of *backupSource) bool {
+	return len(m.Nodes) == 0 || slices.ContainsFunc(of.Nodes, func(id cluster.ID) bool { return slices.Contains(m.Nodes, id) })
 }
 
 // position returns up to where a partition goes.

@@ -31,6 +31,7 @@ type backupSource struct {
 	Node       cluster.NodeID   `json:"node_id"`
 	Partitions int              `json:"partitions"`
 	Protocol   cluster.Protocol `json:"protocol"`
+	Nodes      []cluster.ID     `json:"nodes"` // incarnations, this node's first
 }
 
 type backupHandler struct {
@@ -88,7 +89,14 @@ func (h *backupHandler) allowed(r *http.Request) error {
 func (h *backupHandler) source(w http.ResponseWriter, _ *http.Request) error {
 	id := h.node.identity
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(backupSource{id.Cluster, id.Node, id.Partitions, h.node.machine.State().Config.Protocol})
+	s := h.node.machine.State()
+	nodes := []cluster.ID{id.Incarnation}
+	for i := range s.Nodes {
+		if one := s.Nodes[i].Incarnation; one != id.Incarnation {
+			nodes = append(nodes, one)
+		}
+	}
+	return json.NewEncoder(w).Encode(backupSource{id.Cluster, id.Node, id.Partitions, s.Config.Protocol, nodes})
 }
 
 // segment answers with the next segment after a position; 204 says that nothing follows yet.

@@ -107,7 +107,7 @@ func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Am
 	r := newPastTestIn(t, data, serveOptions{history: true})
 	defer r.stop()
 	if origin != "" { // which has what happened later, and is not gone on with by another
-		if b, err := r.backup(origin); err == nil || !strings.Contains(err.Error(), "not_here") || failureOf(err).hint == "" {
+		if b, err := r.backup(origin); err == nil || !strings.Contains(err.Error(), "before it was restored") || failureOf(err).hint == "" {
 			t.Errorf("into the backup that it was made of: %+v, %v", b, err)
 		}
 	}
@@ -335,6 +335,120 @@ func TestRestoreOfMoments(t *testing.T) {
 	}
 }
 
+// TestBackupOntoDamage goes on with backups that lack something.
+func TestBackupOntoDamage(t *testing.T) {
+	p := newPastTest(t)
+	defer p.stop()
+	p.live(250)
+	whole := filepath.Join(t.TempDir(), "backup")
+	for range 2 {
+		if _, err := p.backup(whole); err != nil {
+			t.Fatal(err)
+		}
+		p.busy(3)
+	}
+	old := func(t *testing.T, place string) { // its manifests are as version 1 was
+		for _, name := range files(t, place, manifestFolder+"/"+manifestPrefix+"*") {
+			var m manifest
+			b, err := os.ReadFile(name)
+			if err == nil {
+				err = json.Unmarshal(b, &m)
+			}
+			m.Version, m.Nodes = 1, nil
+			for i := range m.Partitions {
+				m.Partitions[i].Segments, m.Partitions[i].Listing = 0, nil
+			}
+			if err == nil {
+				b, err = json.Marshal(&m)
+			}
+			if err == nil {
+				err = os.WriteFile(name, b, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, place string) string // returns the segment's name; "": it is taken
+	}{
+		{"none", func(*testing.T, string) string { return "" }},
+		{"the first is missing", func(t *testing.T, place string) string {
+			name := segments(t, place, 1)[0]
+			mustRemove(t, name)
+			return name
+		}},
+		{"the last is missing", func(t *testing.T, place string) string {
+			name := segments(t, place, 2)[1]
+			mustRemove(t, name)
+			return name
+		}},
+		{"one is cut short", func(t *testing.T, place string) string {
+			name := segments(t, place, 2)[0]
+			if err := os.Truncate(name, 300); err != nil {
+				t.Fatal(err)
+			}
+			return name
+		}},
+	} {
+		for _, version := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s, manifest %d", tt.name, version), func(t *testing.T) {
+				place := filepath.Join(t.TempDir(), "backup")
+				if err := os.CopyFS(place, os.DirFS(whole)); err != nil {
+					t.Fatal(err)
+				}
+				if version == 1 {
+					old(t, place)
+				}
+				segment := tt.damage(t, place)
+				b, err := p.backup(place)
+				if segment == "" {
+					if err != nil || b.Number != 3 || b.Version != manifestVersion || b.Entries == 0 {
+						t.Errorf("%+v, %v", b, err)
+					}
+					return
+				}
+				if err == nil || !strings.Contains(err.Error(), filepath.Base(segment)) || !strings.Contains(failureOf(err).hint, place) {
+					t.Errorf("got %+v, %v, want an error with a hint that names %s", b, err, segment)
+				}
+				if _, err := os.Stat(filepath.Join(place, manifestName(3))); err == nil {
+					t.Error("there is a manifest of it")
+				}
+			})
+		}
+	}
+}
+
+// TestBackupAfterRestore lets a restored wallet, which has gone on, back up to where the original does: the original
+// goes on with it, the other one does not.
+func TestBackupAfterRestore(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	place := filepath.Join(t.TempDir(), "backup")
+	if _, err := p.backup(place); err != nil {
+		t.Fatal(err)
+	}
+	data, err := restoreTo(t, place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newPastTestIn(t, data, serveOptions{})
+	defer r.stop()
+	r.ids = 200
+	r.pay("bank", "b", 1, wallet.Applied)
+	if b, err := r.backup(place); err == nil || !strings.Contains(err.Error(), "before it was restored") || failureOf(err).hint == "" {
+		t.Errorf("the restored wallet: %+v, %v", b, err)
+	}
+	p.busy(3)
+	p.stop()
+	p = newPastTestIn(t, p.data, serveOptions{})
+	defer p.stop()
+	if b, err := p.backup(place); err != nil || b.Number != 2 || b.Entries == 0 {
+		t.Errorf("the original: %+v, %v", b, err)
+	}
+}
+
 // TestRestoreUnderLoad backs a wallet up while money moves between its partitions, and restores it as it
 // was at many moments: each time what was under way is done, and no money is lost or doubled.
 func TestRestoreUnderLoad(t *testing.T) {
@@ -418,6 +532,7 @@ const goldenManifest = `{
 
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(goldenManifest))
+	f.Add([]byte(`{"version":2,"number":3,"cluster_id":"000102030405060708090a0b0c0d0e0f","nodes":["000102030405060708090a0b0c0d0e01"],"partitions":[{"partition":0,"index":1,"segments":1,"listing":"GVUYPqLmOfRfwWc4bZPXGEdRU2S9ng8cuWHJtaybTZU="}]}`))
 	f.Add([]byte(`{"version":1,"number":3,"cluster_id":"000102030405060708090a0b0c0d0e0f","partitions":[{"partition":1,"index":1}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseManifest(manifestName(3), b)
@@ -427,6 +542,7 @@ func FuzzManifest(f *testing.F) {
 		if err == nil {
 			for i := range m.Partitions {
 				m.position(uint16(i))
+				m.Partitions[i].listing()
 			}
 		}
 	})

@@ -35,7 +35,10 @@ func newBackupCommand() *cobra.Command {
 		Long: `Back the wallet up, while it runs. A backup is an archive of all that was decided, from the
 first entry on, compressed, chained and checked, in another place than the server's own.
 The first call copies everything, each later one with the same --to what is new. When all
-is there a manifest is written; a call that was interrupted is made good by the next.
+is there a manifest is written; a call that was interrupted is made good by the next. Each
+call first looks whether what was backed up before is there, by names and sizes of its
+segments, and refuses to go on with a backup that lacks something; what is in them only
+verify looks at. A wallet that was restored cannot go on with the backup of the original.
 
 maru wallet restore makes a wallet of it again, as it was at any moment. maru wallet verify
 --data none --archive PLACE verifies it, and maru wallet balance --at reads it. With API
@@ -93,7 +96,7 @@ func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, err
 		err = errors.New("the answer is not that of a server")
 	}
 	if err != nil {
-		return nil, o.explainBackup(err)
+		return nil, o.explainBackup(place, err)
 	}
 	store, err := openBackup(cmd.Context(), place, of)
 	if err != nil {
@@ -103,15 +106,19 @@ func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, err
 	if err != nil {
 		return nil, failed(err, "the backup cannot be gone on with: begin another, in another place")
 	}
-	out := &backedUp{manifest: manifest{Version: 1, Number: 1, Cluster: of.Cluster, Protocol: of.Protocol, Made: time.Now().UTC()}}
+	if before != nil && !before.continues(of) {
+		return nil, failed(fmt.Errorf("%s is the backup of this wallet before it was restored: none of its nodes is one of this cluster", place),
+			"a wallet that was restored has a backup of its own, in another place: the wallet that it was made of may go on with this one")
+	}
+	out := &backedUp{manifest: manifest{Version: manifestVersion, Number: 1, Cluster: of.Cluster, Protocol: of.Protocol, Made: time.Now().UTC(), Nodes: of.Nodes}}
 	if before != nil {
 		out.Number = before.Number + 1
 	}
 	out.Partitions = make([]backedUpTo, of.Partitions)
 	for i := range of.Partitions {
 		i = (i + 1) % of.Partitions // the first one last: it has the assets that the others' entries name
-		if err := c.partition(cmd.Context(), store, of, uint16(i), out); err != nil {
-			return nil, o.explainBackup(fmt.Errorf("partition %d: %w", i, err))
+		if err := c.partition(cmd.Context(), store, before, uint16(i), out); err != nil {
+			return nil, o.explainBackup(place, fmt.Errorf("partition %d: %w", i, err))
 		}
 	}
 	text, err := json.MarshalIndent(&out.manifest, "", "  ")
@@ -122,10 +129,17 @@ func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, err
 }
 
 // partition copies what is new of a partition.
-func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, of *backupSource, partition uint16, out *backedUp) error {
-	chained := chainedOf(of.Cluster, partition)
+func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, before *manifest, partition uint16, out *backedUp) error {
+	chained := chainedOf(out.Cluster, partition)
 	a, err := rsmarchive.Open(ctx, store, chained, nil)
 	if err != nil {
+		return err
+	}
+	was := backedUpTo{}
+	if before != nil && int(partition) < len(before.Partitions) {
+		was = before.position(partition)
+	}
+	if err := a.Compare(ctx, was.Index, was.listing()); err != nil {
 		return err
 	}
 	at, err := a.End(ctx)
@@ -149,7 +163,14 @@ func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, of
 		out.Bytes += int64(len(content))
 		at = next
 	}
-	out.Partitions[partition] = backedUpTo{partition, at.Index, time.Unix(0, at.Time).UTC(), at.Link.String()}
+	if a, err = rsmarchive.Open(ctx, store, chained, nil); err != nil {
+		return err
+	}
+	listing, err := a.Listing(ctx, at.Index)
+	if err != nil {
+		return err
+	}
+	out.Partitions[partition] = backedUpTo{partition, at.Index, time.Unix(0, at.Time).UTC(), at.Link.String(), listing.Segments, listing.Sum[:]}
 	return nil
 }
 
@@ -196,7 +217,7 @@ func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, err e
 }
 
 // explainBackup says what to do about a backup that was not made.
-func (o *httpOptions) explainBackup(err error) error {
+func (o *httpOptions) explainBackup(place location, err error) error {
 	p, refused := errors.AsType[*httpd.Problem](err)
 	switch {
 	case errors.Is(err, rsmarchive.ErrConflict) || refused && p.Code == "not_here":
@@ -204,7 +225,7 @@ func (o *httpOptions) explainBackup(err error) error {
 	case errors.Is(err, rsmarchive.ErrExists):
 		return failed(err, "another backup is being made there: wait for its end, and repeat the command")
 	case errors.Is(err, rsmarchive.ErrDamaged):
-		return failed(err, "the backup's last segment is damaged: `maru wallet verify --data none --archive PLACE` tells; begin another backup in another place")
+		return failed(err, "the backup is damaged: `maru wallet verify --data none --archive "+place.String()+"` tells all; begin another backup in another place")
 	case refused:
 		return explainStatus(err, p.Status)
 	}
