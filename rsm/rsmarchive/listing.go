@@ -56,7 +56,7 @@ func (a *Archive) listing(sizes map[string]int64, last rsm.Index) Listing {
 	sum := sha256.New()
 	n := a.upTo(last)
 	for _, name := range a.segments[:n] {
-		fmt.Fprintf(sum, "%s %d\n", name, sizes[name])
+		sum.Write(fmt.Appendf(nil, "%s %d\n", name, sizes[name])) // it never fails
 	}
 	return Listing{n, Link(sum.Sum(nil))}
 }
@@ -87,8 +87,10 @@ func (a *Archive) Compare(ctx context.Context, last rsm.Index, was Listing) erro
 		}
 		want := s.footer.start + s.footer.size()
 		if got, ok := sizes[s.name]; sizes != nil && (!ok || got != want) {
-			return &Finding{Kind: Altered, Segment: s.name, Frame: -1, First: s.header.first, Last: s.footer.last.Index,
-				Why: fmt.Errorf("%w: %s has %d bytes, its footer says %d", ErrDamaged, path.Join(a.of.folder(), s.name), got, want)}
+			return &Finding{
+				Kind: Altered, Segment: s.name, Frame: -1, First: s.header.first, Last: s.footer.last.Index,
+				Why: fmt.Errorf("%w: %s has %d bytes, its footer says %d", ErrDamaged, path.Join(a.of.folder(), s.name), got, want),
+			}
 		}
 		at = s.footer.last
 	}
@@ -107,8 +109,10 @@ func goesOn(s *segment, at Position) error {
 	case h.first <= at.Index:
 		return &Finding{Kind: Inserted, Segment: s.name, Frame: -1, First: h.first, Last: s.footer.last.Index}
 	case h.before != at.Link || h.missing != 0:
-		return &Finding{Kind: Altered, Segment: s.name, Frame: -1, First: h.first, Last: s.footer.last.Index,
-			Why: fmt.Errorf("%w: it does not continue the chain of the segment before it", ErrDamaged)}
+		return &Finding{
+			Kind: Altered, Segment: s.name, Frame: -1, First: h.first, Last: s.footer.last.Index,
+			Why: fmt.Errorf("%w: it does not continue the chain of the segment before it", ErrDamaged),
+		}
 	}
 	return nil
 }
