@@ -30,7 +30,7 @@ test: ## run all checks: lint, vet and every test with the race detector
 	@tools/setup.sh race
 	@$(MAKE) --no-print-directory lint
 	go vet ./...
-	{ go test -race -timeout 10m -json ./... && go test -timeout 10m -json $(IN_ROUNDS) && \
+	{ go test -race -timeout 15m -json ./... && go test -timeout 10m -json $(IN_ROUNDS) && \
 	  go test -timeout 10m -json -run '^TestCrash$$' ./cmd/maru; } | go run ./internal/testreport
 
 lint: .bin/golangci-lint ## run the linters
