@@ -225,10 +225,13 @@ func (d *DecisionLog) record(v Decided, place uint64) error {
 
 // compare compares a decision with that of before, if that is on record, and makes it the same.
 func (d *DecisionLog) compare(v *Decided) error {
-	if first := d.firsts[len(d.firsts)-1]; v.Index < first {
+	d.mu.Lock() // of the log that is there another loop may cut the beginning
+	log, first := d.log, d.firsts[len(d.firsts)-1]
+	d.mu.Unlock()
+	if v.Index < first {
 		return nil
 	}
-	old, err := d.again.read(d.log, v.Index)
+	old, err := d.again.read(log, v.Index)
 	if err != nil {
 		return fmt.Errorf("read the decision on entry %d: %w", v.Index, err)
 	}
