@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -52,12 +53,12 @@ func (a *archivedTest) start(t *testing.T, data string, o serveOptions) {
 // until waits for something that is true soon.
 func (p *pastTest) until(what string, ok func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("not so within a minute: %s", what)
+	settle(p.t, what, 10*time.Millisecond, func(context.Context) error {
+		if !ok() {
+			return errors.New("not yet")
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // sealed waits until the archive of each partition has what is decided now, but for a few

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,7 +76,6 @@ func TestBackup(t *testing.T) {
 			moment := p.pay("bank", "a", 5, wallet.Applied)
 			then := p.balances("bank", "a", "b")
 			last := p.ids
-			time.Sleep(5 * time.Millisecond)
 			p.busy(3)
 			p.pay("a", "b", 11, wallet.Applied)
 			incremental, err := p.backup(place)
@@ -459,6 +459,7 @@ func TestRestoreUnderLoad(t *testing.T) {
 	began := time.Now()
 	place := filepath.Join(t.TempDir(), "backup")
 	var working sync.WaitGroup
+	var made atomic.Int64
 	stop := make(chan struct{})
 	for worker := range 4 {
 		working.Go(func() {
@@ -476,11 +477,13 @@ func TestRestoreUnderLoad(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				made.Add(1)
 			}
 		})
 	}
 	for range 3 {
-		time.Sleep(50 * time.Millisecond)
+		before := made.Load()
+		p.until("the load has gone on", func() bool { return made.Load() >= before+40 })
 		if _, err := p.backup(place); err != nil {
 			t.Error(err)
 		}

@@ -180,18 +180,25 @@ func (c *testCluster) close() {
 // wait waits until something holds.
 func (c *testCluster) wait(what string, holds func(ctx context.Context) error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), settleTimeout)
+	settle(c.t, what, pollInterval, holds)
+}
+
+// settle looks now and then, until something holds.
+func settle(t testing.TB, what string, every time.Duration, holds func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)
 	defer cancel()
-	for poll := time.NewTicker(pollInterval); ; {
+	poll := time.NewTicker(every)
+	defer poll.Stop()
+	for {
 		err := holds(ctx)
 		if err == nil {
-			poll.Stop()
 			return
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			c.t.Fatalf("not within %v: %s: %v", settleTimeout, what, err)
+			t.Fatalf("not within %v: %s: %v", settleTimeout, what, err)
 		}
 	}
 }
