@@ -25,32 +25,17 @@ func (d *decoder) personalChange() (c wallet.PersonalChange) {
 	return c
 }
 
-// personalMetadata is a member that is an object of strings, or nulls, with any names. More of them
-// than there may be are enough to be refused.
+// personalMetadata is a member that is an object of strings, or nulls, with any names.
 func (d *decoder) personalMetadata(to map[string]*string, nulls bool) member {
 	return member{name: "metadata", optional: true, object: func(d *decoder) {
-		if d.text[d.pos] != '{' {
-			d.fail("", "must be an object, not "+d.kind())
-			d.skip()
-			return
-		}
-		for d.next('}') {
-			name := d.string()
-			d.space()
-			d.pos++ // the colon
-			d.space()
-			_, twice := to[name]
-			switch {
-			case twice:
-				d.fail(name, "is there twice")
-				d.skip()
-			case nulls && d.text[d.pos] == 'n':
+		d.anyMembers(func(name string) {
+			if nulls && d.text[d.pos] == 'n' {
 				d.skip()
 				to[name] = nil
-			default:
-				to[name] = d.plainString(name)
+				return
 			}
-		}
+			to[name] = d.plainString(name)
+		})
 	}}
 }
 

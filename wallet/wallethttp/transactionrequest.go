@@ -92,33 +92,46 @@ func (d *decoder) amount(code, text string) (money.Currency, money.Amount) {
 // metadata is a member that is an object of strings, with any names.
 func (d *decoder) metadata(to *wallet.Metadata) member {
 	return member{name: "metadata", optional: true, object: func(d *decoder) {
-		if d.text[d.pos] != '{' {
-			d.fail("", "must be an object, not "+d.kind())
-			d.skip()
-			return
-		}
-		*to = wallet.Metadata{}
-		for d.next('}') {
-			name := d.string()
-			d.space()
-			d.pos++ // the colon
-			d.space()
-			_, twice := (*to)[name]
+		d.anyMembers(func(name string) {
 			switch {
 			case d.text[d.pos] != '"':
 				d.fail(name, "must be a string, not "+d.kind())
 				d.skip()
-			case twice:
-				d.fail(name, "is there twice")
-				d.skip()
-			case len(*to) > wallet.MaxMetadata:
+			case len(*to) > wallet.MaxMetadata: // refused already
 				d.skip()
 			default:
+				if *to == nil {
+					*to = wallet.Metadata{}
+				}
 				(*to)[name] = d.string()
 			}
-		}
+		})
 		d.check("", to.Validate())
 	}}
+}
+
+// anyMembers reads an object whose members may have any names, each once: value reads what belongs
+// to a name. The size of the request bounds them.
+func (d *decoder) anyMembers(value func(name string)) {
+	if d.text[d.pos] != '{' {
+		d.fail("", "must be an object, not "+d.kind())
+		d.skip()
+		return
+	}
+	seen := map[string]bool{}
+	for d.next('}') {
+		name := d.string()
+		d.space()
+		d.pos++ // the colon
+		d.space()
+		if seen[name] {
+			d.fail(name, "is there twice")
+			d.skip()
+			continue
+		}
+		seen[name] = true
+		value(name)
+	}
 }
 
 // reversal reads a reversal of the transfer or transaction with an id.
