@@ -64,6 +64,8 @@ type ReplicaOverview struct {
 	Sending   []SnapshotOverview `json:"sending,omitempty"`   // snapshots, to members that are far behind
 	Receiving *SnapshotOverview  `json:"receiving,omitempty"` // as this one is far behind
 	DiskLow   bool               `json:"disk_low,omitempty"`  // its node takes no proposals before there is more room
+	// ArchiveLost is how many entries of the group the node's archive had, and neither that nor its log has now.
+	ArchiveLost uint64 `json:"archive_lost,omitempty"`
 	// InFlight counts what the group has under way with other groups, by phase.
 	InFlight map[string]uint64 `json:"in_flight,omitempty"`
 }
@@ -138,6 +140,16 @@ func (o *Overview) SetInFlight(id GroupID, node NodeID, counts map[string]uint64
 	}
 	if r := o.Groups[id].Replica(node); r != nil {
 		r.InFlight = counts
+	}
+}
+
+// SetArchiveLost adds how many entries of a group a node's archive lost.
+func (o *Overview) SetArchiveLost(id GroupID, node NodeID, entries uint64) {
+	if int64(id) >= int64(len(o.Groups)) {
+		return
+	}
+	if r := o.Groups[id].Replica(node); r != nil {
+		r.ArchiveLost = entries
 	}
 }
 

@@ -67,13 +67,16 @@ func TestOverviewOfReplicas(t *testing.T) {
 	whole.Merge(NewOverview(2, s, []Replica{leads}))
 	first := NewOverview(1, s, []Replica{replica(9)})
 	first.SetInFlight(1, 1, map[string]uint64{"trying": 3})
-	first.SetInFlight(2, 1, map[string]uint64{"trying": 4})  // no replica
+	first.SetInFlight(2, 1, map[string]uint64{"trying": 4}) // no replica
+	first.SetArchiveLost(1, 1, 7)
+	first.SetArchiveLost(2, 1, 5)                            // no replica
+	first.SetArchiveLost(99, 1, 5)                           // no group
 	first.SetInFlight(99, 1, map[string]uint64{"trying": 5}) // no group
 	whole.Merge(first)
 	whole.Merge(NewOverview(3, s, []Replica{replica(1)})) // has answered before
 
 	want := []ReplicaOverview{
-		{Node: 1, Commit: 10, Applied: 9, InFlight: map[string]uint64{"trying": 3}},
+		{Node: 1, Commit: 10, Applied: 9, ArchiveLost: 7, InFlight: map[string]uint64{"trying": 3}},
 		{Node: 2, Commit: 10, Applied: 10, Proposals: leads.Proposals, Sending: leads.Sending},
 		{Node: 3, Commit: 10, Receiving: late.Receiving, DiskLow: true},
 	}

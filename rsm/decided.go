@@ -84,6 +84,27 @@ func (d *Decided) Batches(f func(DecidedBatch) error) error {
 	return nil
 }
 
+// Commands calls f with the data of each batch of the entry, in order, whether the decision is known or not. The error
+// wraps wal.ErrCorrupt, or is f's.
+func (d *Decided) Commands(f func(data []byte) error) error {
+	if len(d.Entry) == 0 {
+		return nil
+	}
+	e, err := decodeEntry(d.Entry)
+	if err != nil {
+		return err
+	}
+	data := e.data
+	for i := range e.count() {
+		n := e.length(i)
+		if err := f(data[:n:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
 // decision is what an entry's decision holds. It refers to its bytes.
 type decision struct {
 	count int

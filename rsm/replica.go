@@ -56,6 +56,9 @@ type ReplicaOptions struct {
 	// RecentBytes bounds the decided entries of a Recorder that are kept in memory for
 	// those who follow them; default 8 MiB.
 	RecentBytes int64
+	// Decided is called with each entry that a Recorder decides, on the replica's loop: then no record of them is kept.
+	// The default is none.
+	Decided func(*Decided) error
 	// Failed is called, on any loop, when the record of decisions cannot be written, or
 	// the files of the machine cannot be read: the replica must not go on. Default: panics.
 	Failed func(error)
@@ -144,7 +147,9 @@ func OpenReplica(dir string, m Machine, rt Runtime, loop, disk Loop, o *ReplicaO
 	if err := r.recover(); err != nil {
 		return nil, fmt.Errorf("rsm: recover %s: %w", dir, err)
 	}
-	if m, ok := m.(Recorder); ok {
+	if m, ok := m.(Recorder); ok && r.options.Decided != nil {
+		r.recorder, r.decided = m, func(v Decided, _ uint64) error { return r.options.Decided(&v) }
+	} else if ok {
 		var err error
 		name := "decisions of " + path.Base(dir)
 		if r.decisions, err = openDecisions(dir, r.state.Index, rt.NewLoop(name), &r.options); err != nil {

@@ -41,13 +41,18 @@ func (a *archivedTest) copy(t *testing.T) *archivedTest {
 	if err := os.CopyFS(data, os.DirFS(a.data)); err != nil {
 		t.Fatal(err)
 	}
-	return &archivedTest{&pastTest{t: t, data: data, eur: a.eur, ids: a.ids}, filepath.Join(data, archiveName)}
+	return &archivedTest{&pastTest{t: t, data: data, eur: a.eur, ids: a.ids, runs: a.runs}, filepath.Join(data, archiveName)}
 }
 
 func (a *archivedTest) start(t *testing.T, data string, o serveOptions) {
 	t.Helper()
 	o.archiveSegment, o.logSegment = 1<<10, 1<<10
+	var runs byte
+	if a.pastTest != nil {
+		runs = a.runs + 1
+	}
 	a.pastTest = newPastTestIn(t, data, o)
+	a.runs = runs
 }
 
 // until waits for something that is true soon.
@@ -120,6 +125,7 @@ func cutNode(t *testing.T) *archivedTest {
 func TestCutLog(t *testing.T) {
 	a := cutNode(t)
 	for name, test := range map[string]func(*testing.T, *archivedTest){
+		"emptied": emptiedArchive, "unmounted": unmountedArchive, "other place": otherPlace, "short log": shortLog,
 		"history": historyOfACutLog, "verify": verifyOfACutLog, "damage": damageOfTheArchive, "not there": whatIsNotThere, "gap": archiveWithAGap, "checkpoint": checkpointOfACutLog,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, a.copy(t)) })
@@ -238,7 +244,11 @@ func TestArchiveOfAnother(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openArchivist(t.Context(), n, place); !isForeign(err) {
+		record, err := openArchiveRecord(a.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openArchivist(t.Context(), n, place, record); !isForeign(err) {
 			t.Errorf("got %v", err)
 		}
 	})

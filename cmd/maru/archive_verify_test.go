@@ -354,6 +354,12 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 		t.Errorf("%s, %v: want the head %s", text, err, v.Partitions[0].Head)
 	}
 
+	// Without the archive nobody knows the chain of a log that was cut: that is not wrong.
+	v, err = verifyArchive(t, append(both, "--data", a.data, "--archive", "none")...)
+	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || len(v.Partitions[1].Unchecked) != 1 || !strings.Contains(v.Partitions[1].Unchecked[0], "there is no archive") {
+		t.Errorf("without the archive: %+v, %v", v, err)
+	}
+
 	// One of the archive alone, by a key of openssl, is enough for what is in it.
 	if out, err := exec.CommandContext(t.Context(), "openssl", "genpkey", "-algorithm", "ed25519", "-out", key+"2").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

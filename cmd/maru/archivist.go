@@ -36,6 +36,8 @@ type archivist struct {
 	node    *node
 	store   rsmarchive.Store
 	place   location
+	record  *archiveRecord
+	at      string        // the place, as it is recorded
 	claimed chan struct{} // closed when the archive is known to be this node's
 
 	mu sync.Mutex
@@ -73,16 +75,26 @@ func (o *serveOptions) archivePlace(id *identity) (place location, ok bool, err 
 }
 
 // openArchive opens the node's archive, if there is to be one, and notes where it is.
-func (n *node) openArchive(ctx context.Context, o *serveOptions) error {
+func (n *node) openArchive(ctx context.Context, o *serveOptions) (err error) {
+	if n.archived, err = openArchiveRecord(o.data); err != nil {
+		return err
+	}
+	accepted, err := n.archived.accept(o.archiveAnew)
+	if err != nil {
+		return err
+	}
+	for _, partition := range accepted {
+		n.logger.WarnContext(ctx, "what the archive lost is given up: it begins anew where it ends, or with what the log has", "partition", partition)
+	}
 	place, ok, err := o.archivePlace(n.identity)
 	if err != nil || !ok {
 		return err
 	}
-	if n.archive, err = openArchivist(ctx, n, place); err != nil {
+	if n.archive, err = openArchivist(ctx, n, place, n.archived); err != nil {
 		return err
 	}
-	if recorded := place.from(o.data); recorded != n.identity.Archive {
-		n.identity.Archive = recorded
+	if n.archive.at != n.identity.Archive {
+		n.identity.Archive = n.archive.at
 		if err := n.identity.save(o.data); err != nil {
 			return openError(o.data, err)
 		}
@@ -91,17 +103,17 @@ func (n *node) openArchive(ctx context.Context, o *serveOptions) error {
 }
 
 // openArchivist opens the archive of a node, and refuses one that is another's.
-func openArchivist(ctx context.Context, n *node, place location) (*archivist, error) {
+func openArchivist(ctx context.Context, n *node, place location, record *archiveRecord) (*archivist, error) {
 	store, err := place.open()
 	if err != nil {
 		return nil, err
 	}
-	a := &archivist{node: n, store: store, place: place, claimed: make(chan struct{}), of: map[uint16]*archived{}}
+	a := &archivist{node: n, store: store, place: place, record: record, at: place.from(record.data), claimed: make(chan struct{}), of: map[uint16]*archived{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	first, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	switch err := a.claim(first); {
-	case err == nil:
+	case err == nil, errors.Is(err, rsmarchive.ErrLost): // the archivers say so
 		close(a.claimed)
 	case isForeign(err):
 		a.cancel()
@@ -111,6 +123,46 @@ func openArchivist(ctx context.Context, n *node, place location) (*archivist, er
 		a.claims.Go(a.claimLater)
 	}
 	return a, nil
+}
+
+// decided returns up to which entry a group is known to have decided, by what the node notes of its archive, and by
+// the archive itself, if that answers soon: the log may be an older copy, and what is noted with it.
+func (n *node) decided(ctx context.Context, id rsmraft.GroupID) rsm.Index {
+	if id == 0 || int(id) > n.identity.Partitions {
+		return 0
+	}
+	partition := uint16(id - 1)
+	at := n.archived.had(partition).Index
+	if n.archive == nil || !n.archive.known() {
+		return at
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	var end rsmarchive.Position
+	archive, err := rsmarchive.Open(ctx, n.archive.store, n.identity.chained(partition), nil)
+	if err == nil {
+		end, err = archive.End(ctx)
+	}
+	if err != nil {
+		return at // the archiver says more
+	}
+	return max(at, end.Index)
+}
+
+// shortError says what to do about a log that lost its end, which the archive has.
+func (n *node) shortError(data string, err error) error {
+	return failed(fmt.Errorf("%w; they are in the archive, and may have been answered", err),
+		"bring back the log that was here last; or make a wallet of what archive and log have: `maru wallet restore --from "+data+" --data OTHER`")
+}
+
+// known says whether the archive is known to be this node's.
+func (a *archivist) known() bool {
+	select {
+	case <-a.claimed:
+		return true
+	default:
+		return false
+	}
 }
 
 // claimLater tries to claim the archive until that succeeds, or it is another's.
@@ -125,7 +177,7 @@ func (a *archivist) claimLater() {
 		err := a.claim(try)
 		cancel()
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, rsmarchive.ErrLost):
 			close(a.claimed)
 			return
 		case isForeign(err):
@@ -173,8 +225,8 @@ func foreignError(place location, err error) error {
 		"each node has an archive of its own: give it another place with --archive; its segments begin anew there, from the log")
 }
 
-// claim makes an archive this node's, or finds that it is. It errs with errForeign, or as the
-// archive does.
+// claim makes an archive this node's, or finds that it is. It errs with errForeign, with rsmarchive.ErrLost if
+// nothing says whose it is and what it had is not there, or as the archive does.
 func (a *archivist) claim(ctx context.Context) error {
 	me := a.node.identity.owner()
 	is, err := readOwner(ctx, a.store)
@@ -195,18 +247,54 @@ func (a *archivist) claim(ctx context.Context) error {
 	return nil
 }
 
-// begins checks that segments without an owner are of this cluster: copies, to begin with.
+// begins checks that segments without an owner are of this cluster: copies, to begin with; and that they are all that
+// was archived here.
 func (a *archivist) begins(ctx context.Context) error {
 	for i := range a.node.identity.Partitions {
 		archive, err := rsmarchive.Open(ctx, a.store, a.node.identity.chained(uint16(i)), nil)
+		var end rsmarchive.Position
 		if err == nil {
-			_, err = archive.End(ctx)
+			end, err = archive.End(ctx)
+		}
+		if had := a.record.had(uint16(i)); err == nil && end.Index < had.Index && a.record.at(a.at) {
+			err = &rsmarchive.LostError{First: end.Index + 1, Last: had.Index}
 		}
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// reclaim is claim, for the archiver of a partition, which has lost what it had itself and not what others had.
+func (a *archivist) reclaim(ctx context.Context, partition uint16) error {
+	err := a.claim(ctx)
+	if !errors.Is(err, rsmarchive.ErrLost) {
+		return err
+	}
+	archive, err := rsmarchive.Open(ctx, a.store, a.node.identity.chained(partition), nil)
+	if err != nil {
+		return err
+	}
+	end, err := archive.End(ctx)
+	if had := a.record.had(partition); err == nil && end.Index < had.Index {
+		return &rsmarchive.LostError{First: end.Index + 1, Last: had.Index}
+	}
+	return errors.Join(err, errUnclaimed)
+}
+
+// errUnclaimed says that an archive has lost what other partitions had there, and whose it is.
+var errUnclaimed = errors.New("the archive lost what says whose it is, and what other partitions had there")
+
+// lost tells the operator what became of the archive.
+func (a *archivist) lost(partition uint16, e *rsmarchive.LostError) {
+	a.node.logger.Error("the archive lost what it had, and the log has it no more; the wallet goes on, nothing is archived, and the log is kept",
+		"archive", a.place.String(), "partition", partition, "ends_after_entry", e.First-1, "had_up_to_entry", e.Last, "do", restoreArchive(partition, e))
+}
+
+// restoreArchive says what to do about an archive that lost something.
+func restoreArchive(partition uint16, e *rsmarchive.LostError) string {
+	return fmt.Sprintf("bring the archive back, mount it, or copy the segments from another node's archive or a backup of it: it goes on by itself then; or accept the loss by starting with --%s %d:%d", beginAnewFlag, partition, e.Last)
 }
 
 func readOwner(ctx context.Context, store rsmarchive.Store) (o owner, err error) {
@@ -287,11 +375,20 @@ func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
 		l := a.node.logs[partition]
 		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) { return openFirstFeed(l, from) },
 			&rsmarchive.ArchiverOptions{
-				Writer:  &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment},
-				Durable: func(p rsmarchive.Position) { one.durable.Store(uint64(p.Index)) },
-				Busy:    func() bool { return a.node.followers.busy.Load() && !a.node.followers.short.Load() },
-				Head:    func() (rsm.Index, int64) { return newestOf(l) },
-				Logger:  a.node.logger,
+				Writer: &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment},
+				Durable: func(p rsmarchive.Position) error {
+					if err := a.record.remember(a.at, partition, p); err != nil {
+						return err
+					}
+					one.durable.Store(uint64(p.Index))
+					return nil
+				},
+				Had:    func() rsmarchive.Position { return a.record.had(partition) },
+				Claim:  func(ctx context.Context) error { return a.reclaim(ctx, partition) },
+				Lost:   func(e *rsmarchive.LostError) { a.lost(partition, e) },
+				Busy:   func() bool { return a.node.followers.busy.Load() && !a.node.followers.short.Load() },
+				Head:   func() (rsm.Index, int64) { return newestOf(l) },
+				Logger: a.node.logger,
 			})
 		one.archiver.Store(archiver)
 		_ = archiver.Run(ctx) // the context has ended, or the replica: another may come
@@ -348,6 +445,22 @@ func (a *archivist) metrics() (all []archiveMetrics) {
 	return all
 }
 
+// warnings says what the archive lost.
+func (a *archivist) warnings() (all []string) {
+	if a == nil {
+		return nil
+	}
+	for _, m := range a.metrics() {
+		if m.Lost == 0 {
+			continue
+		}
+		had := a.record.had(m.partition).Index
+		e := &rsmarchive.LostError{First: had + 1 - rsm.Index(m.Lost), Last: had}
+		all = append(all, fmt.Sprintf("archive %s, partition %d: %v; %s", a.place, m.partition, e, restoreArchive(m.partition, e)))
+	}
+	return all
+}
+
 // exposeArchive adds what the archive counts.
 func exposeArchive(r *telemetry.Registry, n *node) {
 	if n.archive == nil {
@@ -370,6 +483,7 @@ func exposeArchive(r *telemetry.Registry, n *node) {
 		telemetry.GaugeBy("lag_entries", "Entries that are decided here and not in the archive; some are in the segment that is being made.", "partition", of(func(m *m) float64 { return float64(m.LagEntries) })),
 		telemetry.GaugeBy("lag_seconds", "Between the newest entry and the last in the archive.", "partition", of(func(m *m) float64 { return m.Lag.Seconds() })),
 		telemetry.GaugeBy("failing", "1 while the last try failed; the log of the process says why.", "partition", of(func(m *m) float64 { return truth(m.LastError != "") })),
+		telemetry.GaugeBy("lost_entries", "Entries that were archived, and are neither in the archive nor in the log any more; nothing is archived until they are back.", "partition", of(func(m *m) float64 { return float64(m.Lost) })),
 		telemetry.CounterBy("errors_total", "Tries that failed, and were made again.", "partition", of(func(m *m) float64 { return float64(m.Errors) })),
 		telemetry.CounterBy("entries_total", "Entries taken up since the start.", "partition", of(func(m *m) float64 { return float64(m.Entries) })),
 		telemetry.CounterBy("segments_total", "Segments archived since the start.", "partition", of(func(m *m) float64 { return float64(m.Segments) })),

@@ -127,12 +127,19 @@ func healthOf(view *cluster.Overview, n *cluster.NodeOverview) string {
 	if n.Error != "" {
 		return string(n.Health) + ", no answer"
 	}
+	says, low, lost := string(n.Health), false, false
 	for i := range view.Groups {
-		if r := view.Groups[i].Replica(n.ID); r != nil && r.DiskLow {
-			return string(n.Health) + ", disk nearly full"
+		if r := view.Groups[i].Replica(n.ID); r != nil {
+			low, lost = low || r.DiskLow, lost || r.ArchiveLost > 0
 		}
 	}
-	return string(n.Health)
+	if low {
+		says += ", disk nearly full"
+	}
+	if lost {
+		says += ", archive lost entries"
+	}
+	return says
 }
 
 func leaderOf(g *cluster.GroupOverview) string {

@@ -43,7 +43,7 @@ const (
 	logName         = "log"  // the directory of the log
 	logOwnerName    = "node" // in it: the incarnation that it belongs to
 
-	// restoringName is there from before a restore writes anything until all is there.
+	// restoringName is there from before a restore writes anything until all is there, and was verified.
 	restoringName = "restoring"
 )
 
@@ -59,7 +59,7 @@ func markUnfinished(data string) error {
 	return errors.Join(f.Close(), syncDir(data))
 }
 
-// markFinished says that all is there, durably.
+// markFinished says that all is there, durably, and as it should be.
 func markFinished(data string) error {
 	return errors.Join(os.Remove(filepath.Join(data, restoringName)), syncDir(data))
 }
@@ -85,6 +85,11 @@ func loadIdentity(data string) (*identity, error) {
 	if err := unfinished(data); err != nil {
 		return nil, err
 	}
+	return readIdentity(data)
+}
+
+// readIdentity is loadIdentity, for the restore that makes the directory too.
+func readIdentity(data string) (*identity, error) {
 	b, err := os.ReadFile(filepath.Join(data, identityName))
 	if errors.Is(err, fs.ErrNotExist) && hasLog(data) {
 		return nil, failed(fmt.Errorf("%s in %s is gone, and the log of a node is there", identityName, data),

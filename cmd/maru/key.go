@@ -106,6 +106,9 @@ func (o *keyOptions) create(cmd *cobra.Command, n auth.NewKey) error {
 	if err := wallet.Tenant(n.Tenant).Validate(); err != nil {
 		return usageError("--tenant names a tenant, such as default", "%w", err)
 	}
+	if err := unfinished(o.data); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return failed(err, "--data names the server's data directory")
 	}
@@ -132,6 +135,9 @@ func newKeyListCommand() *cobra.Command {
 		Example: "  maru key list",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := unfinished(o.data); err != nil {
+				return err
+			}
 			keys, err := auth.List(keysFile(o.data))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return failed(err, "--data names the server's data directory")
@@ -174,6 +180,9 @@ func newKeyRevokeCommand() *cobra.Command {
 		Example: "  maru key revoke 4f1c8a03b7d29e56",
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := unfinished(o.data); err != nil {
+				return err
+			}
 			err := auth.Revoke(keysFile(o.data), args[0])
 			if errors.Is(err, auth.ErrKey) {
 				return failed(err, "`maru key list` shows the ids")

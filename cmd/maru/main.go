@@ -57,13 +57,14 @@ serves the wallet over HTTP and a batch stream, and the commands to use it.
 
 Flags marked (env NAME) can be set in the environment. The exit status is 0 if all
 went well, 1 if something failed, 2 if the command line is wrong, 3 if the rules of
-the wallet refused (such as insufficient funds), and 4 if a transfer is under way
-between two partitions: it will be done or refused, and transfer-status tells.
+the wallet refused (such as insufficient funds), 4 if a transfer is under way between
+two partitions: it will be done or refused, and transfer-status tells; and 5 if what was
+to be checked could not be, and nothing is known to be wrong.
 
 With --json a command prints one object on standard output: its result or, if
 there is none, {status, code, error, hint, transaction_id}. That status is failed, usage,
-refused or pending, as the exit status is 1, 2, 3 or 4; code is the wallet's or
-the server's name for what happened, where there is one.`,
+refused, pending or unchecked, as the exit status is 1, 2, 3, 4 or 5; code is the wallet's
+or the server's name for what happened, where there is one.`,
 		Example: `  maru serve
   maru wallet open alice --currency USD
   maru wallet open mint --currency USD --min-balance unlimited

@@ -49,10 +49,11 @@ type node struct {
 	removal    sync.Once
 	history    *historian // nil: no history is kept
 	archive    *archivist // nil: there is no archive
-	followers  followers  // of the replicas: those two
-	side       *side      // the database beside the log
-	personal   *personal  // nil: no personal data is kept
-	reserve    int64      // see rsmraft.Options.ReserveBytes
+	archived   *archiveRecord
+	followers  followers // of the replicas: those two
+	side       *side     // the database beside the log
+	personal   *personal // nil: no personal data is kept
+	reserve    int64     // see rsmraft.Options.ReserveBytes
 	webhooks   *wallethook.Engine
 	removed    chan struct{} // closed when another node says that this one was removed
 
@@ -93,11 +94,15 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	}
 	options := o.nodeOptions(logger, n.archive != nil)
 	options.Runtime, options.Machine, options.Opened, options.Serve = n.runtime, n.machineOf, n.opened, n.serve
+	options.Decided = func(id rsmraft.GroupID) rsm.Index { return n.decided(ctx, id) }
 	if n.network != nil {
 		options.Network = peers{n.network}
 	}
 	host, err := rsmraft.Open(filepath.Join(o.data, logName), rsmraft.NodeID(id.Node), options)
 	if err != nil {
+		if errors.Is(err, rsmraft.ErrShort) {
+			return nil, errors.Join(n.shortError(o.data, err), n.closeNetwork())
+		}
 		return nil, errors.Join(openError(o.data, err), n.closeNetwork())
 	}
 	n.host.Store(host)

@@ -20,6 +20,8 @@ const (
 	exitUsage   = 2 // the command line: unknown flags, malformed ids and amounts
 	exitRefused = 3 // the rules: insufficient funds, an unknown account, lines of a file
 	exitPending = 4 // a transfer under way between two partitions: it will be done or refused
+	// exitUnchecked: what was to be checked could not be, as something is missing that it needs; nothing is known to be wrong.
+	exitUnchecked = 5
 )
 
 // failure is how a command ends badly: what went wrong, what to do about it, and
@@ -57,7 +59,7 @@ func failureOf(err error) *failure {
 
 // failureView is how a command ended badly, as --json prints it.
 type failureView struct {
-	Status        string `json:"status"`         // failed, usage, refused or pending: the exit status 1, 2, 3 or 4
+	Status        string `json:"status"`         // failed, usage, refused, pending or unchecked: the exit status 1 to 5
 	Code          string `json:"code,omitempty"` // the machine's or the server's name for it, if it has one
 	Error         string `json:"error"`
 	Hint          string `json:"hint,omitempty"`
@@ -67,7 +69,7 @@ type failureView struct {
 func viewFailure(err error) failureView {
 	f := failureOf(err)
 	v := failureView{Error: plain(err), Hint: f.hint}
-	v.Status = map[int]string{exitFailed: "failed", exitUsage: "usage", exitRefused: "refused", exitPending: "pending"}[f.status]
+	v.Status = map[int]string{exitFailed: "failed", exitUsage: "usage", exitRefused: "refused", exitPending: "pending", exitUnchecked: "unchecked"}[f.status]
 	if r, ok := errors.AsType[*refusal](err); ok {
 		v.Code = r.code.String()
 	} else if p, ok := errors.AsType[*wallethttp.Problem](err); ok {

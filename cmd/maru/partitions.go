@@ -82,5 +82,10 @@ func (m metadata) Overview() *cluster.Overview {
 		}
 		view.SetInFlight(cluster.GroupID(walletraft.Group(p.partition)), m.node.identity.Node, counts)
 	}
+	if m.node.archive != nil {
+		for _, a := range m.node.archive.metrics() {
+			view.SetArchiveLost(cluster.GroupID(walletraft.Group(a.partition)), m.node.identity.Node, a.Lost)
+		}
+	}
 	return view
 }

@@ -26,6 +26,7 @@ import (
 type pastFlags struct {
 	data, archive string
 	partial       bool // less than everything will do
+	unfinished    bool // a restore verifies what it made, before anybody else may take it
 }
 
 // noData is what --data says of an archive that is read alone.
@@ -131,7 +132,11 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 	}
 	place, err := location{}, error(nil)
 	if f.data != noData {
-		n.identity, err = loadIdentity(f.data)
+		load := loadIdentity
+		if f.unfinished {
+			load = readIdentity
+		}
+		n.identity, err = load(f.data)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil, failed(fmt.Errorf("%s is not the directory of a server: it has no %s", f.data, identityName), "say where it is with --data")

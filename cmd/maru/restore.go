@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,61 @@ import (
 	"maru.example/wallet/walletraft"
 )
 
+// restorable is what a wallet is restored from: a backup, or what a node that does not run has, with its archive.
+type restorable struct {
+	manifest *manifest // of a node: its ends, without links
+	// read calls f with a partition's entries from the first on, which f may keep, up to the manifest's end.
+	read    func(ctx context.Context, partition uint16, f func(*rsm.Decided) error) error
+	release func() error
+}
+
+// fromBackup restores from a backup.
+func fromBackup(store rsmarchive.Store, m *manifest) *restorable {
+	return &restorable{m, func(ctx context.Context, partition uint16, f func(*rsm.Decided) error) error {
+		a, err := rsmarchive.Open(ctx, store, chainedOf(m.Cluster, partition), nil)
+		if err != nil {
+			return err
+		}
+		return stopped(a.Read(ctx, 1, m.position(partition).Index, f))
+	}, func() error { return nil }}
+}
+
+// fromPast restores from what a node that does not run has, which has to be all.
+func fromPast(past *pastNode) (*restorable, error) {
+	m := &manifest{Cluster: past.identity.Cluster, Protocol: past.identity.Protocol, Made: time.Now().UTC()}
+	for _, p := range past.partitions {
+		if !p.whole() {
+			return nil, fmt.Errorf("the first entries of partition %d are missing", p.number)
+		}
+		m.Partitions = append(m.Partitions, backedUpTo{Partition: p.number, Index: p.last()})
+	}
+	return &restorable{m, func(ctx context.Context, partition uint16, f func(*rsm.Decided) error) error {
+		return past.read(ctx, past.partitions[partition], 1, func(d *rsm.Decided) error {
+			own := *d // the log's are valid during the call
+			own.Entry, own.Decision = bytes.Clone(d.Entry), bytes.Clone(d.Decision)
+			return f(&own)
+		})
+	}, past.Close}, nil
+}
+
+// firstTime returns the time of a partition's first entry that has one: those without content, at the beginning, have none.
+func (r *restorable) firstTime(ctx context.Context, partition uint16) (int64, error) {
+	first := int64(noMoment)
+	err := r.read(ctx, partition, func(d *rsm.Decided) error {
+		if d.Time == 0 {
+			return nil
+		}
+		first = d.Time
+		return errStop
+	})
+	return first, err
+}
+
 // restoring makes the directory of a node of what a backup has up to a moment. The partitions are
 // decided together, in the order of the entries' times; but none before what it presumes of another one has been
 // decided. So what comes out is a state in which the wallet could have been: see wallet.Presumes.
 type restoring struct {
-	manifest *manifest
+	*restorable
 	until    int64 // by the entries' times
 	seeding  *rsmraft.Seeding
 	parts    []*restoredPart
@@ -45,8 +96,8 @@ type restoredPart struct {
 }
 
 // openRestoring prepares a directory.
-func openRestoring(ctx context.Context, backup rsmarchive.Store, m *manifest, data string, until int64) (_ *restoring, err error) {
-	r := &restoring{manifest: m, until: until}
+func openRestoring(ctx context.Context, from *restorable, data string, until int64) (_ *restoring, err error) {
+	r, m := &restoring{restorable: from, until: until}, from.manifest
 	if r.seeding, err = rsmraft.NewSeeding(vfs.OS(), filepath.Join(data, logName), 1); err != nil {
 		return nil, err
 	}
@@ -54,7 +105,7 @@ func openRestoring(ctx context.Context, backup rsmarchive.Store, m *manifest, da
 	for i := range m.Partitions {
 		p := &restoredPart{number: uint16(i)}
 		r.parts = append(r.parts, p)
-		if err := p.open(ctx, r, backup, own); err != nil {
+		if err := p.open(ctx, r, own); err != nil {
 			r.close()
 			return nil, fmt.Errorf("partition %d: %w", i, err)
 		}
@@ -63,12 +114,8 @@ func openRestoring(ctx context.Context, backup rsmarchive.Store, m *manifest, da
 	return r, nil
 }
 
-func (p *restoredPart) open(ctx context.Context, r *restoring, backup, own rsmarchive.Store) (err error) {
+func (p *restoredPart) open(ctx context.Context, r *restoring, own rsmarchive.Store) (err error) {
 	chained := chainedOf(r.manifest.Cluster, p.number)
-	a, err := rsmarchive.Open(ctx, backup, chained, nil)
-	if err != nil {
-		return err
-	}
 	partitions := len(r.manifest.Partitions)
 	p.machine = wallet.NewMachine(&wallet.MachineOptions{
 		Partition: p.number, Partitions: uint16(partitions), Random: rand.Uint64, RecentIDs: defaultRecentIDs / uint64(partitions),
@@ -79,10 +126,9 @@ func (p *restoredPart) open(ctx context.Context, r *restoring, backup, own rsmar
 	p.writer = rsmarchive.NewWriter(own, chained, rsmarchive.Position{Link: chained.Origin()}, nil)
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.entries = make(chan rsm.Decided, archiveAhead)
-	last := r.manifest.position(p.number)
 	go func() {
 		defer close(p.entries)
-		p.failed = a.Read(ctx, 1, last.Index, func(d *rsm.Decided) error {
+		p.failed = r.read(ctx, p.number, func(d *rsm.Decided) error {
 			select {
 			case p.entries <- *d:
 				return nil
@@ -156,14 +202,14 @@ func (r *restoring) choose() (*restoredPart, error) {
 // follows says whether the next entry of a partition presumes nothing that is not decided.
 func (r *restoring) follows(p *restoredPart) (bool, error) {
 	follows := true
-	err := p.head.Batches(func(b rsm.DecidedBatch) error {
-		other, ok := wallet.Presumes(p.number, b.Data)
+	err := p.head.Commands(func(data []byte) error {
+		other, ok := wallet.Presumes(p.number, data)
 		if !ok || int(other) >= len(r.parts) {
 			return nil
 		}
 		o := r.parts[other]
 		return o.group.Do(func() error {
-			follows = follows && o.machine.Explains(p.number, b.Data)
+			follows = follows && o.machine.Explains(p.number, data)
 			return nil
 		})
 	})
@@ -172,12 +218,17 @@ func (r *restoring) follows(p *restoredPart) (bool, error) {
 
 // take decides the next entry of a partition, and archives it.
 func (p *restoredPart) take(ctx context.Context) error {
-	if p.head.Index >= rsmraft.FirstEntry {
-		if err := p.group.Apply(p.head); err != nil {
+	d := *p.head
+	if d.Index >= rsmraft.FirstEntry {
+		now, err := p.group.Apply(&d)
+		if err != nil {
 			return err
 		}
+		if len(d.Decision) == 0 {
+			d = now // it is not on record
+		}
 	}
-	if err := p.writer.Append(p.head); err != nil {
+	if err := p.writer.Append(&d); err != nil {
 		return err
 	}
 	if p.writer.Full() {
@@ -194,7 +245,7 @@ func (r *restoring) finish(ctx context.Context) error {
 		}
 		p.at = p.writer.Sealed()
 		want := r.manifest.position(p.number)
-		if p.at.Index == want.Index && p.at.Link.String() != want.Link {
+		if want.Link != "" && p.at.Index == want.Index && p.at.Link.String() != want.Link {
 			return fmt.Errorf("partition %d: %w: the chain ends with %v, the manifest says %s", p.number, rsmarchive.ErrDamaged, p.at.Link, want.Link)
 		}
 	}

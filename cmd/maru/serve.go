@@ -31,6 +31,7 @@ type serveOptions struct {
 	cutLog, wholeLog   bool   // --cut-log, and --cut-log=false
 	archive            string // a place, "none", or "": as before
 	archiveSegment     byteSize
+	archiveAnew        []string // what is accepted as lost
 	logSegment         byteSize // 0: the log's default
 	history            bool
 	store              string // URL of PostgreSQL, "" for a file
@@ -100,6 +101,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
 	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
 	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
+	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it; other losses are still found")
 	f.Var(&o.logSegment, "log-segment-bytes", "size of the log's files, for tests")
 	if err := f.MarkHidden("log-segment-bytes"); err != nil {
 		panic(err)

@@ -32,6 +32,7 @@ type verification struct {
 	differ   uint64                 // entries that archive and log do not have the same
 	chain    *rsmarchive.Chain      // over the log, behind the archive; nil: it is not known
 	expected []rsmarchive.Expected  // of the log
+	unknown  string                 // why it is not, where nothing is wrong
 	skipped  uint64                 // transaction ids in the state with which it began
 }
 
@@ -64,6 +65,7 @@ func (s *verification) run() error {
 		}
 	} else {
 		s.chain = nil
+		s.unknown = fmt.Sprintf("the log begins with entry %d, and there is no archive of what was before", s.p.log.First)
 		s.beginning()
 	}
 	if err := s.rest(); err != nil {
@@ -197,7 +199,7 @@ func (s *verification) logged(d *rsm.Decided) error {
 	chained := *d
 	if len(d.Entry) > 0 && len(d.Decision) == 0 { // not on record
 		if s.decider == nil || s.decider.at().Index != d.Index {
-			s.chain = nil
+			s.chain, s.unknown = nil, fmt.Sprintf("what was decided on entry %d is neither on record nor known", d.Index)
 			return nil
 		}
 		chained = s.decider.now
@@ -355,6 +357,10 @@ func (s *verification) end() {
 		out.Head = s.chain.At().Link.String()
 	}
 	for _, e := range s.expected {
+		if s.chain == nil && s.unknown != "" {
+			out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s knows of entry %d: %s", e.Source, e.Index, s.unknown))
+			continue
+		}
 		out.Wrong = append(out.Wrong, fmt.Sprintf("%s knows of entry %d, and the chain could be followed to entry %d only", e.Source, e.Index, s.reached()))
 	}
 }

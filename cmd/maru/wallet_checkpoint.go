@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/cluster"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/vfs"
@@ -20,7 +21,10 @@ import (
 )
 
 // checkpointFlags are those of a checkpoint that is to be compared.
-type checkpointFlags struct{ file, key string }
+type checkpointFlags struct {
+	file, key string
+	upTo      map[uint16]rsm.Index // of each partition, where a part of the past was restored; nil: all is to be here
+}
 
 func (f *checkpointFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.file, "checkpoint", "", "compare with this checkpoint, a `file`")
@@ -28,12 +32,19 @@ func (f *checkpointFlags) register(cmd *cobra.Command) {
 }
 
 // load reads the checkpoint, if there is one.
-func (f *checkpointFlags) load(v *verifier) error {
+func (f *checkpointFlags) load(v *verifier) (err error) {
+	v.checkpoint, err = f.read(v.identity.Cluster)
+	v.source, v.upTo = f.file, f.upTo
+	return err
+}
+
+// read reads a cluster's checkpoint, nil if there is to be none.
+func (f *checkpointFlags) read(of cluster.ID) (*rsmarchive.Checkpoint, error) {
 	if (f.file == "") != (f.key == "") {
-		return usageError("give both, or none", "--checkpoint and --public-key belong together")
+		return nil, usageError("give both, or none", "--checkpoint and --public-key belong together")
 	}
 	if f.file == "" {
-		return nil
+		return nil, nil
 	}
 	public, err := os.ReadFile(f.key)
 	var text []byte
@@ -41,30 +52,48 @@ func (f *checkpointFlags) load(v *verifier) error {
 		text, err = os.ReadFile(f.file)
 	}
 	if err != nil {
-		return failed(err, "--checkpoint and --public-key name files")
+		return nil, failed(err, "--checkpoint and --public-key name files")
 	}
-	key, err := rsmarchive.NewVerifier(string(v.identity.Cluster), public)
+	key, err := rsmarchive.NewVerifier(string(of), public)
 	if err != nil {
-		return usageError("openssl pkey -in KEY -pubout makes it of the private key", "%s: %w", f.key, err)
+		return nil, usageError("openssl pkey -in KEY -pubout makes it of the private key", "%s: %w", f.key, err)
 	}
-	v.checkpoint, err = rsmarchive.ParseCheckpoint(text, key)
-	if err == nil && v.checkpoint.Cluster != string(v.identity.Cluster) {
-		err = fmt.Errorf("it is of cluster %s, not of %s", v.checkpoint.Cluster, v.identity.Cluster)
+	c, err := rsmarchive.ParseCheckpoint(text, key)
+	if err == nil && c.Cluster != string(of) {
+		err = fmt.Errorf("it is of cluster %s, not of %s", c.Cluster, of)
 	}
 	if err != nil {
-		return failed(fmt.Errorf("%s: %w", f.file, err), "this is no proof of anything: use the checkpoint of this cluster, and the key that signed it")
+		return nil, failed(fmt.Errorf("%s: %w", f.file, err), "this is no proof of anything: use the checkpoint of this cluster, and the key that signed it")
 	}
-	v.source = f.file
-	return nil
+	return c, nil
 }
 
-// expectations returns what the checkpoint says of a partition.
+// expectations returns what the checkpoint says of a partition, as far as it can be compared.
 func (s *verification) expectations() []rsmarchive.Expected {
-	all := s.said(s.p.number)
 	if s.checkpoint != nil && len(s.checkpoint.Expected(uint64(walletraft.Group(s.p.number)), s.source)) == 0 {
 		s.out.Notes = append(s.out.Notes, s.source+" says nothing of this partition")
 	}
-	return all
+	all := s.said(s.p.number)
+	return slices.DeleteFunc(all, func(e rsmarchive.Expected) bool {
+		last, what := s.part(s.p.number)
+		if e.Source != s.source || e.Index <= last || what == "" {
+			return false
+		}
+		s.out.Unchecked = append(s.out.Unchecked, fmt.Sprintf("%s knows of entry %d, and %s ends with entry %d: this cannot be compared", e.Source, e.Index, what, last))
+		return true
+	})
+}
+
+// part returns with which entry a partition ends of which a part only is to be here, and what it is: a backup up to its
+// newest manifest, or what was restored up to a moment. Else what is "".
+func (v *verifier) part(partition uint16) (last rsm.Index, what string) {
+	switch {
+	case v.upTo != nil:
+		return v.upTo[partition], "what was restored"
+	case v.manifest != nil && int(partition) < len(v.manifest.Partitions):
+		return v.manifest.position(partition).Index, "the backup"
+	}
+	return 0, ""
 }
 
 // said returns what the checkpoint and the manifest of a backup say of a partition, in the order of the entries.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,15 +18,21 @@ import (
 )
 
 func newRestoreCommand() *cobra.Command {
-	var from, data, until string
+	var from, archive, data, until string
+	var checkpoint checkpointFlags
 	asJSON := false
 	cmd := &cobra.Command{
 		Use:   "restore --from PLACE --data DIRECTORY",
-		Short: "Make a wallet of a backup, as it was at its end or at a moment",
+		Short: "Make a wallet of a backup, or of a node's archive and log, as it was at its end or at a moment",
 		Long: `Make a wallet of a backup, as it was at its end, or with --until at a moment, by the time of
 the entries: what was decided later is not there. The directory becomes a node of its own,
 with all partitions and an archive of everything before, in the directory; more nodes can
-join it (maru cluster add). At the end it is verified.
+join it (maru cluster add). At the end it is verified, with --checkpoint against what was
+signed before, if what is restored comes as far; until then no command takes it.
+
+With --from the directory of a node that does not run, or the archive of one, a wallet is
+made of what these have: of a directory all that its archive and its log have together. So
+one whose log lost its end is repaired.
 
 Transfers between partitions that were under way at the moment go on when it is served:
 done on both sides, or on none. Where the clocks of the nodes differed, some entries before
@@ -38,13 +45,15 @@ clients of the stream have to look handles up anew. Do not let the wallet that i
 taken from go on beside it as the same one.
 ` + helpLocation,
 		Example: `  maru wallet restore --from /backup/wallet --data ./restored
-  maru wallet restore --from s3://backups/wallet --data ./restored --until 2026-11-30T12:00:00Z`,
+  maru wallet restore --from s3://backups/wallet --data ./restored --until 2026-11-30T12:00:00Z
+  maru wallet restore --from s3://backups/wallet --data ./restored --checkpoint november.checkpoint --public-key auditor.pub
+  maru wallet restore --from /var/lib/maru --data ./repaired`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if from == "" || data == "" {
 				return usageError("see `maru wallet restore --help`", "say with --from where the backup is, and with --data which directory is to be made")
 			}
-			r := &restoreCommand{data: data, moment: noMoment}
+			r := &restoreCommand{archive: archive, data: data, moment: noMoment, checkpoint: checkpoint}
 			var err error
 			if r.place, err = parseLocation(from); err != nil {
 				return err
@@ -63,24 +72,77 @@ taken from go on beside it as the same one.
 			return r.print(cmd, views, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "`place` of the backup (required)")
+	cmd.Flags().StringVar(&from, "from", "", "`place` of the backup, or of a node's archive, or directory of a node that does not run (required)")
+	cmd.Flags().StringVar(&archive, "archive", "", "`place` of the archive of the node in --from, or none (default: where the server had it)")
 	cmd.Flags().StringVar(&data, "data", "", "`directory` to be made; it may not have anything in it (required)")
 	cmd.Flags().StringVar(&until, "until", "", "`moment` in the form of RFC 3339 (default: the backup's end)")
+	checkpoint.register(cmd)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 // restoreCommand is a call of maru wallet restore.
 type restoreCommand struct {
-	place  location
-	data   string
-	moment int64
-	ends   time.Time // the backup, when run has looked
+	place      location
+	archive    string // of a node, where place is its directory
+	data       string
+	moment     int64
+	checkpoint checkpointFlags
+	ends       time.Time // what it is made of, when run has looked
+	notes      []string  // of verifying
 }
 
-func (c *restoreCommand) run(cmd *cobra.Command) ([]restoredView, error) {
+func (c *restoreCommand) run(cmd *cobra.Command) (_ []restoredView, err error) {
 	if names, err := os.ReadDir(c.data); err == nil && len(names) > 0 {
 		return nil, failed(fmt.Errorf("%s is not empty", c.data), "a wallet is restored into a new directory; what an interrupted restore left can be removed")
+	}
+	from, err := c.open(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, from.release()) }()
+	if _, err := c.checkpoint.read(from.manifest.Cluster); err != nil {
+		return nil, err
+	}
+	if err := c.begins(cmd.Context(), from); err != nil {
+		return nil, err
+	}
+	c.ends = from.manifest.ends()
+	if c.moment != noMoment && c.moment > c.ends.UnixNano() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the backup ends at %s, before --until: its end is restored\n", c.ends.Format(time.RFC3339Nano))
+	}
+	if err := markUnfinished(c.data); err != nil {
+		return nil, openError(c.data, err)
+	}
+	views, err := c.restore(cmd, from)
+	if err != nil {
+		return nil, restoreError(err)
+	}
+	if err := c.verify(cmd, views); err != nil {
+		return nil, err
+	}
+	if err := markFinished(c.data); err != nil {
+		return nil, openError(c.data, err)
+	}
+	return views, nil
+}
+
+// open finds out what is to be restored.
+func (c *restoreCommand) open(cmd *cobra.Command) (*restorable, error) {
+	if c.place.dir != "" {
+		if _, err := os.Lstat(filepath.Join(c.place.dir, identityName)); err == nil {
+			return c.openPast(cmd, &pastFlags{data: c.place.dir, archive: c.archive})
+		}
+	}
+	if c.archive != "" {
+		return nil, usageError("leave it out, or give the directory of a node with --from", "--archive belongs to the directory of a node, and %s is none", c.place)
+	}
+	store, err := c.place.open()
+	if err != nil {
+		return nil, err
+	}
+	if is, err := readOwner(cmd.Context(), store); err == nil && is.Incarnation != backupOwner {
+		return c.openPast(cmd, &pastFlags{data: noData, archive: c.place.String()})
 	}
 	backup, err := openBackup(cmd.Context(), c.place, nil)
 	if err != nil {
@@ -93,34 +155,54 @@ func (c *restoreCommand) run(cmd *cobra.Command) ([]restoredView, error) {
 	if err != nil {
 		return nil, failed(fmt.Errorf("%s: %w", c.place, err), "repeat `maru wallet backup`, or use another backup")
 	}
-	if err := c.begins(cmd.Context(), backup, m); err != nil {
+	return fromBackup(backup, m), nil
+}
+
+// openPast opens what a node that does not run has, or its archive alone.
+func (c *restoreCommand) openPast(cmd *cobra.Command, f *pastFlags) (*restorable, error) {
+	past, err := openPast(cmd, f)
+	if err != nil {
 		return nil, err
 	}
-	c.ends = m.ends()
-	if c.moment != noMoment && c.moment > c.ends.UnixNano() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "the backup ends at %s, before --until: its end is restored\n", c.ends.Format(time.RFC3339Nano))
+	var from *restorable
+	if err = past.complete(false); err == nil {
+		from, err = fromPast(past)
 	}
-	if err := markUnfinished(c.data); err != nil {
-		return nil, openError(c.data, err)
+	if err == nil && f.data != noData {
+		err = past.hasArchived(f.data)
 	}
-	views, err := c.restore(cmd, backup, m)
+	if said, ok := errors.AsType[*failure](err); ok {
+		return nil, errors.Join(said, past.Close())
+	}
 	if err != nil {
-		return nil, restoreError(err)
+		return nil, errors.Join(failed(fmt.Errorf("%s: %w", c.place, err), "a wallet is restored of all its entries: of a backup, or of a node whose archive begins with the first"), past.Close())
 	}
-	if err := markFinished(c.data); err != nil {
-		return nil, openError(c.data, err)
+	return from, nil
+}
+
+// hasArchived refuses a past that ends before what the node knows to have archived.
+func (n *pastNode) hasArchived(data string) error {
+	record, err := openArchiveRecord(data)
+	if err != nil {
+		return err
 	}
-	return views, c.verify(cmd)
+	for _, p := range n.partitions {
+		if had := record.had(p.number).Index; had > p.last() {
+			return failed(fmt.Errorf("%s: partition %d: here is entry %d the last, and entries up to %d were archived", data, p.number, p.last(), had),
+				"say with --archive where they are; if they are nowhere, remove "+archivedName+" in "+data+": then what is left is restored")
+		}
+	}
+	return nil
 }
 
 // begins refuses a moment before the first entry: nothing would be restored.
-func (c *restoreCommand) begins(ctx context.Context, backup rsmarchive.Store, m *manifest) error {
+func (c *restoreCommand) begins(ctx context.Context, from *restorable) error {
 	if c.moment == noMoment {
 		return nil
 	}
 	first := int64(noMoment)
-	for _, p := range m.Partitions {
-		at, err := firstTime(ctx, backup, chainedOf(m.Cluster, p.Partition))
+	for _, p := range from.manifest.Partitions {
+		at, err := from.firstTime(ctx, p.Partition)
 		if err != nil {
 			return restoreError(fmt.Errorf("partition %d: %w", p.Partition, err))
 		}
@@ -132,34 +214,10 @@ func (c *restoreCommand) begins(ctx context.Context, backup rsmarchive.Store, m 
 	return nil
 }
 
-// firstTime returns the time of the first entry that has one: those without content, at the beginning, have none.
-func firstTime(ctx context.Context, store rsmarchive.Store, of rsmarchive.Chained) (int64, error) {
-	a, err := rsmarchive.Open(ctx, store, of, nil)
-	if err != nil {
-		return 0, err
-	}
-	from, err := a.Seek(ctx, 1)
-	if err != nil || from == 0 {
-		return noMoment, err
-	}
-	first := int64(noMoment)
-	found := errors.New("found")
-	err = a.Read(ctx, from, 0, func(d *rsm.Decided) error {
-		if d.Time == 0 {
-			return nil
-		}
-		first = d.Time
-		return found
-	})
-	if errors.Is(err, found) {
-		err = nil
-	}
-	return first, err
-}
-
 // restore makes the directory. It is a node once it has its identity, and is not marked as unfinished any more.
-func (c *restoreCommand) restore(cmd *cobra.Command, backup rsmarchive.Store, m *manifest) ([]restoredView, error) {
-	r, err := openRestoring(cmd.Context(), backup, m, c.data, c.moment)
+func (c *restoreCommand) restore(cmd *cobra.Command, from *restorable) ([]restoredView, error) {
+	m := from.manifest
+	r, err := openRestoring(cmd.Context(), from, c.data, c.moment)
 	if err != nil {
 		return nil, err
 	}
@@ -180,18 +238,38 @@ func (c *restoreCommand) restore(cmd *cobra.Command, backup rsmarchive.Store, m 
 	if err := writeOwner(cmd.Context(), rsmarchive.NewDir(vfs.OS(), filepath.Join(c.data, archiveName)), id.owner()); err != nil {
 		return nil, err
 	}
+	record, err := openArchiveRecord(c.data)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range r.parts {
+		if err := record.remember(id.Archive, p.number, p.at); err != nil {
+			return nil, err
+		}
+	}
 	return r.views(), id.save(c.data)
 }
 
-// verify checks what was restored.
-func (c *restoreCommand) verify(cmd *cobra.Command) error {
-	verdicts, err := verify(cmd, &pastFlags{data: c.data}, &checkpointFlags{})
+// verify checks what was restored, before any other command takes it.
+func (c *restoreCommand) verify(cmd *cobra.Command, views []restoredView) error {
+	c.checkpoint.upTo = map[uint16]rsm.Index{}
+	for _, v := range views {
+		c.checkpoint.upTo[v.Partition] = v.Entry
+	}
+	verdicts, err := verify(cmd, &pastFlags{data: c.data, unfinished: true}, &c.checkpoint)
 	if err != nil {
 		return err
 	}
 	for _, v := range verdicts {
 		if len(v.Wrong) > 0 {
-			return failed(fmt.Errorf("partition %d was restored, and is not as it should be: %s", v.Partition, v.Wrong[0]), "do not use it: `maru wallet verify --data "+c.data+"` says more")
+			return failed(fmt.Errorf("partition %d was restored, and is not as it should be: %s", v.Partition, strings.Join(v.Wrong, "; ")),
+				"no command takes "+c.data+": remove it, and restore from elsewhere; `maru wallet verify` tells what is wrong with what it was made of")
+		}
+		for _, says := range v.Unchecked {
+			c.notes = append(c.notes, fmt.Sprintf("partition %d: %s", v.Partition, says))
+		}
+		for _, source := range v.Matched {
+			c.notes = append(c.notes, fmt.Sprintf("partition %d: as in %s", v.Partition, source))
 		}
 	}
 	return nil
@@ -206,7 +284,7 @@ func restoreError(err error) error {
 
 func (c *restoreCommand) print(cmd *cobra.Command, views []restoredView, asJSON bool) error {
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"data": c.data, "ends": c.ends, "partitions": views})
+		return printJSON(cmd.OutOrStdout(), map[string]any{"data": c.data, "ends": c.ends, "partitions": views, "notes": append([]string{}, c.notes...)})
 	}
 	t := newTable("partition", ">entries", "until")
 	for _, v := range views {
@@ -217,6 +295,9 @@ func (c *restoreCommand) print(cmd *cobra.Command, views []restoredView, asJSON 
 		if v.Dropped {
 			fmt.Fprintf(cmd.OutOrStdout(), "partition %d: what comes then was left out, as it presumes what another partition decided later\n", v.Partition)
 		}
+	}
+	for _, n := range c.notes {
+		fmt.Fprintln(cmd.OutOrStdout(), n)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s is verified: start it with `maru serve --data %s`\n", c.data, c.data)
 	return err

@@ -52,6 +52,9 @@ interrupted, repeat it. When it is done, destroy all copies of the former key.`,
 // rotateMasterKey replaces a master key, and returns how many keys were sealed anew.
 func rotateMasterKey(ctx context.Context, o *serveOptions) (rotated int, file string, err error) {
 	file = o.masterKeyFile()
+	if err := unfinished(o.data); err != nil {
+		return 0, file, err
+	}
 	from, err := readMasterKey(file)
 	if err != nil {
 		return 0, file, failed(err, "--data names the server's data directory, and --personal-key the file of the master key if it is elsewhere")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
@@ -44,6 +45,8 @@ type verdict struct {
 	Matched []string `json:"matched,omitempty"` // the checkpoint, if the chain is as it says
 	Notes   []string `json:"notes,omitempty"`   // what is not wrong, and should be known
 	Wrong   []string `json:"wrong,omitempty"`   // what is not as it should be
+	// Unchecked is what a checkpoint says that cannot be compared with what is here.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 func newVerifyCommand() *cobra.Command {
@@ -70,7 +73,9 @@ copy of it, and in its archive. For each partition that the node has:
 What is damaged, missing or put in is named by segment, frame and entries, or by file and
 offset, what is not the same by account; the exit status is 1. Who can write everything can
 compute the chain anew: --checkpoint compares it with what was signed before (see maru
-wallet checkpoint). Nothing is changed, but that what a crash left half written at the end
+wallet checkpoint). Where that cannot be compared, as the log was cut and there is no
+archive, or a backup ends before the checkpoint, and nothing else is wrong, the exit status
+is 5. Nothing is changed, but that what a crash left half written at the end
 is cut, as at a start. Where entries are missing from the beginning, as the log was cut
 without an archive, or the replica began with a snapshot of another node, deciding begins
 with the oldest snapshot that is there. A partition of which nothing is here is an error, as
@@ -102,6 +107,7 @@ type verifier struct {
 	partial    bool
 	checkpoint *rsmarchive.Checkpoint // nil: there is none to be compared
 	source     string                 // of the checkpoint
+	upTo       map[uint16]rsm.Index   // see checkpointFlags
 	done, of   atomic.Uint64          // entries
 }
 
@@ -191,27 +197,38 @@ func describe(a wallet.Account) string {
 // printVerdicts shows what was found; what is wrong is a failure.
 func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
 	t := newTable("partition", ">entries", ">archived", ">transfers", ">accounts", "from", "until", "snapshots compared", "result")
-	wrong := 0
+	wrong, unchecked := 0, 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		wrong += len(v.Wrong)
+		unchecked += len(v.Unchecked)
 		result := "as it should be"
-		if len(v.Wrong) > 0 {
+		switch {
+		case len(v.Wrong) > 0:
 			result = "WRONG"
+		case len(v.Unchecked) > 0:
+			result = "not all checked"
 		}
 		t.add(fmt.Sprint(v.Partition), count(v.Entries), count(v.Archived), count(v.Transfers), count(v.Accounts), moment(v.From), moment(v.Until), fmt.Sprint(len(v.Snapshots)), result)
 	}
 	var err error
 	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), map[string]any{"partitions": verdicts, "wrong": wrong})
+		err = printJSON(cmd.OutOrStdout(), map[string]any{"partitions": verdicts, "wrong": wrong, "unchecked": unchecked})
 	} else {
 		err = t.print(cmd.OutOrStdout())
 		for i := range verdicts {
 			explainVerdict(cmd, &verdicts[i])
 		}
 	}
-	if err != nil || wrong == 0 {
+	switch {
+	case err != nil || wrong+unchecked == 0:
 		return err
+	case wrong == 0:
+		return &failure{
+			err:    fmt.Errorf("nothing is wrong, but %d things that the checkpoint says could not be checked", unchecked),
+			hint:   "give the archive, which has what was cut from the log, with --archive; or an archive, a log or a backup that comes as far as the checkpoint",
+			status: exitUnchecked,
+		}
 	}
 	return failed(fmt.Errorf("%d things are not as they should be", wrong),
 		"keep all as it is, and compare with another node's: segments of its archive can take the place of these; or another version of the program decided otherwise")
@@ -230,6 +247,9 @@ func explainVerdict(cmd *cobra.Command, v *verdict) {
 	}
 	for _, n := range v.Notes {
 		fmt.Fprintf(out, "partition %d: note: %s\n", v.Partition, n)
+	}
+	for _, u := range v.Unchecked {
+		fmt.Fprintf(out, "partition %d: not checked: %s\n", v.Partition, u)
 	}
 	for _, w := range v.Wrong {
 		fmt.Fprintf(out, "partition %d: %s\n", v.Partition, w)

@@ -52,6 +52,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeOK(w)
+	for _, says := range s.o.Warnings() {
+		_, _ = w.Write([]byte("warning: " + says + "\n"))
+	}
 }
 
 // limited puts the limits on requests: how many, how long, how large.

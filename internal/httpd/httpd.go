@@ -54,6 +54,9 @@ type Options struct {
 	// Ready returns why requests should go elsewhere, or nil. Its text is shown
 	// at /readyz. The default is always ready.
 	Ready func() error
+	// Warnings returns what somebody should see to although requests are served; each is a line of
+	// /readyz behind its first. The default is none.
+	Warnings func() []string
 	// Metrics serves /metrics; the default is no such page.
 	Metrics http.Handler
 	// Observe is called after each request of the handler with the pattern that
@@ -81,6 +84,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
+	}
+	if d.Warnings == nil {
+		d.Warnings = func() []string { return nil }
 	}
 	if d.Observe == nil {
 		d.Observe = func(string, int, time.Duration) {}

@@ -115,9 +115,12 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.W
 
 func TestPagesOfTheOperator(t *testing.T) {
 	var reason error
-	s, addr := start(t, hello, &httpd.Options{Metrics: hello, Ready: func() error { return reason }})
+	s, addr := start(t, hello, &httpd.Options{Metrics: hello, Ready: func() error { return reason }, Warnings: func() []string { return []string{"it lost something"} }})
 	get(t, "http://"+addr+"/healthz").want(t, 200, "")
 	get(t, "http://"+addr+"/readyz").want(t, 200, "")
+	if got := get(t, "http://"+addr+"/readyz").Body; got != "ok\nwarning: it lost something\n" {
+		t.Errorf("ready: got %q", got)
+	}
 	if got := get(t, "http://"+addr+"/metrics").Body; got != "hello" {
 		t.Errorf("metrics: got %q", got)
 	}

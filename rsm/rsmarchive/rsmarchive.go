@@ -35,9 +35,30 @@ var (
 	// ErrConflict says that the archive holds other entries than those that are to be
 	// archived, under the same indexes: it is another cluster's, or histories went apart.
 	ErrConflict = errors.New("rsmarchive: the archive has other entries")
+	// ErrLost says that the archive has less than it had: a [*LostError], unless it is not known yet how much.
+	ErrLost = errors.New("rsmarchive: what was archived is not there any more")
+	// ErrAhead says that the archive has entries behind the end of the history.
+	ErrAhead = errors.New("rsmarchive: the log ends before the archive: it lost its end, is an older copy, or is behind other nodes")
 	// ErrFull says that a writer's segment has to be sealed first.
 	ErrFull = errors.New("rsmarchive: segment is full")
 )
+
+// LostError says which entries an archive had, and has not any more, where the history has not all of
+// them either. It wraps [ErrLost].
+type LostError struct {
+	First, Last rsm.Index
+}
+
+// Error implements error.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("%v: it ends after entry %d, and had all up to %d", ErrLost, e.First-1, e.Last)
+}
+
+// Unwrap returns ErrLost.
+func (e *LostError) Unwrap() error { return ErrLost }
+
+// Entries returns how many there are.
+func (e *LostError) Entries() uint64 { return uint64(e.Last - e.First + 1) }
 
 // Limits of an archive.
 const (

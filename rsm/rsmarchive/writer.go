@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	"maru.example/rsm"
 )
@@ -26,6 +27,7 @@ type Writer struct {
 	chain   *Chain
 	packer  *packer
 	sealed  Position // after the last segment in the store
+	last    string   // that segment's name; "" if there is none, or it is not known
 	header  header   // of the open segment
 	footer  footer
 	file    []byte // the open segment; complete if whole
@@ -55,7 +57,11 @@ func OpenWriter(ctx context.Context, store Store, of Chained, opts *WriterOption
 	if err != nil {
 		return nil, err
 	}
-	return NewWriter(store, of, at, opts), nil
+	w := NewWriter(store, of, at, opts)
+	if n := len(a.segments); n > 0 {
+		w.last = path.Join(of.folder(), a.segments[n-1])
+	}
+	return w, nil
 }
 
 // NewWriter goes on after a position, without asking the store whether it ends there.
@@ -167,10 +173,22 @@ func (w *Writer) Seal(ctx context.Context) error {
 	w.metrics.Segments++
 	w.metrics.Missing += w.header.missing
 	w.metrics.StoredBytes += uint64(len(w.file))
-	w.sealed = w.chain.At()
+	w.sealed, w.last = w.chain.At(), name
 	w.header, w.footer = header{}, footer{rows: w.footer.rows[:0]}
 	w.whole, w.opened = false, false
 	return nil
+}
+
+// Present finds out whether the last segment is still in the store; else the error wraps [ErrLost].
+func (w *Writer) Present(ctx context.Context) error {
+	if w.last == "" {
+		return nil
+	}
+	_, err := w.store.Get(ctx, w.last, 0, headerBytes)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: segment %s", ErrLost, w.last)
+	}
+	return err
 }
 
 // finish makes the file complete.

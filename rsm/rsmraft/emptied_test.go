@@ -63,3 +63,38 @@ func TestGroupWithoutMachine(t *testing.T) {
 		})
 	}
 }
+
+// TestShortLog opens a group that nobody else has with a log that ends before what it is known to have decided.
+func TestShortLog(t *testing.T) {
+	fs := vfs.NewMem()
+	l := &rsmtest.List{}
+	begin := func(decided rsm.Index) (*rsmraft.Host, error) {
+		o := smallOptions(fs)
+		o.Machine = func(rsmraft.GroupID) rsm.Machine { return l }
+		o.Decided = func(id rsmraft.GroupID) rsm.Index { return decided * rsm.Index(id) }
+		return rsmraft.Open(dir, 1, o)
+	}
+	last := rsm.Index(0)
+	for range 2 {
+		h, err := begin(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := h.Begin(1)
+		if err == nil {
+			err = g.WaitLeader()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		propose(t, g, "a")
+		last = g.Applied()
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = &rsmtest.List{}
+	}
+	if h, err := begin(last + 1); !errors.Is(err, rsmraft.ErrShort) {
+		t.Errorf("got %v, %v", h, err)
+	}
+}

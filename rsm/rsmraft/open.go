@@ -149,8 +149,22 @@ func (h *Host) recover() error {
 		if err != nil {
 			return err
 		}
+		if err := g.reaches(); err != nil {
+			return err
+		}
 		h.options.Opened(g)
 		h.addGroup(g)
+	}
+	return nil
+}
+
+// reaches checks that the log of a group that nobody else has goes as far as it is known to have gone.
+func (g *Group) reaches() error {
+	if !g.alone() {
+		return nil // others have what is missing here
+	}
+	if want, last := g.host.options.Decided(g.id), rsm.Index(g.log.lastIndex()); want > last {
+		return fmt.Errorf("group %d: %w: after entry %d, and entries up to %d were decided here", g.id, ErrShort, last, want)
 	}
 	return nil
 }

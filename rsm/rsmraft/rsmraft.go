@@ -71,6 +71,8 @@ var (
 	// ErrInUse says that a replica cannot be removed: it leads, it is at work, or
 	// it has newer entries than a replica of a former member can have.
 	ErrInUse = errors.New("rsmraft: replica in use")
+	// ErrShort says that a group whose only voter is this node has lost the end of its log.
+	ErrShort = errors.New("rsmraft: the log ends too early")
 	// ErrRemoved says that the replica was removed from this node.
 	ErrRemoved = errors.New("rsmraft: replica removed")
 )
@@ -84,6 +86,10 @@ type Options struct {
 	// the messages of the group are then ignored. Open wants one for each group
 	// that is on the disk.
 	Machine func(GroupID) rsm.Machine
+	// Decided returns up to which entry a group is known to have decided, 0 if that is not known. Open asks it of
+	// groups whose only voter is this node: if the log does not come as far, entries that were answered are lost, and it
+	// fails with ErrShort, before anything is written. The default knows of nothing.
+	Decided func(GroupID) rsm.Index
 	// Opened is called with each replica before it begins. It must not wait.
 	Opened func(*Group)
 
@@ -166,6 +172,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if d.Serve == nil {
 		d.Serve = func(_ NodeID, _ GroupID, _ []byte, reply func([]byte, error)) { reply(nil, rsm.ErrNoLeader) }
+	}
+	if d.Decided == nil {
+		d.Decided = func(GroupID) rsm.Index { return 0 }
 	}
 	if d.Opened == nil {
 		d.Opened = func(*Group) {}

@@ -28,10 +28,8 @@ type Seeded struct {
 	id      GroupID
 	loop    rsm.Loop
 	replica *rsm.Replica
+	decided rsm.Decided // the last entry
 }
-
-// unrecorded is a machine whose decisions are not recorded: they were, elsewhere.
-type unrecorded struct{ rsm.Keeper }
 
 // NewSeeding begins a directory, which must be empty or not be there.
 func NewSeeding(fsys vfs.FS, dir string, id NodeID) (*Seeding, error) {
@@ -46,11 +44,14 @@ func NewSeeding(fsys vfs.FS, dir string, id NodeID) (*Seeding, error) {
 	return &Seeding{fs: fsys, dir: dir, id: id, runtime: NewRuntime()}, nil
 }
 
-// Group begins a group with a machine in its initial state, before the group's first entry.
+// Group begins a group with a machine in its initial state, before the group's first entry. No record is kept of what the
+// machine decides.
 func (s *Seeding) Group(id GroupID, m rsm.Keeper) (*Seeded, error) {
 	g := &Seeded{id: id, loop: s.runtime.NewLoop("apply")}
 	var err error
-	g.replica, err = rsm.OpenReplica(groupDir(s.dir, id), unrecorded{m}, s.runtime, g.loop, s.runtime.NewLoop("disk"), &rsm.ReplicaOptions{FS: s.fs, SnapshotBytes: -1})
+	g.replica, err = rsm.OpenReplica(groupDir(s.dir, id), m, s.runtime, g.loop, s.runtime.NewLoop("disk"), &rsm.ReplicaOptions{
+		FS: s.fs, SnapshotBytes: -1, Decided: func(d *rsm.Decided) error { g.decided = *d; return nil },
+	})
 	if err != nil {
 		return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
 	}
@@ -67,14 +68,18 @@ func (g *Seeded) Do(f func() error) error {
 	return <-done
 }
 
-// Apply lets the machine decide the group's next entry.
-func (g *Seeded) Apply(d *rsm.Decided) error {
-	return g.Do(func() error {
+// Apply lets the machine decide the group's next entry, and returns it with what was decided, if the machine is a
+// rsm.Recorder.
+func (g *Seeded) Apply(d *rsm.Decided) (decided rsm.Decided, err error) {
+	err = g.Do(func() error {
 		if next := g.replica.State().Index + 1; d.Index != next {
 			return fmt.Errorf("rsmraft: entry %d of group %d where %d is to follow", d.Index, g.id, next)
 		}
-		return g.replica.Apply(&rsm.Committed{Index: d.Index, Term: d.Term, Data: d.Entry})
+		err := g.replica.Apply(&rsm.Committed{Index: d.Index, Term: d.Term, Data: d.Entry})
+		decided = g.decided
+		return err
 	})
+	return decided, err
 }
 
 // Finish makes all durable; the log, without which there is no node, last.

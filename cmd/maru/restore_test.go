@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"maru.example/cluster"
+	"maru.example/rsm/rsmarchive"
+	"maru.example/wallet"
+)
+
+// TestRestoreCompares restores with a checkpoint that was signed at the end: of a backup that is older, of the node's own
+// directory, which was copied while it ran, and of a moment before.
+func TestRestoreCompares(t *testing.T) {
+	p := newPastTest(t)
+	dir := t.TempDir()
+	key, checkpoint, place, running := filepath.Join(dir, "key"), filepath.Join(dir, "checkpoint"), filepath.Join(dir, "backup"), filepath.Join(dir, "running")
+	both := []string{"--checkpoint", checkpoint, "--public-key", key + ".pub"}
+	p.live(250)
+	moment := p.pay("bank", "a", 5, wallet.Applied)
+	if _, err := p.backup(place); err != nil {
+		t.Fatal(err)
+	}
+	p.busy(5)
+	want := p.balances("bank", "a", "b")
+	p.until("it is copied, with what was decided and is not on record yet", func() bool {
+		mustEmpty(t, running)
+		return os.CopyFS(running, os.DirFS(p.data)) == nil // a file may go meanwhile
+	})
+	p.stop()
+	for _, args := range [][]string{{"wallet", "checkpoint-key", key}, {"wallet", "checkpoint", "--data", p.data, "--key", key, "--out", checkpoint}} {
+		if _, _, err := runHere(t, args...); err != nil {
+			t.Fatal(args, err)
+		}
+	}
+	v, err := verifyArchive(t, append(both, "--data", "none", "--archive", place)...)
+	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || len(v.Partitions[0].Unchecked) != 1 || len(v.Partitions[0].Matched) != 1 {
+		t.Errorf("a backup before the checkpoint: %+v, %v", v, err)
+	}
+	late := []string{"--until", moment.Format(time.RFC3339Nano)}
+	for _, tt := range []struct {
+		name, from string
+		args       []string
+		want       string // of each partition
+	}{
+		{"a backup before the checkpoint", place, nil, "this cannot be compared"},
+		{"a node's directory", p.data, nil, "as in "},
+		{"a node's directory, of a moment", p.data, late, "this cannot be compared"},
+		{"a directory that was copied while it was served", running, nil, "as in "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "restored")
+			out, _, err := runHere(t, append(append([]string{"wallet", "restore", "--from", tt.from, "--data", data, "--json"}, both...), tt.args...)...)
+			var said struct {
+				Notes []string `json:"notes"`
+			}
+			if err := errors.Join(err, json.Unmarshal([]byte(out), &said)); err != nil {
+				t.Fatal(err, out)
+			}
+			if len(said.Notes) != 2 || !strings.Contains(said.Notes[0], tt.want) || !strings.Contains(said.Notes[1], tt.want) {
+				t.Errorf("got %q, want %q", said.Notes, tt.want)
+			}
+			if tt.from == running {
+				checkRepaired(t, data, want)
+			}
+		})
+	}
+	t.Run("forged", func(t *testing.T) { restoreThatIsWrong(t, p.data, key, checkpoint) })
+}
+
+// restoreThatIsWrong finds out at its end that what it made is not what was signed: no command takes it.
+func restoreThatIsWrong(t *testing.T, from, key, checkpoint string) {
+	id, err := loadIdentity(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := rsmarchive.NewVerifier(string(id.Cluster), []byte(mustRead(t, key+".pub")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rsmarchive.ParseCheckpoint([]byte(mustRead(t, checkpoint)), public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Groups[1].At.Link[0] ^= 1
+	private, err := rsmarchive.NewSigner(string(id.Cluster), []byte(mustRead(t, key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.Sign(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := checkpoint + "-forged"
+	mustWrite(t, forged, string(text))
+	data, err := restoreTo(t, from, "--checkpoint", forged, "--public-key", key+".pub")
+	if err == nil || !strings.Contains(err.Error(), "partition 1 was restored, and is not as it should be") {
+		t.Fatalf("got %v", err)
+	}
+	for _, args := range [][]string{
+		{"serve", "--data", data, "--http", "127.0.0.1:0", "--stream", "127.0.0.1:0"},
+		{"wallet", "verify", "--data", data},
+		{"wallet", "rotate-personal-key", "--data", data},
+		{"key", "create", "--data", data, "--scope", "wallet:read"},
+		{"key", "list", "--data", data},
+		{"key", "revoke", "0123456789abcdef", "--data", data},
+		{"cluster", "init", "--data", data},
+	} {
+		if out, _, err := runHere(t, args...); err == nil || !strings.Contains(fmt.Sprint(err), "is an unfinished restore") {
+			t.Errorf("%q: %s, %v", args, out, err)
+		}
+	}
+}
+
+// TestRestoreEndsInVerification is ended before it has verified what it made.
+func TestRestoreEndsInVerification(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	p.stop()
+	cmd := newRestoreCommand()
+	cmd.SetContext(t.Context())
+	data := filepath.Join(t.TempDir(), "restored")
+	c := &restoreCommand{data: data, place: location{dir: p.data}, moment: noMoment}
+	from, err := c.open(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := markUnfinished(data); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.restore(cmd, from); err != nil {
+		t.Fatal(err)
+	}
+	if err := from.release(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadIdentity(data); err == nil || !strings.Contains(err.Error(), "unfinished restore") {
+		t.Errorf("it is taken before it was verified: %v", err)
+	}
+	if id, err := readIdentity(data); err != nil || id.Protocol != cluster.TCC {
+		t.Errorf("%+v, %v", id, err)
+	}
+}
