@@ -22,8 +22,11 @@ type Recorder interface {
 // A Reviewer is a Recorder whose programs have not always recorded the same.
 type Reviewer interface {
 	Recorder
-	// SameDecision says whether a batch that is decided again was decided so before,
-	// by this program or an older one, whose record differs from its.
+	// Notes is the number of what this program records, from 1: each one that records something more, or otherwise,
+	// has the next. It is kept with each decision; those of before there were numbers have 0.
+	Notes() byte
+	// SameDecision says whether a batch that is decided again was decided so before by a program of another
+	// number, whose record differs from this one's.
 	SameDecision(was, is DecidedBatch) bool
 }
 

@@ -38,7 +38,7 @@ const DecisionsName = "decisions"
 
 const (
 	decisionSegmentBytes = 16 << 20
-	decisionRecordBytes  = 32       // before the decision: version 1, zero 7, term 8, time 8, place 8
+	decisionRecordBytes  = 32       // before the decision: version 1, notes 1, zero 6, term 8, time 8, place 8
 	flushBytes           = 1 << 20  // of decisions that are written together
 	maxFlushBytes        = 16 << 20 // are written at once
 	maxUnwritten         = 256 << 20
@@ -88,6 +88,7 @@ type decisionFlush struct {
 type DecisionPlace struct {
 	Decided
 	Place uint64
+	Notes byte // of the program that recorded it: see Reviewer
 }
 
 func (d *DecisionPlace) size() int64 { return int64(len(d.Entry)+len(d.Decision)) + 64 }
@@ -207,7 +208,7 @@ func (d *DecisionLog) record(v Decided, place uint64) error {
 		if err := d.compare(&v); err != nil {
 			return err
 		}
-		return d.remember(DecisionPlace{v, place}, false)
+		return d.remember(DecisionPlace{v, place, d.notes()}, false)
 	}
 	if err := d.again.close(); err != nil {
 		return err
@@ -220,7 +221,15 @@ func (d *DecisionLog) record(v Decided, place uint64) error {
 		d.loop.Post(func() { d.begin(v.Index) })
 	}
 	d.next = v.Index + 1
-	return d.remember(DecisionPlace{v, place}, true)
+	return d.remember(DecisionPlace{v, place, d.notes()}, true)
+}
+
+// notes is what goes with each decision: see Reviewer.
+func (d *DecisionLog) notes() byte {
+	if d.reviewer == nil {
+		return 0
+	}
+	return d.reviewer.Notes()
 }
 
 // compare compares a decision with that of before, if that is on record, and makes it the same.
@@ -235,7 +244,11 @@ func (d *DecisionLog) compare(v *Decided) error {
 	if err != nil {
 		return fmt.Errorf("read the decision on entry %d: %w", v.Index, err)
 	}
-	if !v.same(&old.Decided, d.reviewer) {
+	by := d.reviewer
+	if by != nil && by.Notes() == old.Notes {
+		by = nil // what is not on record was not decided so
+	}
+	if !v.same(&old.Decided, by) {
 		return ErrDecision
 	}
 	if !bytes.Equal(v.Decision, old.Decision) { // of an older program; readers get what is on record, from memory too

@@ -203,7 +203,12 @@ func TestDecidedOtherwise(t *testing.T) {
 }
 
 // tolerant is a machine whose older programs recorded effects in other words.
-type tolerant struct{ rsmtest.Recorded }
+type tolerant struct {
+	rsmtest.Recorded
+	notes byte
+}
+
+func (m *tolerant) Notes() byte { return m.notes }
 
 func (m *tolerant) SameDecision(was, is rsm.DecidedBatch) bool {
 	return string(was.Results) == string(is.Results) && string(was.Data) == string(is.Data) && "new "+string(was.Effects) == string(is.Effects)
@@ -216,16 +221,37 @@ func TestRecordedByAnOlderProgram(t *testing.T) {
 	r.Close()
 	r.settle()
 	was, ok := r.Decisions().Recent(1)
-	r.reopen(&tolerant{rsmtest.Recorded{Rule: "new "}})
+	r.reopen(&tolerant{rsmtest.Recorded{Rule: "new "}, 1})
 	r.applyNext()
 	if got, found := r.Decisions().Recent(1); !ok || !found || !bytes.Equal(got.Decision, was.Decision) {
 		t.Errorf("from memory: %q, %v; on record: %q", got.Decision, found, was.Decision)
 	}
 	r.Close()
 	r.settle()
-	r.reopen(&tolerant{rsmtest.Recorded{Rule: "newer "}})
+	r.reopen(&tolerant{rsmtest.Recorded{Rule: "newer "}, 1})
 	if err := r.Apply(r.log[0]); !errors.Is(err, rsm.ErrDecision) {
 		t.Errorf("with other rules: got %v", err)
+	}
+}
+
+// TestRecordedByThisProgram starts a program on what it recorded itself: it is not taken for an older one's.
+func TestRecordedByThisProgram(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		notes byte // of the program that recorded
+		want  error
+	}{{"older", 1, nil}, {"this one", 2, rsm.ErrDecision}, {"a newer one", 3, nil}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRecorded(t)
+			r.reopen(&tolerant{rsmtest.Recorded{}, tt.notes})
+			r.commit("a")
+			r.Close()
+			r.settle()
+			r.reopen(&tolerant{rsmtest.Recorded{Rule: "new "}, 2})
+			if err := r.Apply(r.log[0]); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 func appendDecisionHeader(dst []byte, v *DecisionPlace) []byte {
-	dst = append(dst, decisionVersion, 0, 0, 0, 0, 0, 0, 0)
+	dst = append(dst, decisionVersion, v.Notes, 0, 0, 0, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint64(dst, v.Term)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Time))
 	return binary.LittleEndian.AppendUint64(dst, v.Place)
@@ -25,7 +25,7 @@ func decodeDecisionRecord(index Index, b []byte) (DecisionPlace, error) {
 	if b[0] != decisionVersion {
 		return DecisionPlace{}, fmt.Errorf("decision has version %d, this program reads %d: run the version that wrote it", b[0], decisionVersion)
 	}
-	v := DecisionPlace{Place: binary.LittleEndian.Uint64(b[24:])}
+	v := DecisionPlace{Place: binary.LittleEndian.Uint64(b[24:]), Notes: b[1]}
 	v.Index, v.Term, v.Time = index, binary.LittleEndian.Uint64(b[8:]), int64(binary.LittleEndian.Uint64(b[16:]))
 	if b = b[decisionRecordBytes:]; len(b) > 0 {
 		if _, err := decodeDecision(b); err != nil {

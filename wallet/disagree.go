@@ -28,6 +28,14 @@ func SameDecision(batch []byte, was, is Decision) bool {
 	return err == nil && at == len(was.Effects)
 }
 
+// decisionNotes is the number of what this program records of decisions: 1, all that docs/format/wallet.md says.
+const decisionNotes = 1
+
+var _ rsm.Reviewer = (*Machine)(nil)
+
+// Notes implements rsm.Reviewer.
+func (m *Machine) Notes() byte { return decisionNotes }
+
 // SameDecision is the function, for a replica that decides again what is on record.
 func (m *Machine) SameDecision(was, is rsm.DecidedBatch) bool {
 	return SameDecision(is.Data, Decision{was.Results, was.Effects}, Decision{is.Results, is.Effects})

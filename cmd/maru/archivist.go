@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"maru.example/cluster"
 	"maru.example/internal/telemetry"
 	"maru.example/rsm"
@@ -59,6 +61,13 @@ type archived struct {
 
 // noArchive is what --archive says to archive nothing.
 const noArchive = "none"
+
+// registerArchive registers the flags of the archive.
+func (o *serveOptions) registerArchive(f *pflag.FlagSet) {
+	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
+	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
+	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it; other losses are still found")
+}
 
 // archivePlace returns where a node is to be archived: where the options say, else where it
 // was before; false: nowhere.

@@ -98,10 +98,8 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.Var(&o.snapshot, "snapshot-bytes", "write a snapshot after this much log, or none for never")
 	f.Var(&o.maxQueue, "max-queue-bytes", "writes that may wait; with more, clients are told to try again")
 	o.registerSide(f)
+	o.registerArchive(f)
 	f.Uint64Var(&o.recentIDs, "recent-ids", o.recentIDs, "transaction ids in memory, about, at 31 bytes each; of older ones 2 bytes are in memory, and the rest on the disk")
-	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
-	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
-	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it; other losses are still found")
 	f.Var(&o.logSegment, "log-segment-bytes", "size of the log's files, for tests")
 	if err := f.MarkHidden("log-segment-bytes"); err != nil {
 		panic(err)
