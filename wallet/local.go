@@ -112,6 +112,13 @@ func (p *Partition) proposeHere(data []byte, done func(result []byte, at rsm.Pos
 	}
 }
 
+// Tick proposes a command that does nothing, so that an entry with a later time comes into the partition's log. done is
+// called once, on any loop, with the entry's index.
+func (p *Partition) Tick(now time.Time, done func(rsm.Index, error)) {
+	data := appendExpire(AppendHeader(nil, Header{Kind: KindExpire, Count: 1}), Millis(now.UnixMilli()))
+	p.proposeHere(data, func(_ []byte, at rsm.Position, err error) { done(at.Index, err) })
+}
+
 // ServiceOptions are the settings of a service of several partitions; nil means
 // all defaults.
 type ServiceOptions struct {

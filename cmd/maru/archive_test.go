@@ -206,6 +206,46 @@ func TestArchiveIsAway(t *testing.T) {
 	a.stop()
 }
 
+// TestArchiveOfAQuietWallet archives what is far less than a segment, when its period has ended, and then nothing more.
+func TestArchiveOfAQuietWallet(t *testing.T) {
+	data := t.TempDir()
+	const age = 200 * time.Millisecond
+	p := newPastTestIn(t, data, serveOptions{archive: filepath.Join(data, archiveName), archiveSegment: 64 << 20, archiveAge: age})
+	p.live(250)
+	var want, after []rsm.Index
+	applied := func() (all []rsm.Index) {
+		for _, l := range p.node.logs {
+			g, err := l.Replica()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, g.Applied())
+		}
+		return all
+	}
+	want = applied()
+	p.until("all is in segments", func() bool {
+		for i, m := range p.node.archive.metrics() {
+			if m.Sealed < want[i] {
+				return false
+			}
+		}
+		return true
+	})
+	after = applied()
+	ended := time.Now().Add(3 * age)
+	p.until("some periods have passed", func() bool { return time.Now().After(ended) })
+	for i, index := range applied() {
+		if index > after[i]+1 || after[i] > want[i]+2 { // one, if none was on its way
+			t.Errorf("partition %d: entry %d, and then %d and %d, with nothing to be archived", i, want[i], after[i], index)
+		}
+	}
+	p.stop()
+	if _, err := verifyArchive(t, "--data", data); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestArchiveOfAnother refuses archives that are not the node's.
 func TestArchiveOfAnother(t *testing.T) {
 	a := newArchivedTest(t, serveOptions{})

@@ -31,6 +31,13 @@ const (
 	claimAgain   = 10 * time.Second
 	// reopenAfter is a pause before an archiver begins anew whose replica has gone.
 	reopenAfter = time.Second
+
+	// defaultArchiveAge is how long, at the most, something is decided and in no segment yet, and leastArchiveAge is
+	// the least of what can be chosen.
+	defaultArchiveAge = 6 * time.Hour
+	leastArchiveAge   = time.Minute
+	// tickAgain is a pause after a command that was to end a period and was not committed.
+	tickAgain = 5 * time.Second
 )
 
 // archivist archives what this node's replicas decide.
@@ -55,6 +62,8 @@ type archived struct {
 	archiver atomic.Pointer[rsmarchive.Archiver]
 	durable  atomic.Uint64 // up to which entry the archive has all
 	kept     rsm.Index     // what the log was told of that; tend's
+	ticked   atomic.Uint64 // the entry that ended a period last
+	ticking  atomic.Bool   // one is on its way, or failed a moment ago
 	cancel   context.CancelFunc
 	ended    chan struct{}
 }
@@ -66,6 +75,7 @@ const noArchive = "none"
 func (o *serveOptions) registerArchive(f *pflag.FlagSet) {
 	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
 	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
+	f.DurationVar(&o.archiveAge, "archive-segment-age", o.archiveAge, "end a segment of the archive at the latest when a period of so much `time` (since 1970 UTC) ends in which something was decided, or 0 for not before it is full; the same on all nodes")
 	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it; other losses are still found")
 }
 
@@ -354,6 +364,7 @@ func (a *archivist) tend() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for partition, one := range a.of {
+		a.endPeriod(partition, one)
 		durable := rsm.Index(one.durable.Load())
 		if durable == one.kept {
 			continue
@@ -372,6 +383,30 @@ func (a *archivist) tend() {
 	}
 }
 
+// endPeriod lets an entry that does nothing come into the log of a partition that is led here when a period has ended, and
+// something is decided in it that is in no segment yet: the segment ends before the entry, on all replicas. A log in which
+// nothing else happens gets one only.
+func (a *archivist) endPeriod(partition uint16, one *archived) {
+	g, err := a.node.logs[partition].Replica()
+	if err != nil || a.node.archiveAge <= 0 || one.ticking.Load() {
+		return
+	}
+	now, age := time.Now(), int64(a.node.archiveAge)
+	last, at := g.Newest()
+	if at == 0 || now.UnixNano()/age <= at/age || uint64(last) <= max(one.durable.Load(), one.ticked.Load()) || !g.Status().Leads {
+		return
+	}
+	one.ticking.Store(true)
+	a.node.parts[partition].Tick(now, func(index rsm.Index, err error) {
+		if err != nil {
+			time.AfterFunc(tickAgain, func() { one.ticking.Store(false) })
+			return
+		}
+		one.ticked.Store(uint64(index))
+		one.ticking.Store(false)
+	})
+}
+
 // run archives a partition until ctx ends.
 func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
 	defer close(one.ended)
@@ -384,7 +419,7 @@ func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
 		l := a.node.logs[partition]
 		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) { return openFirstFeed(l, from) },
 			&rsmarchive.ArchiverOptions{
-				Writer: &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment},
+				Writer: &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment, SegmentAge: a.node.archiveAge},
 				Durable: func(p rsmarchive.Position) error {
 					if err := a.record.remember(a.at, partition, p); err != nil {
 						return err

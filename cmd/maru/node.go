@@ -57,7 +57,8 @@ type node struct {
 	webhooks   *wallethook.Engine
 	removed    chan struct{} // closed when another node says that this one was removed
 
-	archiveSegment int64 // see rsmarchive.WriterOptions
+	archiveSegment int64         // see rsmarchive.WriterOptions
+	archiveAge     time.Duration // the same
 }
 
 // openNode recovers a node and its groups from the data directory.
@@ -71,7 +72,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	}
 	n := &node{
 		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
-		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment),
+		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment), archiveAge: o.archiveAge,
 	}
 	n.followers.node = n
 	if err := n.openArchive(ctx, o); err != nil {

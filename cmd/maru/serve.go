@@ -31,6 +31,7 @@ type serveOptions struct {
 	cutLog, wholeLog   bool   // --cut-log, and --cut-log=false
 	archive            string // a place, "none", or "": as before
 	archiveSegment     byteSize
+	archiveAge         time.Duration
 	archiveAnew        []string // what is accepted as lost
 	logSegment         byteSize // 0: the log's default
 	history            bool
@@ -58,7 +59,7 @@ type serveOptions struct {
 const defaultRecentIDs = 8 << 20
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{archiveSegment: 64 << 20, recentIDs: defaultRecentIDs, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
+	o := serveOptions{archiveSegment: 64 << 20, archiveAge: defaultArchiveAge, recentIDs: defaultRecentIDs, reserve: 1 << 30, snapshot: 1 << 30, maxQueue: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the wallet over HTTP and the batch stream",
@@ -124,7 +125,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "cut-log", "history", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -187,6 +188,8 @@ func (o *serveOptions) validate() error {
 			"--reserve-bytes is %s, which guards nothing", &o.reserve)
 	case o.requestTimeout <= 0:
 		return usageError("every request ends: 10s is the default", "--request-timeout is %v", o.requestTimeout)
+	case o.archiveAge < leastArchiveAge && o.archiveAge != 0:
+		return usageError("each is an object in the archive: 6h is the default, 0 never makes one before it is full", "--archive-segment-age is %v, and %v is the least", o.archiveAge, leastArchiveAge)
 	case o.maxConnections <= 0:
 		return usageError("each client needs one: 4096 is the default", "--max-connections is %d", o.maxConnections)
 	case o.maxStreams <= 0:

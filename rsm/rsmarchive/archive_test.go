@@ -2,8 +2,11 @@ package rsmarchive
 
 import (
 	"errors"
+	"fmt"
+	"path"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,20 +141,55 @@ func TestSeek(t *testing.T) {
 }
 
 func TestReplicasMakeTheSameSegments(t *testing.T) {
+	const age = 7 * time.Microsecond // 7 entries
 	all := decidedBy(4, 1, 100, 20)
-	one, other := objects{}, objects{}
-	fill(t, one, 8<<10, all)
-	for at := rsm.Index(1); at <= 100; { // one that is begun anew all the time
-		w := openWriter(t, other, 8<<10)
-		write(t, w, all[w.Next()-1:min(w.Next()+15, 100)])
-		if at = w.Next(); at > 100 {
-			if err := w.Seal(t.Context()); err != nil {
-				t.Fatal(err)
+	for _, opts := range []WriterOptions{{SegmentBytes: 8 << 10}, {SegmentBytes: 8 << 10, SegmentAge: age}} {
+		t.Run(fmt.Sprint(opts.SegmentAge), func(t *testing.T) {
+			replica := func(store Store, from, restart int) {
+				for at := from; at <= 100; {
+					w, err := OpenWriter(t.Context(), store, of, &opts)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if at = int(w.Next()); at < from {
+						at = from
+						if err := w.Gap(rsm.Index(from)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					write(t, w, all[at-1:min(at-1+restart, 100)])
+					if at = int(w.Next()); at > 100 {
+						if err := w.Seal(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
 			}
-		}
-	}
-	if diff := cmp.Diff(one, other); diff != "" {
-		t.Errorf("archives differ (-one +other):\n%.2000s", diff)
+			one, other, late := objects{}, objects{}, objects{}
+			replica(one, 1, 100)
+			replica(other, 1, 16) // one that is begun anew all the time
+			if diff := cmp.Diff(one, other); diff != "" {
+				t.Errorf("archives differ (-one +other):\n%.2000s", diff)
+			}
+			if opts.SegmentAge == 0 {
+				return
+			}
+			replica(late, 5, 100) // one that lacks the first entries has the same cuts from the next period on
+			same := 0
+			for name := range one {
+				if _, ok := late[name]; ok {
+					same++
+				}
+				first, _ := parseSegmentName(path.Base(name))
+				d := all[first-1]
+				if first > 1 && d.Time/int64(age) == all[first-2].Time/int64(age) && len(one) > 30 {
+					t.Errorf("segment %s begins within a period", name)
+				}
+			}
+			if same < len(one)-2 || len(one) < 100/7 {
+				t.Errorf("%d of %d segments begin at the same entries", same, len(one))
+			}
+		})
 	}
 }
 

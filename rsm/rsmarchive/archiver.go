@@ -377,7 +377,13 @@ func (a *Archiver) until(ctx context.Context, w *Writer, source Source) error {
 // take archives an entry.
 func (a *Archiver) take(ctx context.Context, w *Writer, d *rsm.Decided) error {
 	missing := w.Missing()
-	if err := w.Append(d); err != nil {
+	err := w.Append(d)
+	if errors.Is(err, ErrFull) { // by its age
+		if err = a.seal(ctx, w); err == nil {
+			err = w.Append(d)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if missing > 0 {

@@ -138,6 +138,27 @@ func TestArchiverFollows(t *testing.T) {
 	})
 }
 
+// TestArchiverEndsSegmentsByAge archives what is far less than a segment when its period has ended.
+func TestArchiverEndsSegmentsByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, h := newDir(), newHistory(100)
+		o := &ArchiverOptions{Writer: &WriterOptions{SegmentAge: 40 * time.Microsecond}} // of 40 entries, from 0 and 40 on
+		a := start(t, store, h, o)
+		synctest.Wait()
+		if m := a.Metrics(); m.Segments != 2 || m.Sealed != 79 || m.Entries != 100 || m.LastError != "" {
+			t.Errorf("got %+v, want the segments of two periods", m)
+		}
+		h.grow(20)
+		synctest.Wait()
+		if m := a.Metrics(); m.Segments != 3 || m.Sealed != 119 {
+			t.Errorf("got %+v, want that of another period", m)
+		}
+		if r := verify(t, store, nil); r.Found > 0 {
+			t.Errorf("found %v", described(r))
+		}
+	})
+}
+
 func TestArchiverWaitsForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, dir := newHistory(200), newDir()

@@ -85,7 +85,13 @@ func openWriter(t testing.TB, store Store, segment int64) *Writer {
 func write(t testing.TB, w *Writer, all []rsm.Decided) {
 	t.Helper()
 	for i := range all {
-		if err := w.Append(&all[i]); err != nil {
+		err := w.Append(&all[i])
+		if errors.Is(err, ErrFull) { // by its age
+			if err = w.Seal(t.Context()); err == nil {
+				err = w.Append(&all[i])
+			}
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		if w.Full() {

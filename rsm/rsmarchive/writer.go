@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"time"
 
 	"maru.example/rsm"
 )
@@ -15,6 +16,10 @@ type WriterOptions struct {
 	// default 64 MiB, at most MaxSegmentBytes. All replicas of a group should have the same: then
 	// they make the same segments.
 	SegmentBytes int64
+	// SegmentAge cuts a segment before an entry whose time is of another period than that of the entry before it,
+	// where periods of so long follow each other since 1970 UTC. It depends on the entries alone, so that all
+	// replicas with the same SegmentAge cut there. The default is never.
+	SegmentAge time.Duration
 }
 
 // Writer makes the segments of one group. The segment that is being made is in memory,
@@ -24,6 +29,7 @@ type Writer struct {
 	store   Store
 	of      Chained
 	size    int64
+	age     int64 // see SegmentAge; 0: none
 	chain   *Chain
 	packer  *packer
 	sealed  Position // after the last segment in the store
@@ -69,7 +75,7 @@ func NewWriter(store Store, of Chained, at Position, opts *WriterOptions) *Write
 	if opts == nil {
 		opts = &WriterOptions{}
 	}
-	w := &Writer{store: store, of: of, size: opts.SegmentBytes, packer: newPacker(), sealed: at, chain: NewChain(at)}
+	w := &Writer{store: store, of: of, size: opts.SegmentBytes, age: max(0, int64(opts.SegmentAge)), packer: newPacker(), sealed: at, chain: NewChain(at)}
 	if w.size <= 0 {
 		w.size = defaultSegmentBytes
 	}
@@ -87,7 +93,7 @@ func (w *Writer) Sealed() Position { return w.sealed }
 // Metrics returns what the writer did since it was opened.
 func (w *Writer) Metrics() WriterMetrics { return w.metrics }
 
-// Full says that Seal has to be called before the next Append.
+// Full says that Seal has to be called before the next Append, whatever that brings.
 func (w *Writer) Full() bool { return w.whole || w.footer.content >= w.size }
 
 // Missing returns how many entries are missing before the next one, where a gap was noted
@@ -100,9 +106,9 @@ func (w *Writer) Missing() uint64 {
 }
 
 // Append takes the next entry. It does not touch the store. The error wraps [ErrOrder] if it
-// is not the next, [ErrFull], or rsm.ErrTooLarge.
+// is not the next, [ErrFull] if Seal has to be called before, or rsm.ErrTooLarge.
 func (w *Writer) Append(d *rsm.Decided) error {
-	if w.Full() {
+	if w.Full() || w.ends(d.Time) {
 		return ErrFull
 	}
 	if len(d.Entry) > MaxEntryBytes || len(d.Decision) > MaxEntryBytes {
@@ -125,6 +131,12 @@ func (w *Writer) Append(d *rsm.Decided) error {
 		w.file = w.packer.pack(w.file)
 	}
 	return nil
+}
+
+// ends says whether the open segment ends before an entry because of its time.
+func (w *Writer) ends(at int64) bool {
+	last := w.chain.At().Time // 0: the entries before have none
+	return w.opened && w.age > 0 && last > 0 && at/w.age > last/w.age
 }
 
 // begin writes the header of the open segment, if it has none.
