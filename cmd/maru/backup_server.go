@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"maru.example/cluster"
 	"maru.example/cluster/clusterhttp"
@@ -25,6 +26,9 @@ const backupPath = "/v1/backup"
 // backupSegment is the content of a segment that is made for a backup: little enough for a request.
 const backupSegment = 8 << 20
 
+// maxBackupSegments is how many segments are made at a time; with more, clients are told to come back.
+const maxBackupSegments = 2
+
 // backupSource says whose backup is made.
 type backupSource struct {
 	Cluster    cluster.ID       `json:"cluster_id"`
@@ -35,17 +39,19 @@ type backupSource struct {
 }
 
 type backupHandler struct {
+	*http.ServeMux
 	node      *node
 	authorize clusterhttp.Authorize // nil: there are no keys
+	making    chan struct{}         // a place for each segment that is being made
 }
 
-func newBackupHandler(n *node, authorize clusterhttp.Authorize) http.Handler {
-	h := &backupHandler{n, authorize}
-	mux := http.NewServeMux()
+func newBackupHandler(n *node, authorize clusterhttp.Authorize) *backupHandler {
+	h := &backupHandler{http.NewServeMux(), n, authorize, make(chan struct{}, maxBackupSegments)}
+	mux := h.ServeMux
 	mux.HandleFunc("GET "+backupPath, h.refusing(h.source))
 	mux.HandleFunc("GET "+backupPath+"/{partition}", h.refusing(h.segment))
 	mux.Handle("/", httpd.NotFound(mux))
-	return mux
+	return h
 }
 
 // refusing answers with the problem that an error is.
@@ -109,6 +115,14 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return httpd.NewProblem(http.StatusBadRequest, "invalid", err.Error())
 	}
+	select {
+	case h.making <- struct{}{}:
+		defer func() { <-h.making }()
+	default:
+		p := httpd.NewProblem(http.StatusTooManyRequests, "busy", "other segments of backups are being made; try again")
+		p.RetryAfter = time.Second
+		return p
+	}
 	g, err := h.node.logs[partition].Replica()
 	if err != nil {
 		return err
@@ -117,7 +131,7 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 	if at.Index > last {
 		return fmt.Errorf("%w: the backup has entry %d, and here is %d the last: it is of another past, or this node is behind", rsmarchive.ErrConflict, at.Index, last)
 	}
-	content, err := h.make(r, uint16(partition), at, last)
+	content, err := h.cut(r, uint16(partition), at, last)
 	switch {
 	case err != nil:
 		return err
@@ -131,8 +145,8 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// make makes the segment of the entries after a position, up to one; nothing if there is none.
-func (h *backupHandler) make(r *http.Request, partition uint16, at rsmarchive.Position, last rsm.Index) (_ []byte, err error) {
+// cut makes the segment of the entries after a position, up to one; nothing if there is none.
+func (h *backupHandler) cut(r *http.Request, partition uint16, at rsmarchive.Position, last rsm.Index) (_ []byte, err error) {
 	f, err := h.node.feed(partition, at.Index)
 	if err != nil {
 		return nil, err

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +22,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"maru.example/money"
+	"maru.example/rsm/rsmarchive"
 	"maru.example/wallet"
 )
 
@@ -98,6 +101,64 @@ func TestBackup(t *testing.T) {
 			checkRestored(t, data, then, last, p.ids, place)
 		})
 	}
+}
+
+// TestBackupOfABusyServer asks a server that has no place for another segment, until it has.
+func TestBackupOfABusyServer(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	handler := newBackupHandler(p.node, nil)
+	busy := handler.making
+	for range maxBackupSegments {
+		busy <- struct{}{}
+	}
+	refused := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		if answer.Code == http.StatusTooManyRequests {
+			if answer.Header().Get("Retry-After") != "1" {
+				t.Errorf("got %v", answer.Header())
+			}
+			answer.Header().Set("Retry-After", "0")
+			if refused++; refused == 2 {
+				<-busy
+			}
+		}
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	}))
+	defer server.Close()
+	if _, _, err := runHere(t, "wallet", "backup", "--addr", server.URL, "--to", filepath.Join(t.TempDir(), "backup")); err != nil || refused != 2 {
+		t.Errorf("refused %d times, then %v", refused, err)
+	}
+	p.stop()
+}
+
+// TestBackupIsDescribed compares the document with what is served.
+func TestBackupIsDescribed(t *testing.T) {
+	p := newPastTest(t)
+	p.live(250)
+	handler := newBackupHandler(p.node, nil)
+	origin := rsmarchive.Position{Link: chainedOf(p.node.identity.Cluster, 0).Origin()}
+	for _, tt := range []struct {
+		path   string
+		status int
+	}{
+		{backupPath, 200}, {backupPath + "/0?" + positionQuery(origin).Encode(), 200}, {backupPath + "/9?" + positionQuery(origin).Encode(), 404}, {backupPath + "/0", 400},
+		{backupPath + "/0?" + positionQuery(rsmarchive.Position{Index: 1 << 40}).Encode(), 409},
+	} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, tt.path, http.NoBody))
+		op := describeBackup()[min(1, len(tt.path)-len(backupPath))]
+		said := op.Responses[strconv.Itoa(answer.Code)]
+		kind, _, _ := strings.Cut(answer.Header().Get("Content-Type"), ";")
+		if answer.Code != tt.status || said == nil || said.Content[kind] == nil || !strings.Contains(op.Description, "cluster:admin") {
+			t.Errorf("%s: got %d %s, which the document does not say", tt.path, answer.Code, kind)
+		}
+	}
+	p.stop()
 }
 
 // checkRestored serves a restored wallet: its balances and ids are those of the moment, and it goes on. From

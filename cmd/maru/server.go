@@ -108,7 +108,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	handling := &wallethttp.Options{
 		History: node.wallet.Load(), Rebuild: node.history.rebuild,
-		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Logger: logger,
+		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Beside: describeBackup(), Logger: logger,
 		Cluster: &wallethttp.Cluster{
 			ID: string(node.identity.Cluster), Partitions: uint16(node.identity.Partitions),
 			Leader: func(partition uint16) string { return node.leader(partition).HTTP },

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,11 +178,25 @@ func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, be
 // maxBackupAnswer is the most that is read of an answer: a segment with one entry of the largest kind.
 const maxBackupAnswer = 128 << 20
 
-// get asks one server after the other. It returns nothing where nothing is new.
+// mostBusy is how often a server that has no place for another request is asked again.
+const mostBusy = 60
+
+// get asks one server after the other, and again where all that answered are busy. It returns nothing where nothing is new.
 func (c *backupClient) get(ctx context.Context, path string, query url.Values) (b []byte, err error) {
-	for _, base := range c.urls {
-		if b, err = c.ask(ctx, base+path+"?"+query.Encode()); err == nil || ctx.Err() != nil {
-			return b, err
+	for range mostBusy {
+		for _, base := range c.urls {
+			if b, err = c.ask(ctx, base+path+"?"+query.Encode()); err == nil || ctx.Err() != nil {
+				return b, err
+			}
+		}
+		p, ok := errors.AsType[*httpd.Problem](err)
+		if !ok || p.Status != http.StatusTooManyRequests {
+			break
+		}
+		select {
+		case <-time.After(min(max(p.RetryAfter, time.Second/10), time.Minute)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 	return nil, err
@@ -212,6 +227,9 @@ func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, err e
 	p := &httpd.Problem{}
 	if err := json.Unmarshal(body, p); err != nil || p.Code == "" {
 		p = httpd.NewProblem(answer.StatusCode, "unknown", answer.Status)
+	}
+	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
+		p.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return nil, p
 }

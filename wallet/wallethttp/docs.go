@@ -46,7 +46,7 @@ type pageOperation struct {
 type pageResponse struct{ Status, Description string }
 
 // page writes the docs page.
-func page(api *huma.OpenAPI) []byte {
+func page(api *huma.OpenAPI, beside []*huma.Operation) []byte {
 	var ops []pageOperation
 	for _, op := range operations() {
 		o := op.describe(api.Components.Schemas)
@@ -59,10 +59,12 @@ func page(api *huma.OpenAPI) []byte {
 		} else {
 			p.Answer = example(api, o.Responses[strconv.Itoa(op.status)].Content["application/json"].Schema)
 		}
-		for status, r := range o.Responses {
-			p.Responses = append(p.Responses, pageResponse{status, r.Description})
-		}
-		slices.SortFunc(p.Responses, func(a, b pageResponse) int { return cmp.Compare(a.Status, b.Status) })
+		p.respond(o)
+		ops = append(ops, p)
+	}
+	for _, o := range beside {
+		p := pageOperation{ID: o.OperationID, Method: o.Method, Path: o.Path, Summary: o.Summary, Description: o.Description}
+		p.respond(o)
 		ops = append(ops, p)
 	}
 	var out bytes.Buffer
@@ -73,6 +75,14 @@ func page(api *huma.OpenAPI) []byte {
 		panic(err) // it depends on nothing but the program
 	}
 	return out.Bytes()
+}
+
+// respond adds the answers of an operation.
+func (p *pageOperation) respond(o *huma.Operation) {
+	for status, r := range o.Responses {
+		p.Responses = append(p.Responses, pageResponse{status, r.Description})
+	}
+	slices.SortFunc(p.Responses, func(a, b pageResponse) int { return cmp.Compare(a.Status, b.Status) })
 }
 
 // example returns a value of a schema as indented JSON.

@@ -138,12 +138,12 @@ type documents struct {
 	json, yaml, html func() []byte
 }
 
-func newDocuments(version string) documents {
-	api := sync.OnceValue(func() *huma.OpenAPI { return describeAPI(version) })
+func newDocuments(version string, beside []*huma.Operation) documents {
+	api := sync.OnceValue(func() *huma.OpenAPI { return describeAPI(version, beside) })
 	return documents{
 		json: sync.OnceValue(func() []byte { return must(json.Marshal(api())) }),
 		yaml: sync.OnceValue(func() []byte { return must(api().YAML()) }),
-		html: sync.OnceValue(func() []byte { return page(describeAPI(version)) }),
+		html: sync.OnceValue(func() []byte { return page(describeAPI(version, beside), beside) }),
 	}
 }
 
@@ -154,7 +154,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func describeAPI(version string) *huma.OpenAPI {
+func describeAPI(version string, beside []*huma.Operation) *huma.OpenAPI {
 	api := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
@@ -169,6 +169,9 @@ func describeAPI(version string) *huma.OpenAPI {
 	}
 	for _, op := range operations() {
 		api.AddOperation(op.describe(api.Components.Schemas))
+	}
+	for _, op := range beside {
+		api.AddOperation(op)
 	}
 	return api
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/internal/httpd"
@@ -481,4 +482,17 @@ func TestDocumentForms(t *testing.T) {
 
 func (s scripted) TransactBy(context.Context, wallet.Tenant, wallet.Protocol, *wallet.Transaction) (wallet.Result, error) {
 	return wallet.Result(s.code), s.err
+}
+
+// TestDocumentOfWhatIsBeside has operations that others serve in the document and on the page.
+func TestDocumentOfWhatIsBeside(t *testing.T) {
+	h := wallethttp.NewHandler(nil, &wallethttp.Options{Beside: []*huma.Operation{{
+		OperationID: "get-more", Method: "GET", Path: "/v1/more", Summary: "More", Responses: map[string]*huma.Response{"200": {Description: "Done."}},
+	}}})
+	if got := ask(t, h, "GET", "/openapi.json", ""); !strings.Contains(got.body, `"operationId":"get-more"`) || !strings.Contains(got.body, `"/v1/more"`) {
+		t.Errorf("the document lacks it: %d", got.status)
+	}
+	if got := ask(t, h, "GET", "/docs", ""); !strings.Contains(got.body, "GET /v1/more") {
+		t.Errorf("the page lacks it: %d", got.status)
+	}
 }

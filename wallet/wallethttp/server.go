@@ -58,7 +58,7 @@ func (s *server) routes() http.Handler {
 			}
 		})
 	}
-	doc := newDocuments(s.o.Version)
+	doc := newDocuments(s.o.Version, s.o.Beside)
 	mux.Handle("GET /openapi.json", static("application/openapi+json", doc.json))
 	mux.Handle("GET /openapi.yaml", static("application/openapi+yaml", doc.yaml))
 	mux.Handle("GET /docs", static("text/html; charset=utf-8", doc.html))

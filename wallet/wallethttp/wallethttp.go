@@ -57,6 +57,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"maru.example/internal/auth"
 	"maru.example/money"
 	"maru.example/wallet"
@@ -135,8 +137,10 @@ type Options struct {
 	// EventPatience is for how long a reader of events may hold up a write until it is
 	// dropped; default 5 s.
 	EventPatience time.Duration
-	Version       string       // of the program, shown in the document; default "0"
-	Logger        *slog.Logger // told of failures; default: discards
+	// Beside are operations that the program serves beside these, for the document.
+	Beside  []*huma.Operation
+	Version string       // of the program, shown in the document; default "0"
+	Logger  *slog.Logger // told of failures; default: discards
 }
 
 // Cluster is what clients are told of the cluster that a node is part of.
