@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/spf13/pflag"
+
 	"maru.example/internal/telemetry"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmraft"
@@ -26,11 +28,19 @@ type historian struct {
 	store *walletpebble.Store
 }
 
+// registerHistory adds the flags of the history.
+func (o *serveOptions) registerHistory(f *pflag.FlagSet) {
+	o.historyCache = 64 << 20
+	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
+	f.Var(&o.historyCache, "history-cache", "memory for what was read of the history, beside 192MiB for what was written last")
+}
+
 func openHistorian(o *serveOptions, n *node) (*historian, error) {
 	h := &historian{node: n}
 	dir := filepath.Join(o.data, historyName)
 	var err error
-	if h.store, err = walletpebble.Open(dir, &walletpebble.Options{Busy: n.followers.busy.Load, Logger: n.logger}); err != nil {
+	options := &walletpebble.Options{Busy: n.followers.busy.Load, CacheBytes: int64(o.historyCache), Logger: n.logger}
+	if h.store, err = walletpebble.Open(dir, options); err != nil {
 		return nil, failed(err, "the history is made of the log: it can be removed while the server does not run")
 	}
 	return h, nil

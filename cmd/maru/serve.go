@@ -35,6 +35,7 @@ type serveOptions struct {
 	archiveAnew        []string // what is accepted as lost
 	logSegment         byteSize // 0: the log's default
 	history            bool
+	historyCache       byteSize
 	store              string // URL of PostgreSQL, "" for a file
 	personal           bool
 	webhookHTTP        bool
@@ -106,7 +107,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 		panic(err)
 	}
 	f.BoolVar(&o.cutLog, "cut-log", false, "remove the log that the last two snapshots cover; without an archive, what happened before can then not be audited (default, with an archive: true)")
-	f.BoolVar(&o.history, "history", true, "keep the history of accounts, to be asked for transfers, statements and balances of the past; it is made of the log, and can be removed")
+	o.registerHistory(f)
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
 	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
@@ -125,7 +126,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "history-cache", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -186,6 +187,8 @@ func (o *serveOptions) validate() error {
 		least := o.leastReserve()
 		return usageError(fmt.Sprintf("%s is the least that holds what is written until it is noticed; it grows with --max-queue-bytes", &least),
 			"--reserve-bytes is %s, which guards nothing", &o.reserve)
+	case o.historyCache <= 0:
+		return usageError("64MiB is the default", "--history-cache is %s", &o.historyCache)
 	case o.requestTimeout <= 0:
 		return usageError("every request ends: 10s is the default", "--request-timeout is %v", o.requestTimeout)
 	case o.archiveAge < leastArchiveAge && o.archiveAge != 0:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,11 +133,12 @@ func BenchmarkPast(b *testing.B) {
 		b.Fatal(err)
 	}
 	benchFollow(b, s, keeper)
+	benchMerged(b, s)
 	begin, end := benchTime(keeper.opening), benchTime(keeper.last)
 	random := rand.New(rand.NewPCG(3, 4))
 	moment := func() int64 { return begin + random.Int64N(end-begin) }
 	b.Run("balance", func(b *testing.B) {
-		percentiles(b, func() error {
+		percentiles(b, s, func() error {
 			past, err := s.BalancesAt(wallet.Handle(2+random.IntN(*benchAccounts-1)), moment())
 			if err == nil && len(past.Balances) != 1 {
 				err = fmt.Errorf("%d balances", len(past.Balances))
@@ -145,13 +147,13 @@ func BenchmarkPast(b *testing.B) {
 		})
 	})
 	b.Run("hot-balance", func(b *testing.B) {
-		percentiles(b, func() error {
+		percentiles(b, s, func() error {
 			_, err := s.BalancesAt(1, moment())
 			return err
 		})
 	})
 	b.Run("hot-page", func(b *testing.B) {
-		percentiles(b, func() error {
+		percentiles(b, s, func() error {
 			page, err := s.Lines(&wallet.LineQuery{Account: 1, From: (moment() + begin) / 2, Limit: 100, Newest: random.IntN(2) == 0})
 			if err == nil && len(page.Lines) == 0 {
 				err = errors.New("no lines")
@@ -182,9 +184,23 @@ func benchFollow(b *testing.B, s *Store, keeper *bookkeeper) {
 	}
 }
 
-// percentiles measures single calls.
-func percentiles(b *testing.B, f func() error) {
+// benchMerged waits until what was written has been merged.
+func benchMerged(b *testing.B, s *Store) {
+	began, at := time.Now(), time.Now()
+	for time.Since(at) < 2*time.Second {
+		if m := s.db.Metrics(); m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 {
+			at = time.Now()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.Logf("merged after %v:\n%v", at.Sub(began).Round(time.Second), s.db.Metrics())
+}
+
+// percentiles measures single calls, and what they cost: so that a bound of the machine
+// (other work on it, a cold page cache) can be told from one of the store.
+func percentiles(b *testing.B, s *Store, f func() error) {
 	took := make([]time.Duration, 0, 1<<16)
+	before := costNow(b, s)
 	for b.Loop() {
 		began := time.Now()
 		if err := f(); err != nil {
@@ -192,11 +208,33 @@ func percentiles(b *testing.B, f func() error) {
 		}
 		took = append(took, time.Since(began))
 	}
+	after := costNow(b, s)
 	slices.Sort(took)
 	for _, p := range []struct {
 		name  string
 		share float64
 	}{{"p50-µs", 0.5}, {"p99-µs", 0.99}, {"max-µs", 1}} {
 		b.ReportMetric(float64(took[int(p.share*float64(len(took)-1))].Nanoseconds())/1e3, p.name)
+	}
+	for i, name := range costNames {
+		b.ReportMetric((after[i]-before[i])/float64(len(took)), name)
+	}
+}
+
+// cost is what a process has used so far.
+type cost [5]float64
+
+var costNames = [len(cost{})]string{"cpu-µs/op", "disk-KiB/op", "blocks/op", "misses/op", "opens/op"}
+
+func costNow(b *testing.B, s *Store) cost {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	m := s.db.Metrics()
+	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return cost{
+		float64(cpu.Nanoseconds()) / 1e3, float64(u.Inblock) / 2,
+		float64(m.BlockCache.Hits + m.BlockCache.Misses), float64(m.BlockCache.Misses), float64(m.FileCache.Misses),
 	}
 }

@@ -428,7 +428,7 @@ func each(r pebble.Reader, prefix []byte, f func(key, value []byte) error) error
 func (f *follower) restart(first rsm.Index) error {
 	batch := f.s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it is in memory
-	for _, kind := range []byte{keyTurnover, keyName, keyHeld, keyLine, keyNote, keyFeed, keyReference} {
+	for _, kind := range []byte{keyTurnover, keyName, keyLine, keyNote, keyFeed, keyReference} {
 		prefix := partitionKey(nil, kind, f.p.Number)
 		if err := batch.DeleteRange(prefix, after(prefix), nil); err != nil {
 			return err

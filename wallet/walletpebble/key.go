@@ -12,7 +12,7 @@ import (
 
 // formatVersion is that of keys and values: a store of another version is made anew.
 // See docs/format/history.md.
-const formatVersion = 2
+const formatVersion = 3
 
 // The first bytes of the keys. Numbers in keys are big-endian, so that bytes are in the
 // order of the numbers. An account's handle begins with its partition.
@@ -21,8 +21,7 @@ const (
 	keyMark     = 'm' // partition: what has been taken up
 	keyTurnover = 't' // partition, tenant, currency: sums
 	keyName     = 'n' // partition, tenant, name: the account's handle
-	keyHeld     = 'h' // account, currency: since when it is held
-	keyLine     = 'l' // account, currency, time, index, number: a line
+	keyLine     = 'l' // account, currency: since when it is held; account, currency, time, index, number: a line
 	keyNote     = 'e' // account, time, index, number: another event
 	keyFeed     = 'f' // partition, tenant, time, index, number: events of an entry
 
@@ -57,12 +56,13 @@ func accountKey(dst []byte, kind byte, h wallet.Handle) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, kind), uint64(h))
 }
 
-func currencyKey(dst []byte, kind byte, h wallet.Handle, c money.Currency) []byte {
-	return binary.BigEndian.AppendUint16(accountKey(dst, kind, h), uint16(c))
+// heldKey is before all lines of an account in a currency, and begins their keys.
+func heldKey(dst []byte, h wallet.Handle, c money.Currency) []byte {
+	return binary.BigEndian.AppendUint16(accountKey(dst, keyLine, h), uint16(c))
 }
 
 func lineKey(dst []byte, h wallet.Handle, c money.Currency, k wallet.LineKey) []byte {
-	return appendPlace(currencyKey(dst, keyLine, h, c), k)
+	return appendPlace(heldKey(dst, h, c), k)
 }
 
 func noteKey(dst []byte, h wallet.Handle, k wallet.LineKey) []byte {

@@ -1,6 +1,7 @@
 package walletpebble
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ type input struct {
 
 // add adds the lines of a currency that a query is about.
 func (m *merge) add(v *view, q *wallet.LineQuery, c money.Currency) error {
-	o := &pebble.IterOptions{LowerBound: lineKey(nil, q.Account, c, wallet.LineKey{Time: q.From}), UpperBound: after(currencyKey(nil, keyLine, q.Account, c))}
+	o := &pebble.IterOptions{LowerBound: lineKey(nil, q.Account, c, wallet.LineKey{Time: q.From}), UpperBound: after(heldKey(nil, q.Account, c))}
 	if q.To > 0 {
 		o.UpperBound = lineKey(nil, q.Account, c, wallet.LineKey{Time: max(q.To, q.From)})
 	}
@@ -204,40 +205,44 @@ func (m *merge) close() (err error) {
 
 // currencies returns those that an account has held, as far as the history goes, in order.
 func (v *view) currencies(h wallet.Handle) (cs []money.Currency, err error) {
-	kind := byte(keyHeld)
-	if v.mark.First > 1 {
-		if since, err := v.some(accountKey(nil, keyHeld, h)); err != nil {
-			return nil, err
-		} else if !since {
-			kind = keyLine // it was opened before
-		}
-	}
-	prefix := accountKey(nil, kind, h)
-	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	err = v.eachCurrency(h, math.MaxInt64, func(_ *pebble.Iterator, c money.Currency, _ bool) error {
+		cs = append(cs, c)
+		return nil
+	})
+	return cs, err
+}
+
+// eachCurrency calls f for each currency that an account has held, as far as the history goes, in order: with the account's rows,
+// which f may move, as they were at a time, and whether there is on record since when the currency is held.
+func (v *view) eachCurrency(h wallet.Handle, at int64, f func(it *pebble.Iterator, c money.Currency, since bool) error) error {
+	prefix := accountKey(nil, keyLine, h)
+	it, err := v.until(prefix, at)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for ok := it.First(); ok; {
+	n := 0
+	for ok := it.First(); ok && err == nil; n++ {
 		key := it.Key()
-		if len(key) < heldBytes || len(cs) > wallet.MaxCurrencies {
+		if len(key) < heldBytes || n > wallet.MaxCurrencies {
 			err = fmt.Errorf("%w: currency %x", errCorrupt, key)
 			break
 		}
 		c := money.Currency(binary.BigEndian.Uint16(key[accountBytes:]))
-		cs = append(cs, c)
-		ok = it.SeekGE(after(currencyKey(nil, kind, h, c)))
+		if err = f(it, c, len(key) == heldBytes); err == nil {
+			ok = it.SeekGE(after(heldKey(nil, h, c)))
+		}
 	}
-	return cs, errors.Join(err, it.Error(), it.Close())
+	return errors.Join(err, it.Error(), it.Close())
 }
 
-// some says whether there is a key with a prefix.
-func (v *view) some(prefix []byte) (ok bool, err error) {
-	it, err := v.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		return false, err
+// until returns the rows under a prefix of lines. Of those after a time, it may lack any, if the history is whole: what was
+// written long after the time is not read.
+func (v *view) until(prefix []byte, at int64) (*pebble.Iterator, error) {
+	o := &pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)}
+	if v.mark.First <= 1 && at < math.MaxInt64 {
+		o.PointKeyFilters = notAfter(at)
 	}
-	ok = it.First()
-	return ok, errors.Join(it.Error(), it.Close())
+	return v.NewIter(o)
 }
 
 // BalancesAt implements [wallet.History].
@@ -251,69 +256,48 @@ func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBala
 	if err := v.reaches(at); err != nil {
 		return all, err
 	}
-	currencies, err := v.currencies(account)
-	if err != nil {
-		return all, err
-	}
-	if v.mark.First > 1 {
-		// Only of an account that was opened since is it known what it holds.
-		since, err := v.some(accountKey(nil, keyHeld, account))
-		if all.Partial = !since; err != nil {
-			return all, err
-		}
-	}
-	if len(currencies) == 0 && all.Partial {
-		return all, fmt.Errorf("%w: nothing has changed the account since it begins", wallet.ErrHistoryUnavailable)
-	}
-	for _, c := range currencies {
-		amount, held, err := v.balance(account, c, at)
-		if err != nil {
-			return all, err
-		}
+	known := v.mark.First <= 1
+	err = v.eachCurrency(account, at, func(it *pebble.Iterator, c money.Currency, since bool) error {
+		known = known || since // of an account that was opened since the history begins
+		amount, held, err := balance(it, account, c, at)
 		if held {
 			all.Balances = append(all.Balances, wallet.PastBalance{Currency: c, Amount: amount})
 		}
+		return err
+	})
+	if all.Partial = !known; err == nil && all.Partial && len(all.Balances) == 0 {
+		err = fmt.Errorf("%w: nothing has changed the account since it begins", wallet.ErrHistoryUnavailable)
 	}
-	return all, nil
+	return all, err
 }
 
 // balance returns what an account held of a currency after the last change at or
 // before a time, and whether it held the currency.
-func (v *view) balance(h wallet.Handle, c money.Currency, at int64) (a money.Amount, held bool, err error) {
-	prefix := currencyKey(nil, keyLine, h, c)
+func balance(it *pebble.Iterator, h wallet.Handle, c money.Currency, at int64) (a money.Amount, held bool, err error) {
+	prefix := heldKey(nil, h, c)
 	end := after(prefix)
 	if at < math.MaxInt64 {
-		end = lineKey(nil, h, c, wallet.LineKey{Time: at + 1})
+		end = lineKey(nil, h, c, wallet.LineKey{Time: max(at, -1) + 1})
 	}
-	l, ok, err := v.line(prefix, after(prefix), func(it *pebble.Iterator) bool { return it.SeekLT(end) })
-	if err != nil || ok {
-		return l.Balance, ok, err
-	}
-	value, err := get(v, currencyKey(nil, keyHeld, h, c))
-	if err != nil {
-		return 0, false, err
-	}
-	if value != nil {
+	before := it.SeekLT(end) && bytes.HasPrefix(it.Key(), prefix)
+	switch {
+	case it.Error() != nil:
+		return 0, false, it.Error()
+	case before && len(it.Key()) == heldBytes: // no change yet
+		value := it.Value()
 		if len(value) != 8 {
 			return 0, false, fmt.Errorf("%w: currency held since %x", errCorrupt, value)
 		}
 		return 0, int64(binary.BigEndian.Uint64(value)) <= at, nil
+	case before:
+		l, err := parseLine(it.Key(), it.Value())
+		return l.Balance, true, err
+	case it.SeekGE(prefix) && bytes.HasPrefix(it.Key(), prefix):
+		// It was held before the history began: what it was then tells the first change.
+		l, err := parseLine(it.Key(), it.Value())
+		return l.Balance - l.Amount, true, err
 	}
-	// It was held before the history began: what it was then tells the first change.
-	l, ok, err = v.line(prefix, after(prefix), (*pebble.Iterator).First)
-	return l.Balance - l.Amount, ok, err
-}
-
-// line returns the line to which a function moves an iterator.
-func (v *view) line(lower, upper []byte, move func(*pebble.Iterator) bool) (l wallet.Line, ok bool, err error) {
-	it, err := v.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return l, false, err
-	}
-	if ok = move(it); ok {
-		l, err = parseLine(it.Key(), it.Value())
-	}
-	return l, ok, errors.Join(err, it.Error(), it.Close())
+	return 0, false, it.Error()
 }
 
 // Statement implements [wallet.History].
@@ -336,11 +320,16 @@ func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) 
 	if q.To <= 0 {
 		end = math.MaxInt64
 	}
-	if st.Opening, _, err = v.balance(q.Account, q.Currency, q.From-1); err != nil {
+	st.Complete = q.To > 0 && v.mark.Time >= q.To
+	it, err := v.until(heldKey(nil, q.Account, q.Currency), max(end, q.From-1))
+	if err != nil {
 		return st, err
 	}
-	st.Closing, _, err = v.balance(q.Account, q.Currency, max(end, q.From-1))
-	st.Complete = q.To > 0 && v.mark.Time >= q.To
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if st.Opening, _, err = balance(it, q.Account, q.Currency, q.From-1); err != nil {
+		return st, err
+	}
+	st.Closing, _, err = balance(it, q.Account, q.Currency, max(end, q.From-1))
 	return st, err
 }
 
@@ -350,11 +339,12 @@ func (v *view) knows(h wallet.Handle, c money.Currency) error {
 	if v.mark.First <= 1 {
 		return nil
 	}
-	since, err := v.some(accountKey(nil, keyHeld, h))
-	if err != nil || since {
-		return err
-	}
-	if some, err := v.some(currencyKey(nil, keyLine, h, c)); err != nil || some {
+	known := false
+	err := v.eachCurrency(h, math.MaxInt64, func(_ *pebble.Iterator, held money.Currency, since bool) error {
+		known = known || since || held == c
+		return nil
+	})
+	if err != nil || known {
 		return err
 	}
 	return fmt.Errorf("%w: nothing has changed what the account holds of the currency since it begins", wallet.ErrHistoryUnavailable)

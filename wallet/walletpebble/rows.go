@@ -207,7 +207,7 @@ func (f *follower) named(e *wallet.Event) error {
 
 // held notes since when an account holds a currency, the first time.
 func (f *follower) held(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event, h wallet.Handle) error {
-	key := currencyKey(nil, keyHeld, h, e.Currency)
+	key := heldKey(nil, h, e.Currency)
 	again := openedID{e.Tenant, string(key)} // not the form of a name
 	if _, ok := f.opened[again]; ok {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"maru.example/money"
 	"maru.example/rsm"
 	"maru.example/wallet"
 )
@@ -232,6 +233,46 @@ func TestPagesWhileItGrows(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBalancesInFiles asks for what was at each moment and just before it, once the lines are in several files and many blocks: no
+// block is passed over that has the answer.
+func TestBalancesInFiles(t *testing.T) {
+	const lines, batch = 3000, 500
+	w := newWorld()
+	s := newTestStore(t, w)
+	for range lines / batch {
+		transfers(w, batch)
+		catchUp(t, s, w.log.len())
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, e := range w.log.entries[1:] {
+		want := money.Amount(5 * i)
+		for at, want := range map[int64]money.Amount{e.Time - 1: want, e.Time: want + 5} {
+			got, err := s.BalancesAt(2, at)
+			if err != nil || len(got.Balances) != 1 || got.Balances[0].Amount != want {
+				t.Fatalf("after entry %d, at %d: got %+v, %v, want %d", e.Index, at, got, err, want)
+			}
+		}
+	}
+	if past, err := s.BalancesAt(2, w.log.entries[0].Time-1); err != nil || len(past.Balances) != 0 {
+		t.Errorf("before it was opened: got %+v, %v", past, err)
+	}
+	tables, err := s.db.SSTables(pebble.WithProperties())
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := uint64(0)
+	for _, level := range tables {
+		for _, table := range level {
+			blocks += table.Properties.NumDataBlocks
+		}
+	}
+	if blocks < 5 {
+		t.Errorf("the lines are in %d blocks: too few to pass over one", blocks)
 	}
 }
 

@@ -32,7 +32,8 @@ type Options struct {
 	// Share of the time in which the store may be made longer while the wallet is busy;
 	// default 0.05.
 	Share float64
-	// CacheBytes of what is read; default 32 MiB.
+	// CacheBytes are of blocks of files that were read, in memory; default 64 MiB. What was written last takes up to 192 MiB beside
+	// them, and leaves the rest of that to them as well.
 	CacheBytes int64
 	Logger     *slog.Logger // default: discards
 	// FS is where the store is; default: the operating system's files.
@@ -41,8 +42,13 @@ type Options struct {
 
 const (
 	defaultShare = 0.05
-	defaultCache = 32 << 20
+	defaultCache = 64 << 20
 	memTable     = 64 << 20
+	maxMemTables = 3
+	tableBytes   = 8 << 20 // of files in level 0, those of each next one are twice as large: a hundred million lines are in some 150
+	blockBytes   = 16 << 10
+	indexBytes   = 64 << 10 // of a block of an index
+	openTables   = 1000
 )
 
 // Store is the history of the partitions that have a replica on a node.
@@ -102,7 +108,8 @@ func Open(dir string, o *Options) (*Store, error) {
 
 // open opens the database and checks its version.
 func (s *Store) open(dir string) error {
-	cache := pebble.NewCache(s.o.CacheBytes)
+	// Pebble takes what memtables have off the cache: without room for them nothing at all would stay in it.
+	cache := pebble.NewCache(s.o.CacheBytes + maxMemTables*memTable)
 	defer cache.Unref()
 	db, err := pebble.Open(dir, s.pebbleOptions(cache))
 	if err != nil {
@@ -147,10 +154,13 @@ func (s *Store) begin(db *pebble.DB, key []byte) error {
 // order, so that data and position are of one moment after any crash.
 func (s *Store) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS: s.o.FS, DisableWAL: true, Cache: cache, MemTableSize: memTable, MemTableStopWritesThreshold: 3,
-		FormatMajorVersion: pebble.FormatNewest, Logger: logger{s.o.Logger}, MaxOpenFiles: 512,
-		L0CompactionThreshold: 4, L0StopWritesThreshold: 24, LBaseMaxBytes: 64 << 20,
+		FS: s.o.FS, DisableWAL: true, Cache: cache, MemTableSize: memTable, MemTableStopWritesThreshold: maxMemTables,
+		FormatMajorVersion: pebble.FormatNewest, Logger: logger{s.o.Logger}, MaxOpenFiles: openTables,
+		L0CompactionThreshold: 2, L0StopWritesThreshold: 24, LBaseMaxBytes: 64 << 20,
+		BlockPropertyCollectors: []func() pebble.BlockPropertyCollector{newLineTimes},
 	}
+	o.TargetFileSizes[0] = tableBytes
+	o.Levels[0].BlockSize, o.Levels[0].IndexBlockSize = blockBytes, indexBytes // the other levels' as well
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return o
 }
