@@ -291,6 +291,38 @@ func TestCloseWhileSyncHangs(t *testing.T) {
 	}
 }
 
+// TestCloseWhileRecordHangs closes a node of whose files only those of the record of decisions hang: it says so, and the directory
+// stays locked until they do not.
+func TestCloseWhileRecordHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		wait := make(chan struct{})
+		fs := vfs.NewFaulty(mem, func(c vfs.Call) vfs.Fault {
+			if c.Op == vfs.OpSync && strings.Contains(c.Name, "/"+rsm.DecisionsName+"/") {
+				return vfs.Fault{Wait: wait}
+			}
+			return vfs.Fault{}
+		})
+		letGo := sync.OnceFunc(func() { close(wait) })
+		defer letGo()
+		g := open(t, &rsmtest.Recorded{}, &rsmraft.Options{FS: fs, SyncTimeout: time.Second})
+		proposeMany(t, g, "p", 3)
+		began := time.Now()
+		if err := g.Close(); !errors.Is(err, rsm.ErrFailed) {
+			t.Errorf("Close: got %v, want ErrFailed", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		if _, err := rsmraft.OpenAlone(dir, &rsmtest.Recorded{}, &rsmraft.Options{FS: mem}); !errors.Is(err, vfs.ErrLocked) {
+			t.Errorf("opened while the record hangs: got %v, want ErrLocked", err)
+		}
+		letGo()
+		synctest.Wait()
+		closeNode(t, open(t, &rsmtest.Recorded{}, &rsmraft.Options{FS: mem}))
+	})
+}
+
 func TestSlowSyncIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewFaulty(vfs.NewMem(), nil)

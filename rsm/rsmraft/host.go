@@ -389,7 +389,9 @@ func (h *Host) Receive(from NodeID, message []byte) {
 }
 
 // Close answers what it can, gives up the rest, and closes the log. Where a write
-// hangs it does not wait, and returns an error that wraps rsm.ErrFailed.
+// hangs, of the log, a record of decisions or a snapshot, it waits for twice Options.SyncTimeout
+// at the most, and returns an error that wraps rsm.ErrFailed; the directory stays locked
+// until the write ends.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -416,6 +418,16 @@ func (h *Host) Close() error {
 		go h.end() //nolint:errcheck // for a process that goes on: it ends when the write does
 		return fmt.Errorf("rsmraft: close: %w", h.Err())
 	}
+	settled := h.settle()
+	select {
+	case <-settled:
+	case <-h.late():
+		go func() { // for a process that goes on
+			<-settled
+			h.end() //nolint:errcheck // nobody waits
+		}()
+		return fmt.Errorf("rsmraft: close: %w: of a record of decisions or a snapshot: %w", rsm.ErrFailed, errSyncTimeout)
+	}
 	if err := h.end(); err != nil {
 		return fmt.Errorf("rsmraft: close: %w", err)
 	}
@@ -429,15 +441,15 @@ func (h *Host) hangs() bool {
 	for _, g := range h.Groups() {
 		loops = append(loops, g.loop)
 	}
-	idle, late := make(chan struct{}, len(loops)), make(chan struct{})
+	idle := make(chan struct{}, len(loops))
 	for _, l := range loops {
 		l.Post(func() { idle <- struct{}{} })
 	}
-	switch d := h.options.SyncTimeout; {
-	case errors.Is(h.Err(), errSyncTimeout):
-		close(late)
-	case d > 0:
-		h.ticks.Post(func() { h.ticks.After(d, func() { close(late) }) })
+	late := h.late()
+	if errors.Is(h.Err(), errSyncTimeout) {
+		given := make(chan struct{})
+		close(given)
+		late = given
 	}
 	for range loops {
 		select {
@@ -451,6 +463,34 @@ func (h *Host) hangs() bool {
 		return false
 	}
 	return h.writing.Load() != 0 || slices.ContainsFunc(h.Groups(), func(g *Group) bool { return g.writing.Load() != 0 })
+}
+
+// late returns what is closed after SyncTimeout.
+func (h *Host) late() <-chan struct{} {
+	late := make(chan struct{})
+	if d := h.options.SyncTimeout; d > 0 {
+		h.ticks.Post(func() { h.ticks.After(d, func() { close(late) }) })
+	}
+	return late
+}
+
+// settle returns what is closed when the records of decisions are closed, and no snapshot is being written any more.
+func (h *Host) settle() <-chan struct{} {
+	var busy sync.WaitGroup
+	busy.Add(1)
+	h.saves.Post(busy.Done)
+	for _, g := range h.Groups() {
+		if d := g.replica.Decisions(); d != nil {
+			busy.Add(1)
+			d.Closed(busy.Done)
+		}
+	}
+	settled := make(chan struct{})
+	go func() {
+		busy.Wait()
+		close(settled)
+	}()
+	return settled
 }
 
 // end ends the loops and closes the files.
