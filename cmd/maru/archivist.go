@@ -417,7 +417,13 @@ func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
 	}
 	for ctx.Err() == nil {
 		l := a.node.logs[partition]
-		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) { return openFirstFeed(l, from) },
+		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) {
+			f, err := openFirstFeed(l, from)
+			if err != nil {
+				return nil, err
+			}
+			return &filledFeed{firstFeed: f, node: a.node, partition: partition, from: from}, nil
+		},
 			&rsmarchive.ArchiverOptions{
 				Writer: &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment, SegmentAge: a.node.archiveAge},
 				Durable: func(p rsmarchive.Position) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -157,10 +158,16 @@ func (h *backupHandler) cut(r *http.Request, partition uint16, at rsmarchive.Pos
 		return nil, err
 	}
 	source.Seek(at.Index + 1)
+	return makeSegment(r.Context(), source, h.node.identity.chained(partition), at, last, backupSegment)
+}
+
+// makeSegment makes a segment of what a source goes on with after a position: up to an entry, or until it has so
+// much content. It is nothing if nothing follows.
+func makeSegment(ctx context.Context, source rsmarchive.Source, of rsmarchive.Chained, at rsmarchive.Position, last rsm.Index, size int64) ([]byte, error) {
 	taken := &rsmarchive.Taken{}
-	out := rsmarchive.NewWriter(taken, h.node.identity.chained(partition), at, &rsmarchive.WriterOptions{SegmentBytes: backupSegment})
+	out := rsmarchive.NewWriter(taken, of, at, &rsmarchive.WriterOptions{SegmentBytes: size})
 	for out.Next() <= last && !out.Full() {
-		d, err := source.Next(r.Context())
+		d, err := source.Next(ctx)
 		if err == nil {
 			err = out.Append(&d)
 		}
@@ -168,7 +175,7 @@ func (h *backupHandler) cut(r *http.Request, partition uint16, at rsmarchive.Pos
 			return nil, err
 		}
 	}
-	if err := out.Seal(r.Context()); err != nil {
+	if err := out.Seal(ctx); err != nil {
 		return nil, err
 	}
 	return taken.Content, nil

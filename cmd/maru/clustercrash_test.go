@@ -136,35 +136,43 @@ func (b *bank) run() {
 			length = 3 * time.Second
 		}
 	}
+	b.during(clusterStreams, clusterHTTP, func() {
+		b.makeFaults(length)
+		b.wait("a sum is judged while transfers are made", func(context.Context) error {
+			if b.judged.Load() == 0 {
+				return errors.New("no node has given one yet")
+			}
+			return nil
+		})
+	})
+}
+
+// during makes transfers, through streams and over HTTP, while something happens.
+func (b *bank) during(streams, http int, happens func()) {
+	b.t.Helper()
 	ctx, stop := context.WithCancel(b.t.Context())
 	defer stop()
 	var workers []*teller
 	var running sync.WaitGroup
-	for i := range clusterStreams + clusterHTTP {
+	for i := range streams + http {
 		w := &teller{bank: b, rand: rand.New(rand.NewPCG(b.rand.Uint64(), 0))}
 		workers = append(workers, w)
 		work := w.batches
-		if i >= clusterStreams {
+		if i >= streams {
 			work = w.requests
 		}
 		running.Go(func() { work(ctx) })
 	}
 	running.Go(func() { b.watch(ctx) })
-	b.makeFaults(length)
-	b.wait("a sum is judged while transfers are made", func(context.Context) error {
-		if b.judged.Load() == 0 {
-			return errors.New("no node has given one yet")
-		}
-		return nil
-	})
+	happens()
 	stop()
 	running.Wait()
 	for _, w := range workers {
 		b.made = append(b.made, w.made...)
-	}
-	for _, tr := range b.made {
-		if known(tr.code) {
-			b.answered++
+		for _, tr := range w.made {
+			if known(tr.code) {
+				b.answered++
+			}
 		}
 	}
 }

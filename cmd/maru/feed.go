@@ -54,12 +54,14 @@ func (f *firstFeed) Next(ctx context.Context) (rsm.Decided, error) {
 }
 
 // wholeFeed is a replica's feed, with the archive before it: what was removed from the log is
-// read there. It is for one goroutine.
+// read there; and what this node never had at other nodes. It is for one goroutine.
 type wholeFeed struct {
 	feed    *rsmraft.Feed
-	archive func(context.Context) (*rsmarchive.Archive, error) // nil: there is none
+	archive func(context.Context) (*rsmarchive.Archive, error)                  // nil: there is none
+	others  func(ctx context.Context, gap *rsm.GapError) ([]rsm.Decided, error) // nil: they are not asked
 	next    rsm.Index
 	reading *archiveReading // nil: the feed has the next entry, or will
+	fetched []rsm.Decided   // from others, to be given next
 }
 
 // archiveReading is a part of an archive that is being read.
@@ -76,16 +78,17 @@ const archiveAhead = 4
 func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 	for {
 		if f.reading == nil {
-			d, err := f.feed.Next(ctx)
-			if err == nil {
-				f.next = d.Index + 1
-			}
-			if f.archive == nil || !errors.Is(err, rsm.ErrGap) {
+			d, err := f.own(ctx)
+			if !errors.Is(err, rsm.ErrGap) {
 				return d, err
 			}
-			if err := f.open(ctx, err); err != nil {
+			if err = f.open(ctx, err); errors.Is(err, rsm.ErrGap) {
+				err = f.ask(ctx, err)
+			}
+			if err != nil {
 				return rsm.Decided{}, err
 			}
+			continue
 		}
 		select {
 		case d, ok := <-f.reading.entries:
@@ -105,8 +108,33 @@ func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 	}
 }
 
+// own gives the next entry, of those that were fetched or of the feed.
+func (f *wholeFeed) own(ctx context.Context) (d rsm.Decided, err error) {
+	if len(f.fetched) > 0 {
+		d, f.fetched = f.fetched[0], f.fetched[1:]
+		f.feed.Seek(d.Index + 1)
+	} else if d, err = f.feed.Next(ctx); err != nil {
+		return d, err
+	}
+	f.next = d.Index + 1
+	return d, nil
+}
+
+// ask fetches the next entries from other nodes, if they have them; else the gap stays.
+func (f *wholeFeed) ask(ctx context.Context, gap error) (err error) {
+	lacks, ok := errors.AsType[*rsm.GapError](gap)
+	if !ok || f.others == nil || lacks.Next <= f.next {
+		return gap
+	}
+	f.fetched, err = f.others(ctx, &rsm.GapError{At: f.next, Next: lacks.Next})
+	return err
+}
+
 // open begins to read the archive from the next entry on, if that is there; else the gap stays.
 func (f *wholeFeed) open(ctx context.Context, gap error) error {
+	if f.archive == nil {
+		return gap
+	}
 	a, err := f.archive(ctx)
 	var end rsmarchive.Position
 	if err == nil {
@@ -152,7 +180,7 @@ func (f *wholeFeed) close() {
 // Seek lets the feed go on with the entry at an index.
 func (f *wholeFeed) Seek(to rsm.Index) {
 	f.close()
-	f.next = to
+	f.next, f.fetched = to, nil
 	f.feed.Seek(to)
 }
 
@@ -163,8 +191,19 @@ func (f *wholeFeed) Close() error {
 }
 
 // feed returns all that a partition has decided, from an entry on: what the log has not any more, from
-// the archive.
+// the archive, and what neither has, from other nodes.
 func (n *node) feed(partition uint16, from rsm.Index) (*wholeFeed, error) {
+	f, err := n.ownFeed(partition, from)
+	if err == nil {
+		f.others = func(ctx context.Context, gap *rsm.GapError) ([]rsm.Decided, error) {
+			return n.fill(ctx, partition, gap, fillPatience)
+		}
+	}
+	return f, err
+}
+
+// ownFeed is feed without what other nodes have.
+func (n *node) ownFeed(partition uint16, from rsm.Index) (*wholeFeed, error) {
 	g, err := n.logs[partition].Replica()
 	if err != nil {
 		return nil, err

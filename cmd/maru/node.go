@@ -59,6 +59,8 @@ type node struct {
 
 	archiveSegment int64         // see rsmarchive.WriterOptions
 	archiveAge     time.Duration // the same
+	serving        chan struct{} // by who makes entries for another node
+	away           awaySince
 }
 
 // openNode recovers a node and its groups from the data directory.
@@ -71,10 +73,10 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	n := &node{
-		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
+		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}), serving: make(chan struct{}, entriesAtOnce),
 		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment), archiveAge: o.archiveAge,
 	}
-	n.followers.node = n
+	n.followers.node, n.away.since = n, map[uint16]time.Time{}
 	if err := n.openArchive(ctx, o); err != nil {
 		return nil, err
 	}
@@ -275,6 +277,10 @@ func (n *node) serve(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply 
 	s := n.wallet.Load()
 	if s == nil {
 		reply(nil, rsm.ErrNoLeader)
+		return
+	}
+	if partition, from, ok := parseEntriesRequest(request); ok {
+		n.serveEntries(partition, from, reply)
 		return
 	}
 	s.Serve(request, reply)

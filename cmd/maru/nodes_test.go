@@ -37,7 +37,7 @@ const pollInterval = 50 * time.Millisecond
 type testCluster struct {
 	t      testing.TB
 	dir    string
-	flags  []string // of all servers
+	flags  []string // of all servers; {data} stands for the node's directory
 	follow bool     // clients ask leaders directly; else each asks its node for everything
 	relays relays
 	joins  sync.Mutex  // while nodes grows: relays read it
@@ -106,6 +106,9 @@ func (c *testCluster) start(i int) {
 	c.t.Helper()
 	n := c.nodes[i]
 	args := append([]string{"--data", n.data, "--peer", "127.0.0.1:0", "--advertise-peer", n.relay.addr(), "--log-level", "warn", "--reserve-bytes", "none"}, c.flags...)
+	for k := range args {
+		args[k] = strings.ReplaceAll(args[k], "{data}", n.data)
+	}
 	p, err := startServer(c.dir, args...)
 	if err != nil {
 		c.t.Fatal(err)
@@ -240,7 +243,7 @@ func (c *testCluster) asWanted(ctx context.Context) error {
 		return err
 	}
 	for _, n := range o.Nodes {
-		if n.Health != cluster.Alive {
+		if n.Health != cluster.Alive && n.Status != cluster.Removed {
 			return fmt.Errorf("node %d is %s", n.ID, n.Health)
 		}
 	}

@@ -45,9 +45,22 @@ func (s *Taken) List(context.Context, string) ([]string, error) { return nil, ni
 // it has been checked, and that it goes on there. It returns where the archive ends then. The error wraps
 // [ErrDamaged], [ErrConflict] or, if another one came there meanwhile, [ErrExists]; or is the store's.
 func Add(ctx context.Context, store Store, of Chained, at Position, content []byte) (Position, error) {
-	name := segmentName(at.Index + 1)
+	next, err := ReadTaken(ctx, of, at, content, func(*rsm.Decided) error { return nil })
+	if err != nil {
+		return at, err
+	}
+	name := of.segmentPath(at.Index + 1)
+	if err := store.Put(ctx, name, content); err != nil {
+		return at, fmt.Errorf("segment %s: %w", name, err)
+	}
+	return next, nil
+}
+
+// ReadTaken calls f with the entries of a segment that somebody else made, which goes on after a position, and
+// returns where it ends. The entries are valid during the call. The error is f's, or wraps [ErrDamaged] or [ErrConflict].
+func ReadTaken(ctx context.Context, of Chained, at Position, content []byte, f func(*rsm.Decided) error) (Position, error) {
 	taken := &Taken{of.segmentPath(at.Index + 1), content}
-	a := &Archive{store: taken, of: of, segments: []string{name}}
+	a := &Archive{store: taken, of: of, segments: []string{segmentName(at.Index + 1)}}
 	a.opts.Workers, a.opts.Progress = 1, func(rsm.Index, rsm.Index) {}
 	s, err := a.segment(ctx, 0)
 	if err != nil {
@@ -56,11 +69,8 @@ func Add(ctx context.Context, store Store, of Chained, at Position, content []by
 	if s.header.before != at.Link || s.header.missing != 0 {
 		return at, fmt.Errorf("%w: the segment does not go on after entry %d", ErrConflict, at.Index)
 	}
-	if err := a.Read(ctx, at.Index+1, s.footer.last.Index, func(*rsm.Decided) error { return nil }); err != nil {
+	if err := a.Read(ctx, at.Index+1, s.footer.last.Index, f); err != nil {
 		return at, err
-	}
-	if err := store.Put(ctx, taken.Name, content); err != nil {
-		return at, fmt.Errorf("segment %s: %w", taken.Name, err)
 	}
 	return s.footer.last, nil
 }
