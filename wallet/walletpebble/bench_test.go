@@ -122,6 +122,9 @@ func BenchmarkPast(b *testing.B) {
 	}()
 	keeper := newBookkeeper()
 	err = s.Follow(Partition{Open: func(from rsm.Index) (Source, error) {
+		if from > keeper.last { // all is there, and to make it again would take the processor from the questions
+			keeper.next = from
+		}
 		for keeper.next < from {
 			if _, err := keeper.Next(b.Context()); err != nil {
 				return nil, err
