@@ -1,10 +1,15 @@
 package wallet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"maru.example/money"
+)
 
 // A cut is a state of all partitions that could have been: where one has taken a message or
 // an answer of another, that one has come so far as to send it. Entries of one moment alone are
-// no cut where clocks differ. Presumes and Explains let who decides several partitions again find one.
+// no cut where clocks differ. Presumes and Explains let who decides several partitions again find one; so do NamedAssets and
+// HasAsset, for assets, which the first partition makes and others name by number.
 
 // Presumes returns the partition without whose decisions a batch would not have come into the log of
 // another one; false if there is none.
@@ -109,4 +114,56 @@ func (m *Machine) explainsAnswers(peer uint16, records []byte) bool {
 		}
 	}
 	return true
+}
+
+// NamedAssets returns the assets that a batch in the log of a partition takes for made: those of accounts that it opens, and
+// currencies that it adds. Whatever else names one has such an account before it. They should be among those that the first
+// partition has made by then ([Machine.HasAsset]), but need not be: a partition does not look.
+func NamedAssets(data []byte) (tenant uint16, all []money.Currency) {
+	h, body, err := ParseHeader(data)
+	if err != nil || h.Kind != KindOpenAccounts && h.Kind != KindAddCurrency {
+		return 0, nil
+	}
+	if _, err := Validate(data); err != nil {
+		return 0, nil // it changed nothing
+	}
+	size := commandSize(h.Kind)
+	for len(body) > 0 {
+		n := size(body)
+		if _, c, _ := parseAccount(body[:n]); isAsset(c) {
+			all = append(all, c)
+		}
+		body = body[n:]
+	}
+	return h.Tenant, all
+}
+
+func isAsset(c money.Currency) bool {
+	_, ok := c.Asset()
+	return ok
+}
+
+// HasAsset says whether a tenant has an asset. The first partition knows.
+func (m *Machine) HasAsset(tenant uint16, c money.Currency) bool {
+	number, ok := c.Asset()
+	return ok && int(tenant) < len(m.tenants) && number < len(m.tenants[tenant].assets) && m.tenants[tenant].assets[number].Currency == c
+}
+
+// MadeAssets returns the assets that a batch in the log of the first partition made, or found made, by its results; sure is false
+// if these are not known, and it may have made any of the tenant's.
+func MadeAssets(data, results []byte) (tenant uint16, all []money.Currency, sure bool) {
+	h, err := Validate(data)
+	if err != nil || h.Kind != KindCreateAssets {
+		return 0, nil, true
+	}
+	size := resultSize(KindCreateAssets)
+	if len(results) != h.Count*size {
+		return h.Tenant, nil, false
+	}
+	for ; len(results) > 0; results = results[size:] {
+		if c := money.Currency(binary.LittleEndian.Uint16(results[1:])); Code(results[0]) == Applied {
+			all = append(all, c)
+		}
+	}
+	return h.Tenant, all, true
 }

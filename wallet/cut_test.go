@@ -1,6 +1,11 @@
 package wallet
 
-import "testing"
+import (
+	"testing"
+
+	"maru.example/money"
+	"maru.example/rsm"
+)
 
 // TestExplains goes through a transfer between two partitions: each message follows once
 // the paying side has come to it, each answer once the other side has given it.
@@ -65,5 +70,36 @@ func TestExplains(t *testing.T) {
 	do(t, c.p, KindCreateTenants, AppendName(nil, "acme"))
 	if before || !c.p.Explains(1, tenants) {
 		t.Error("a tenant follows before the first partition has it, or not after")
+	}
+}
+
+// TestNamedAssets names assets in another partition than the one that makes them.
+func TestNamedAssets(t *testing.T) {
+	shares, hours := money.Asset(0, 0), money.Asset(1, 2)
+	open := func(c money.Currency) []byte { return AppendAccount(nil, &NewAccount{ID: "x", Currency: c}) }
+	two := append(append(AppendHeader(nil, Header{KindOpenAccounts, 3, 2}), open(usd)...), open(hours)...)
+	if tenant, all := NamedAssets(two); tenant != 3 || len(all) != 1 || all[0] != hours {
+		t.Errorf("got %v of tenant %d", all, tenant)
+	}
+	if _, all := NamedAssets(two[:len(two)-1]); all != nil {
+		t.Errorf("of a malformed batch: %v", all)
+	}
+	if _, all := NamedAssets(append(AppendHeader(nil, Header{KindAddCurrency, 0, 1}), open(shares)...)); len(all) != 1 {
+		t.Errorf("of a currency that is added: %v", all)
+	}
+	m := NewMachine(&MachineOptions{Partitions: 2})
+	make := append(AppendHeader(nil, Header{KindCreateAssets, 0, 2}), AppendAsset(AppendAsset(nil, "shares", 0), "hours", 2)...)
+	results := m.Apply(nil, rsm.Batch{Data: make})
+	if !m.HasAsset(0, shares) || !m.HasAsset(0, hours) || m.HasAsset(0, money.Asset(1, 0)) || m.HasAsset(0, money.Asset(2, 0)) || m.HasAsset(1, shares) || m.HasAsset(0, usd) {
+		t.Error("it does not know its assets")
+	}
+	if tenant, all, sure := MadeAssets(make, results); tenant != 0 || len(all) != 2 || all[1] != hours || !sure {
+		t.Errorf("made %v of tenant %d, %v", all, tenant, sure)
+	}
+	if _, all, sure := MadeAssets(make, nil); len(all) > 0 || sure {
+		t.Errorf("without results: %v, %v", all, sure)
+	}
+	if _, all, sure := MadeAssets(two, nil); len(all) > 0 || !sure {
+		t.Errorf("of accounts: %v, %v", all, sure)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"maru.example/money"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/rsm/rsmraft"
@@ -78,6 +79,7 @@ type restoring struct {
 	until    int64 // by the entries' times
 	seeding  *rsmraft.Seeding
 	parts    []*restoredPart
+	coming   *comingAssets // nil: it was not needed yet
 	done, of atomic.Uint64 // entries
 }
 
@@ -156,7 +158,7 @@ func (p *restoredPart) next(until int64) error {
 // run decides everything up to the moment.
 func (r *restoring) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		p, err := r.choose()
+		p, err := r.choose(ctx)
 		if err != nil {
 			return err
 		}
@@ -176,7 +178,7 @@ func (r *restoring) run(ctx context.Context) error {
 
 // choose returns the partition whose next entry is the oldest of those that follow from what is
 // decided; nil if there is none.
-func (r *restoring) choose() (*restoredPart, error) {
+func (r *restoring) choose(ctx context.Context) (*restoredPart, error) {
 	heads := slices.DeleteFunc(slices.Clone(r.parts), func(p *restoredPart) bool { return p.head == nil })
 	slices.SortStableFunc(heads, func(a, b *restoredPart) int {
 		switch {
@@ -187,33 +189,102 @@ func (r *restoring) choose() (*restoredPart, error) {
 		}
 		return 0
 	})
-	for _, p := range heads {
-		follows, err := r.follows(p)
-		if err != nil {
-			return nil, fmt.Errorf("partition %d: entry %d: %w", p.number, p.head.Index, err)
-		}
-		if p.dropped = !follows; follows {
-			return p, nil
+	for _, last := range []bool{false, true} {
+		for _, p := range heads {
+			follows, err := r.follows(ctx, p, last)
+			if err != nil {
+				return nil, fmt.Errorf("partition %d: entry %d: %w", p.number, p.head.Index, err)
+			}
+			if p.dropped = !follows; follows {
+				return p, nil
+			}
 		}
 	}
 	return nil, nil
 }
 
-// follows says whether the next entry of a partition presumes nothing that is not decided.
-func (r *restoring) follows(p *restoredPart) (bool, error) {
+// follows says whether the next entry of a partition presumes nothing that is not decided. With last no other entry can be decided
+// before it: then assets that are not made yet, and never will be, are no reason to wait.
+func (r *restoring) follows(ctx context.Context, p *restoredPart, last bool) (bool, error) {
 	follows := true
 	err := p.head.Commands(func(data []byte) error {
-		other, ok := wallet.Presumes(p.number, data)
-		if !ok || int(other) >= len(r.parts) {
-			return nil
+		if other, ok := wallet.Presumes(p.number, data); ok && int(other) < len(r.parts) {
+			o := r.parts[other]
+			if err := o.group.Do(func() error {
+				follows = follows && o.machine.Explains(p.number, data)
+				return nil
+			}); err != nil {
+				return err
+			}
 		}
-		o := r.parts[other]
-		return o.group.Do(func() error {
-			follows = follows && o.machine.Explains(p.number, data)
-			return nil
-		})
+		tenant, assets := wallet.NamedAssets(data)
+		for _, c := range assets {
+			made, err := r.made(ctx, p, tenant, c, last)
+			if err != nil {
+				return err
+			}
+			follows = follows && made
+		}
+		return nil
 	})
 	return follows, err
+}
+
+// made says whether an asset that a partition names has been made, or with last, whether it is not going to be: a program that
+// names one that there is not is not waited for.
+func (r *restoring) made(ctx context.Context, p *restoredPart, tenant uint16, c money.Currency, last bool) (made bool, err error) {
+	first := r.parts[0]
+	if p == first {
+		return true, nil
+	}
+	if err := first.group.Do(func() error {
+		made = first.machine.HasAsset(tenant, c)
+		return nil
+	}); err != nil || made || !last {
+		return made, err
+	}
+	if r.until == noMoment { // all is decided in the end, and nothing left out
+		return true, nil
+	}
+	if r.coming == nil {
+		if r.coming, err = r.comingAssets(ctx); err != nil {
+			return false, err
+		}
+	}
+	return !r.coming.unsure[tenant] && !r.coming.made[namedAsset{tenant, c}], nil
+}
+
+// namedAsset is an asset of a tenant.
+type namedAsset struct {
+	tenant   uint16
+	currency money.Currency
+}
+
+// comingAssets are those that are made in the whole of what is restored from.
+type comingAssets struct {
+	made   map[namedAsset]bool
+	unsure map[uint16]bool // of these tenants some are, and it is not on record which
+}
+
+// comingAssets reads all of the first partition once more. It is rarely needed: where a clock was wrong.
+func (r *restoring) comingAssets(ctx context.Context) (*comingAssets, error) {
+	all := &comingAssets{map[namedAsset]bool{}, map[uint16]bool{}}
+	note := func(data, results []byte) error {
+		tenant, made, sure := wallet.MadeAssets(data, results)
+		for _, c := range made {
+			all.made[namedAsset{tenant, c}] = true
+		}
+		if !sure {
+			all.unsure[tenant] = true
+		}
+		return nil
+	}
+	return all, r.read(ctx, 0, func(d *rsm.Decided) error {
+		if len(d.Decision) == 0 {
+			return d.Commands(func(data []byte) error { return note(data, nil) })
+		}
+		return d.Batches(func(b rsm.DecidedBatch) error { return note(b.Data, b.Results) })
+	})
 }
 
 // take decides the next entry of a partition, and archives it.

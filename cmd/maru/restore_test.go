@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"time"
 
 	"maru.example/cluster"
+	"maru.example/money"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
 )
 
@@ -145,5 +149,73 @@ func TestRestoreEndsInVerification(t *testing.T) {
 	}
 	if id, err := readIdentity(data); err != nil || id.Protocol != cluster.TCC {
 		t.Errorf("%+v, %v", id, err)
+	}
+}
+
+// TestRestoreOfAssets has an asset made in the first partition, by its clock, seconds after the second has an account with it.
+func TestRestoreOfAssets(t *testing.T) {
+	const at, later = int64(1_700_000_000_000_000_000), int64(1_700_000_010_000_000_000)
+	account := wallet.AccountID("a")
+	if wallet.PartitionOf(wallet.DefaultTenant, account, 2) == 0 {
+		account = "b"
+	}
+	shares := money.Asset(0, 0)
+	make := wallet.AppendAsset(wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindCreateAssets, Count: 1}), "shares", 0)
+	open := func(c money.Currency) []byte {
+		return wallet.AppendAccount(wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindOpenAccounts, Count: 1}), &wallet.NewAccount{ID: account, Currency: c})
+	}
+	entries := func(recorded bool, times []int64, batches ...[]byte) []rsm.Decided {
+		all, m := []rsm.Decided{madeEntry()}, wallet.NewMachine(&wallet.MachineOptions{Partitions: 2})
+		for i, data := range batches {
+			d := rsm.Decided{Index: rsm.Index(i) + rsmraft.FirstEntry, Term: 1, Time: times[i], Entry: rsm.AppendEntry(nil, times[i], []*rsm.Proposal{{Data: data}})}
+			if recorded {
+				results := m.Apply(nil, rsm.Batch{Time: times[i], Data: data})
+				d.Decision = rsm.AppendDecision(nil, []rsm.DecidedBatch{{Data: data, Results: results, Effects: m.Effects()}})
+			}
+			all = append(all, d)
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name     string
+		recorded bool // what was decided in the first partition
+		named    money.Currency
+		until    int64
+		want     [2]rsm.Index
+	}{
+		{"before the asset is made", true, shares, at + 1, [2]rsm.Index{1, 1}},
+		{"before, not on record", false, shares, at + 1, [2]rsm.Index{1, 1}},
+		{"after", true, shares, later, [2]rsm.Index{2, 2}},
+		{"the end", true, shares, noMoment, [2]rsm.Index{2, 2}},
+		{"an asset that there is not", true, money.Asset(7, 0), at + 1, [2]rsm.Index{1, 2}},
+		{"an asset that there is not, the end", false, money.Asset(7, 0), noMoment, [2]rsm.Index{2, 2}},
+		{"no asset", true, money.MustParseCurrency("EUR"), at + 1, [2]rsm.Index{1, 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			all := [][]rsm.Decided{entries(tt.recorded, []int64{later}, make), entries(false, []int64{at}, open(tt.named))}
+			from := &restorable{
+				manifest: &manifest{Cluster: newID(), Partitions: []backedUpTo{{Partition: 0, Index: 2}, {Partition: 1, Index: 2}}},
+				read: func(_ context.Context, partition uint16, f func(*rsm.Decided) error) error {
+					for i := range all[partition] {
+						if err := f(&all[partition][i]); err != nil {
+							return stopped(err)
+						}
+					}
+					return nil
+				},
+			}
+			r, err := openRestoring(t.Context(), from, t.TempDir(), tt.until)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			views := r.views()
+			if got := [2]rsm.Index{views[0].Entry, views[1].Entry}; got != tt.want || views[1].Dropped != (tt.want[1] == 1) {
+				t.Errorf("restored up to %v, want %v: %+v", got, tt.want, views)
+			}
+		})
 	}
 }
