@@ -3,6 +3,7 @@ package rsmarchive
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,14 +13,29 @@ import (
 )
 
 // remembered is what a node knows of its archive.
-type remembered struct{ Position }
+type remembered struct {
+	mu    sync.Mutex
+	at    Position
+	fails bool
+}
+
+func (r *remembered) had() Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
 
 func (r *remembered) options() *ArchiverOptions {
 	return &ArchiverOptions{
-		Had: func() Position { return r.Position },
+		Had: r.had,
 		Durable: func(p Position) error {
-			if p.Index > r.Index {
-				r.Position = p
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if p.Index > r.at.Index {
+				if r.fails {
+					return errAway
+				}
+				r.at = p
 			}
 			return nil
 		},
@@ -52,7 +68,7 @@ func TestArchiverFindsLess(t *testing.T) {
 				a := start(t, store, h, had.options())
 				synctest.Wait()
 				end := openArchive(t, store)
-				want := had.Position
+				want := had.had()
 				tt.lose(t, fs, end.segments)
 				h.mu.Lock()
 				h.first = tt.first
@@ -64,16 +80,16 @@ func TestArchiverFindsLess(t *testing.T) {
 				time.Sleep(3 * time.Minute)
 				m := a.Metrics()
 				if tt.lost == "" {
-					if m.LastError != "" || m.Lost > 0 || m.Missing > 0 || had.Index <= want.Index {
-						t.Errorf("got %+v, up to %d; want all archived", m, had.Index)
+					if m.LastError != "" || m.Lost > 0 || m.Missing > 0 || had.had().Index <= want.Index {
+						t.Errorf("got %+v, up to %d; want all archived", m, had.had().Index)
 					}
 					if r := verify(t, store, &VerifyOptions{Expected: []Expected{{Index: want.Index, Link: want.Link, Source: "before"}}}); r.Found > 0 || len(r.Matched) != 1 {
 						t.Errorf("found %v, matched %v", described(r), r.Matched)
 					}
 					return
 				}
-				if m.Lost == 0 || m.LastError != fmt.Sprintf("%v: "+tt.lost, ErrLost, want.Index) && tt.first == 150 || had.Position != want {
-					t.Errorf("got %+v, had %d; want what is lost up to %d", m, had.Index, want.Index)
+				if m.Lost == 0 || m.LastError != fmt.Sprintf("%v: "+tt.lost, ErrLost, want.Index) && tt.first == 150 || had.had() != want {
+					t.Errorf("got %+v, had %d; want what is lost up to %d", m, had.had().Index, want.Index)
 				}
 				if now := openArchive(t, store); now.Segments() >= end.Segments() {
 					t.Errorf("%d segments: something was written behind the gap", now.Segments())
@@ -145,13 +161,15 @@ func TestArchiverKnowsAnotherPast(t *testing.T) {
 				store, h, had := NewDir(fs, "archive"), newHistory(200), &remembered{}
 				start(t, store, h, had.options())
 				synctest.Wait()
-				had.Link[0] ^= 1
+				had.mu.Lock()
+				had.at.Link[0] ^= 1
+				had.mu.Unlock()
 				if emptied {
 					loseAll(t, fs, openArchive(t, store).segments)
 				}
 				a := start(t, store, h, had.options())
 				time.Sleep(time.Second / 2)
-				if m := a.Metrics(); m.LastError == "" || m.Sealed > had.Index {
+				if m := a.Metrics(); m.LastError == "" || m.Sealed > had.had().Index {
 					t.Errorf("got %+v, want that the chain is another", m)
 				}
 			})
@@ -182,23 +200,18 @@ func TestArchiverIsAheadOfItsHistory(t *testing.T) {
 // TestArchiverRemembersBeforeItGoesOn tells where the archive ends until that is taken.
 func TestArchiverRemembersBeforeItGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fails, told := true, Position{}
-		o := &ArchiverOptions{Durable: func(p Position) error {
-			if fails && p.Index > 0 {
-				return errAway
-			}
-			told = p
-			return nil
-		}}
-		a := start(t, newDir(), newHistory(200), o)
+		had := &remembered{fails: true}
+		a := start(t, newDir(), newHistory(200), had.options())
 		time.Sleep(time.Minute)
-		if m := a.Metrics(); told.Index > 0 || m.LastError == "" || m.Segments != 1 {
-			t.Errorf("told %d, %+v; want one segment, and an error", told.Index, m)
+		if m := a.Metrics(); had.had().Index > 0 || m.LastError == "" || m.Segments != 1 {
+			t.Errorf("told %d, %+v; want one segment, and an error", had.had().Index, m)
 		}
-		fails = false
+		had.mu.Lock()
+		had.fails = false
+		had.mu.Unlock()
 		time.Sleep(2 * time.Minute)
-		if m := a.Metrics(); told.Index < 150 || m.LastError != "" {
-			t.Errorf("told %d, %+v", told.Index, m)
+		if m := a.Metrics(); had.had().Index < 150 || m.LastError != "" {
+			t.Errorf("told %d, %+v", had.had().Index, m)
 		}
 		if !errors.Is(&LostError{1, 2}, ErrLost) {
 			t.Error("a LostError is no ErrLost")
