@@ -47,8 +47,11 @@ type History interface {
 	Turnover(partition, tenant uint16) (Turnover, error)
 	// Events returns a page of what happened to an account, or in a tenant.
 	Events(q *EventQuery) (EventPage, error)
-	// Transactions returns a page of a tenant's transactions with a reference.
+	// Transactions returns a page of a tenant's transactions with a reference, or of the
+	// reversals of one.
 	Transactions(q *ReferenceQuery) (TransactionPage, error)
+	// Find returns what was done under a transaction id.
+	Find(q *IDQuery) (FoundEvents, error)
 	// Wait returns when the history has come to a position, or with ctx.
 	Wait(ctx context.Context, p HistoryPosition) error
 }

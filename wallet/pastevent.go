@@ -38,15 +38,16 @@ type EventPage struct {
 	Mark   HistoryMark `json:"mark"`
 }
 
-// ReferenceQuery asks for a tenant's transactions with a reference that were begun in a
-// partition, oldest first.
+// ReferenceQuery asks for a tenant's transactions with a reference, or for the reversals
+// of one, that were begun in a partition, oldest first.
 type ReferenceQuery struct {
-	Partition uint16  `json:"partition,omitzero"`
-	Tenant    uint16  `json:"tenant,omitzero"`
-	Reference string  `json:"reference"`
-	From      int64   `json:"from,omitzero"`  // the first time, in nanoseconds since 1970 UTC
-	After     LineKey `json:"after,omitzero"` // where to go on; zero: at the beginning
-	Limit     int     `json:"limit"`          // from 1 to MaxEvents
+	Partition uint16        `json:"partition,omitzero"`
+	Tenant    uint16        `json:"tenant,omitzero"`
+	Reference string        `json:"reference"`
+	Reverses  TransactionID `json:"reverses,omitzero"` // instead of a reference
+	From      int64         `json:"from,omitzero"`  // the first time, in nanoseconds since 1970 UTC
+	After     LineKey       `json:"after,omitzero"` // where to go on; zero: at the beginning
+	Limit     int           `json:"limit"`          // from 1 to MaxEvents
 }
 
 // PastTransaction is a transaction that was made, or begun.

@@ -39,6 +39,8 @@ type bookkeeper struct {
 	opening  rsm.Index // entries that open accounts
 	last     rsm.Index
 	id       uint64
+	// randomIDs says that ids do not begin with a time.
+	randomIDs bool
 }
 
 func newBookkeeper() *bookkeeper {
@@ -91,7 +93,11 @@ func (b *bookkeeper) transfers() (data, results, effects []byte) {
 		b.balances[to] += amount
 		b.id++
 		t := wallet.HandleTransfer{From: wallet.Handle(from + 1), To: wallet.Handle(to + 1), Amount: amount, Currency: usd}
-		binary.BigEndian.PutUint64(t.ID[:], b.id) // as ids that begin with a time
+		first := b.id // as ids that begin with a time
+		if b.randomIDs {
+			first = b.random.Uint64()
+		}
+		binary.BigEndian.PutUint64(t.ID[:], first)
 		binary.BigEndian.PutUint64(t.ID[8:], b.random.Uint64())
 		data = wallet.AppendHandleTransfer(data, &t)
 		effects = binary.LittleEndian.AppendUint64(effects, uint64(b.balances[from]))

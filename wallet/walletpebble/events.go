@@ -123,7 +123,12 @@ func behind(prefix []byte, from int64, place wallet.LineKey) []byte {
 
 // walk calls f with what is under a prefix, from a key on, until it returns false.
 func (v *view) walk(prefix, from []byte, f func(key, value []byte) (bool, error)) error {
-	it, err := v.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix)})
+	return walk(v, from, after(prefix), f)
+}
+
+// walk calls f with what is between two keys, until it returns false.
+func walk(r pebble.Reader, from, to []byte, f func(key, value []byte) (bool, error)) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
@@ -147,6 +152,12 @@ func (s *Store) Transactions(q *wallet.ReferenceQuery) (page wallet.TransactionP
 	}
 	limit := min(max(q.Limit, 1), wallet.MaxEvents)
 	prefix := referencePrefix(nil, q.Partition, q.Tenant, q.Reference)
+	if q.Reverses != (wallet.TransactionID{}) {
+		prefix = reversalPrefix(nil, q.Partition, q.Tenant, q.Reverses)
+		if err := v.hasIDs(); err != nil {
+			return page, err
+		}
+	}
 	err = v.walk(prefix, behind(prefix, q.From, q.After), func(key, value []byte) (bool, error) {
 		if len(page.Transactions) == limit {
 			page.Next = page.Transactions[limit-1].LineKey

@@ -49,6 +49,7 @@ func (w *world) hold(action byte, of wallet.TransactionID, from, to wallet.Accou
 // transact makes a transaction of two postings.
 func (w *world) transact(from, to int, a money.Amount, reference string) {
 	id := w.nextID()
+	w.made = append(w.made, id)
 	t := &wallet.Transaction{ID: id, Reference: reference, Postings: []wallet.Posting{{Account: w.names[from], Amount: -a, Currency: usd}, {Account: w.names[to], Amount: a, Currency: usd}}}
 	results := w.apply(wallet.Header{Kind: wallet.KindTransactions, Count: 1}, func(b []byte) []byte { return wallet.AppendTransaction(b, t) })
 	if wallet.Result(results[0]) == wallet.Result(wallet.Applied) && from != to {
@@ -57,6 +58,21 @@ func (w *world) transact(from, to int, a money.Amount, reference string) {
 			w.pending[len(w.pending)-1-i].Other = 0 // it is not known
 		}
 	}
+}
+
+// reverse takes back a part of the first transaction, which had the reference order-4711.
+func (w *world) reverse(from, to int, of, a money.Amount) wallet.TransactionID {
+	id := w.nextID()
+	first := &wallet.Transaction{ID: w.made[0], Reference: "order-4711", Postings: []wallet.Posting{{Account: w.names[from], Amount: -of, Currency: usd}, {Account: w.names[to], Amount: of, Currency: usd}}}
+	t := &wallet.Transaction{ID: id, Reverses: first.Original(), Postings: []wallet.Posting{{Account: w.names[to], Amount: -a, Currency: usd}, {Account: w.names[from], Amount: a, Currency: usd}}}
+	results := w.apply(wallet.Header{Kind: wallet.KindTransactions, Count: 1}, func(b []byte) []byte { return wallet.AppendTransaction(b, t) })
+	if wallet.Result(results[0]) == wallet.Result(wallet.Applied) {
+		w.sides(id, to, from, a, usd)
+		for i := range w.pending[len(w.pending)-2:] {
+			w.pending[len(w.pending)-1-i].Other = 0 // it is not known
+		}
+	}
+	return id
 }
 
 // events returns all events of the log up to an entry, but for those that the history
@@ -165,6 +181,7 @@ func TestManyEvents(t *testing.T) {
 	s := newTestStore(t, w)
 	catchUp(t, s, w.log.len())
 	want := w.events(t, rsm.Index(w.log.len()))
+	w.compareIDs(t, s, rsm.Index(w.log.len())) // some of which have a row's last event and the next one's first
 	for _, limit := range []int{7, feedEvents, wallet.MaxEvents} {
 		for _, begin := range []int{0, 3, 4, 3 + feedEvents, 4 + feedEvents, 5 + feedEvents, len(want) - 1} {
 			q := wallet.EventQuery{Limit: limit, After: want[begin].LineKey}

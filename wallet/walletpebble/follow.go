@@ -59,6 +59,8 @@ type follower struct {
 	buffer   []byte
 	rows     rows // of the batch that is being made
 	kept     time.Time
+	indexed  bool          // what was taken up is in the indexes by transaction id
+	captures map[idOf]bool // those of the batch that is being made
 
 	mu      sync.Mutex
 	mark    wallet.HistoryMark
@@ -80,7 +82,11 @@ type openedID struct {
 
 // Follow lets the store take up a partition's entries, until Leave or Close.
 func (s *Store) Follow(p Partition) error {
-	mark, err := s.markOf(p.Number)
+	value, err := s.markValue(p.Number)
+	if err != nil {
+		return err
+	}
+	mark, err := parseMark(p.Number, value)
 	if err != nil {
 		return err
 	}
@@ -89,7 +95,7 @@ func (s *Store) Follow(p Partition) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
 		s: s, p: p, cancel: cancel, ended: make(chan struct{}), anew: make(chan chan error), mark: mark, changed: make(chan struct{}),
-		opened: map[openedID]wallet.Handle{}, dirty: map[turnoverID]bool{},
+		opened: map[openedID]wallet.Handle{}, dirty: map[turnoverID]bool{}, indexed: marked(value), captures: map[idOf]bool{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,17 +109,25 @@ func (s *Store) Follow(p Partition) error {
 }
 
 // markOf returns up to where a partition's history goes.
-func (s *Store) markOf(partition uint16) (mark wallet.HistoryMark, err error) {
+func (s *Store) markOf(partition uint16) (wallet.HistoryMark, error) {
+	value, err := s.markValue(partition)
+	if err != nil {
+		return wallet.HistoryMark{}, err
+	}
+	return parseMark(partition, value)
+}
+
+func (s *Store) markValue(partition uint16) ([]byte, error) {
 	s.reading.RLock()
 	defer s.reading.RUnlock()
 	if s.gone {
-		return mark, errClosed
+		return nil, errClosed
 	}
 	value, err := get(s.db, partitionKey(nil, keyMark, partition))
 	if err != nil {
-		return mark, fmt.Errorf("history of partition %d: %w", partition, err)
+		return nil, fmt.Errorf("history of partition %d: %w", partition, err)
 	}
-	return parseMark(partition, value)
+	return value, nil
 }
 
 // Leave ends following a partition, whose history stays.
@@ -216,6 +230,9 @@ type fetched struct {
 func (f *follower) follow(ctx context.Context) error {
 	mark, _ := f.state()
 	if err := f.loadTurnover(); err != nil {
+		return f.damaged(err)
+	}
+	if done, err := f.addIndexes(ctx); !done {
 		return f.damaged(err)
 	}
 	source, err := f.p.Open(mark.Index + 1)
@@ -340,9 +357,7 @@ func (f *follower) rest(ctx context.Context, worked time.Duration) {
 func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 	batch := f.s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it is in memory
-	clear(f.opened)
-	clear(f.dirty)
-	f.rows.reset()
+	f.begin()
 	mark, _ := f.state()
 	var lines, count uint64
 	for more := true; more && next.err == nil; {
@@ -358,7 +373,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		if mark.Index == mark.First && mark.First > 1 {
 			mark.FirstTime = mark.Time
 		}
-		if more = batch.Len()+len(f.rows.bytes) < chunkBytes; more {
+		if more = batch.Len()+f.rows.size() < chunkBytes; more {
 			select {
 			case next = <-entries:
 			default:
@@ -367,7 +382,7 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		}
 	}
 	if count > 0 {
-		if err := f.rows.add(batch); err != nil {
+		if err := f.rows.add(batch, f.p.Number); err != nil {
 			return err
 		}
 		if err := f.write(batch, mark, lines, count); err != nil {
@@ -375,6 +390,14 @@ func (f *follower) chunk(next fetched, entries <-chan fetched) error {
 		}
 	}
 	return next.err
+}
+
+// begin forgets what the batch before was made of.
+func (f *follower) begin() {
+	clear(f.opened)
+	clear(f.dirty)
+	clear(f.captures)
+	f.rows.reset()
 }
 
 // write writes a batch, with the mark and the turnovers that it changes.
@@ -385,7 +408,7 @@ func (f *follower) write(batch *pebble.Batch, mark wallet.HistoryMark, lines, co
 			return err
 		}
 	}
-	if err := batch.Set(partitionKey(nil, keyMark, f.p.Number), appendMark(nil, &mark), nil); err != nil {
+	if err := batch.Set(partitionKey(nil, keyMark, f.p.Number), appendMark(nil, &mark, f.indexed), nil); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.NoSync); err != nil {
@@ -428,7 +451,7 @@ func each(r pebble.Reader, prefix []byte, f func(key, value []byte) error) error
 func (f *follower) restart(first rsm.Index) error {
 	batch := f.s.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it is in memory
-	for _, kind := range []byte{keyTurnover, keyName, keyLine, keyNote, keyFeed, keyReference} {
+	for _, kind := range []byte{keyTurnover, keyName, keyLine, keyNote, keyFeed, keyReference, keyID, keyReversal} {
 		prefix := partitionKey(nil, kind, f.p.Number)
 		if err := batch.DeleteRange(prefix, after(prefix), nil); err != nil {
 			return err
@@ -440,6 +463,7 @@ func (f *follower) restart(first rsm.Index) error {
 	}
 	f.turnover, f.dirty = map[turnoverID]*wallet.CurrencyTurnover{}, map[turnoverID]bool{}
 	f.s.rebuilt.Add(1)
+	f.indexed = true
 	return f.write(batch, mark, 0, 0)
 }
 

@@ -4,15 +4,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"maru.example/money"
 	"maru.example/rsm"
 	"maru.example/wallet"
 )
 
-// formatVersion is that of keys and values: a store of another version is made anew.
-// See docs/format/history.md.
-const formatVersion = 3
+// The version of keys and values: see docs/format/history.md. A store of version 3 lacks
+// the indexes by transaction id, which are added; one of any other is made anew.
+const (
+	formatVersion = 4
+	formatWithout = 3
+)
 
 // The first bytes of the keys. Numbers in keys are big-endian, so that bytes are in the
 // order of the numbers. An account's handle begins with its partition.
@@ -26,6 +30,8 @@ const (
 	keyFeed     = 'f' // partition, tenant, time, index, number: events of an entry
 
 	keyReference = 'r' // partition, tenant, reference, time, index, number: a transaction
+	keyID        = 'i' // partition, tenant, transaction id: where its first event is
+	keyReversal  = 'b' // partition, tenant, transaction id, time, index, number: a reversal of it
 )
 
 const (
@@ -34,7 +40,8 @@ const (
 	accountBytes = 1 + 8
 	heldBytes    = accountBytes + 2
 	lineBytes    = heldBytes + placeBytes
-	markBytes    = 4 * 8
+	markBytes    = 4*8 + 1
+	idBytes      = tenantBytes + 16
 	sumBytes     = 16
 )
 
@@ -80,6 +87,35 @@ func feedKey(dst []byte, partition, tenant uint16, k wallet.LineKey) []byte {
 // referencePrefix begins the keys of the transactions with a reference, and of no others.
 func referencePrefix(dst []byte, partition, tenant uint16, reference string) []byte {
 	return append(append(tenantKey(dst, keyReference, partition, tenant), byte(len(reference))), reference...)
+}
+
+func idKey(dst []byte, partition, tenant uint16, id wallet.TransactionID) []byte {
+	return append(tenantKey(dst, keyID, partition, tenant), id[:]...)
+}
+
+// reversalPrefix begins the keys of the reversals of a transfer or transaction, and of no others.
+func reversalPrefix(dst []byte, partition, tenant uint16, of wallet.TransactionID) []byte {
+	return append(tenantKey(dst, keyReversal, partition, tenant), of[:]...)
+}
+
+// appendWhere appends the value of a transaction id: a place in fewer bytes.
+func appendWhere(dst []byte, k wallet.LineKey) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(k.Time))
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(k.Index)), uint64(k.Number))
+}
+
+// parseWhere reads what appendWhere appended. The error wraps errCorrupt.
+func parseWhere(b []byte) (k wallet.LineKey, err error) {
+	bad := fmt.Errorf("%w: place %x", errCorrupt, b)
+	if len(b) < 8 {
+		return k, bad
+	}
+	index, n := binary.Uvarint(b[8:])
+	number, m := binary.Uvarint(b[8+max(n, 0):])
+	if n <= 0 || m <= 0 || 8+n+m != len(b) || number > math.MaxUint32 {
+		return k, bad
+	}
+	return wallet.LineKey{Time: int64(binary.BigEndian.Uint64(b)), Index: rsm.Index(index), Number: uint32(number)}, nil
 }
 
 func appendPlace(dst []byte, k wallet.LineKey) []byte {
@@ -139,9 +175,17 @@ func parseLine(key, value []byte) (wallet.Line, error) {
 	return l, nil
 }
 
-func appendMark(dst []byte, m *wallet.HistoryMark) []byte {
+// marked says whether what a mark counts is in the indexes by transaction id: a program of
+// version 3 wrote it without its last byte. Nothing is, and so all.
+func marked(b []byte) bool { return b == nil || len(b) == markBytes }
+
+// appendMark appends a mark; indexed is what marked says of it.
+func appendMark(dst []byte, m *wallet.HistoryMark, indexed bool) []byte {
 	for _, n := range []uint64{uint64(m.Index), uint64(m.Time), uint64(m.First), uint64(m.FirstTime)} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
+	}
+	if indexed {
+		dst = append(dst, 1)
 	}
 	return dst
 }
@@ -152,7 +196,7 @@ func parseMark(partition uint16, b []byte) (wallet.HistoryMark, error) {
 	if b == nil {
 		return m, nil
 	}
-	if len(b) != markBytes {
+	if len(b) != markBytes && len(b) != markBytes-1 {
 		return m, fmt.Errorf("%w: mark %x of partition %d", errCorrupt, b, partition)
 	}
 	m.Index, m.Time = rsm.Index(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))

@@ -87,7 +87,13 @@ func (w *world) random(t *rapid.T) {
 			w.holds = append(w.holds, w.hold(1, wallet.TransactionID{}, w.names[account("holder")], "", money.Amount(rapid.Int64Range(1, 1000).Draw(t, "held")), expires, false))
 		case 4, 5:
 			w.randomHold(t, w.names[account("holder")], w.names[account("payee")])
-		case 6, 7:
+		case 6:
+			if len(w.made) > 0 {
+				w.reverse(account("from"), account("to"), 1, 1)
+				continue
+			}
+			fallthrough
+		case 7:
 			w.transact(account("from"), account("to"), money.Amount(rapid.Int64Range(1, 1000).Draw(t, "amount")), rapid.SampledFrom([]string{"", "a", "aa"}).Draw(t, "reference"))
 		default:
 			a := money.Amount(rapid.Int64Range(0, 1000).Draw(t, "amount"))
@@ -140,6 +146,7 @@ func (w *world) compare(t *rapid.T, s *Store) rsm.Index {
 	}
 	w.compareTurnover(t, s, upTo)
 	w.compareEvents(t, s, mark.Index)
+	w.compareIDs(t, s, mark.Index)
 	return mark.Index
 }
 

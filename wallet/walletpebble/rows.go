@@ -25,6 +25,7 @@ const (
 type rows struct {
 	bytes []byte // lines: keys and values
 	order []lineAt
+	ids   []idAt
 	feeds map[uint16]*feed // by tenant: of the entry that is read
 	last  *feed            // that was written to
 }
@@ -46,7 +47,7 @@ type feed struct {
 }
 
 func (r *rows) reset() {
-	r.bytes, r.order = r.bytes[:0], r.order[:0]
+	r.bytes, r.order, r.ids = r.bytes[:0], r.order[:0], r.ids[:0]
 	if r.feeds == nil || len(r.feeds) > maxFeeds {
 		r.feeds, r.last = map[uint16]*feed{}, nil
 	}
@@ -62,8 +63,8 @@ func (r *rows) line(k wallet.LineKey, e *wallet.Event) {
 	r.order = append(r.order, lineAt{e.Account, uint32(begin), uint32(len(r.bytes))})
 }
 
-// add adds the lines to a batch, sorted by account: neighbours are cheaper to insert.
-func (r *rows) add(batch *pebble.Batch) error {
+// add adds lines and ids to a batch, sorted by account and by id: neighbours are cheaper to insert.
+func (r *rows) add(batch *pebble.Batch, partition uint16) error {
 	slices.SortFunc(r.order, func(a, b lineAt) int {
 		if c := cmp.Compare(a.account, b.account); c != 0 {
 			return c
@@ -79,8 +80,11 @@ func (r *rows) add(batch *pebble.Batch) error {
 			return err
 		}
 	}
-	return nil
+	return r.addIDs(batch, partition)
 }
+
+// size returns about how many bytes the rows have.
+func (r *rows) size() int { return len(r.bytes) + len(r.ids)*(idBytes+whereBytes) }
 
 // feed takes up an event for its tenant.
 func (f *follower) feed(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) error {
@@ -126,6 +130,9 @@ func (f *follower) entry(batch *pebble.Batch, d *rsm.Decided) (lines uint64, err
 			lines++
 			f.of(e.Tenant, e.Currency).Take(e)
 			f.rows.line(k, e)
+			if decidesTransfer(e) {
+				f.rows.id(k, e)
+			}
 			return f.feed(batch, k, e)
 		}
 		if e.Kind == wallet.TransferFailed || e.Kind == wallet.TenantMade {
@@ -164,27 +171,30 @@ func (f *follower) rare(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) 
 			}
 		}
 	case wallet.TransactionMade:
-		return f.reference(batch, k, e)
+		return f.transaction(batch, k, e)
 	case wallet.TenantMade, wallet.AssetMade:
 		return nil
 	case wallet.HoldPlaced, wallet.HoldCaptured, wallet.HoldReleased, wallet.HoldExtended, wallet.HoldExpired, wallet.HoldRestored:
+		if err := f.indexHold(k, e); err != nil {
+			return err
+		}
 	case wallet.NoEvent, wallet.Debit, wallet.Credit, wallet.Return, wallet.TransferFailed:
 	}
 	return batch.Set(noteKey(nil, e.Account, k), appendEvent(nil, e, &wallet.Event{}), nil)
 }
 
-// reference adds a transaction to the index of references.
-func (f *follower) reference(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) error {
-	t, ok := wallet.ParseTransaction(e.Content)
-	if !ok {
-		return fmt.Errorf("transaction %v cannot be read", e.ID)
-	}
-	if t.Reference == "" {
-		return nil
+// transaction adds a transaction to the indexes.
+func (f *follower) transaction(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) error {
+	t, err := f.indexTransaction(batch, k, e)
+	if err != nil || t.Reference == "" {
+		return err
 	}
 	key := appendPlace(referencePrefix(nil, f.p.Number, e.Tenant, t.Reference), k)
-	return batch.Set(key, append([]byte{byte(e.Code)}, e.Content...), nil)
+	return batch.Set(key, transactionRow(e), nil)
 }
+
+// transactionRow returns the value of a transaction in the indexes of references and of reversals.
+func transactionRow(e *wallet.Event) []byte { return append([]byte{byte(e.Code)}, e.Content...) }
 
 // named fills in the account of an event that has its name only; 0 if it was opened
 // before the history began.

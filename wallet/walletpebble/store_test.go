@@ -66,10 +66,15 @@ func TestGap(t *testing.T) {
 			_, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd})
 			return err
 		},
-		"turnover":      func() error { _, err := s.Turnover(0, 0); return err },
-		"events":        func() error { _, err := s.Events(&wallet.EventQuery{Limit: 1}); return err },
-		"events of one": func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1}); return err },
-		"transactions":  func() error { _, err := s.Transactions(&wallet.ReferenceQuery{Reference: "a", Limit: 1}); return err },
+		"turnover":        func() error { _, err := s.Turnover(0, 0); return err },
+		"events":          func() error { _, err := s.Events(&wallet.EventQuery{Limit: 1}); return err },
+		"events of one":   func() error { _, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 1}); return err },
+		"an id of before": func() error { _, err := s.Find(&wallet.IDQuery{ID: wallet.TransactionID{1, 0, 0, 4}}); return err },
+		"reversals": func() error {
+			_, err := s.Transactions(&wallet.ReferenceQuery{Reverses: wallet.TransactionID{1}, Limit: 1})
+			return err
+		},
+		"transactions": func() error { _, err := s.Transactions(&wallet.ReferenceQuery{Reference: "a", Limit: 1}); return err },
 	} {
 		if err := ask(); !errors.Is(err, wallet.ErrHistoryUnavailable) {
 			t.Errorf("%s: got %v", name, err)
@@ -100,6 +105,9 @@ func TestGap(t *testing.T) {
 	events, err := s.Events(&wallet.EventQuery{Account: 1, Limit: 100, After: wallet.LineKey{Time: begin, Index: 6}})
 	if err != nil || len(events.Events) != 5 {
 		t.Errorf("events behind the first entry: got %+v, %v", events, err)
+	}
+	if found, err := s.Find(&wallet.IDQuery{ID: wallet.TransactionID{1, 0, 0, 5}}); err != nil || len(found.Events) != 2 {
+		t.Errorf("the id of the first transfer that there is: got %+v, %v", found, err)
 	}
 	if m := s.Metrics(); m.Rebuilt != 1 || m.Partitions[0].First != 6 {
 		t.Errorf("got %+v", m)

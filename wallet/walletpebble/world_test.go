@@ -30,6 +30,7 @@ type world struct {
 	lines    []wallet.Line
 	held     []heldSince
 	holds    []wallet.TransactionID
+	made     []wallet.TransactionID // transactions, whatever was decided
 	log      *decidedLog
 }
 

@@ -1,0 +1,194 @@
+package walletpebble
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"maru.example/wallet"
+)
+
+// The indexes by transaction id. An id's row says where the first event is of what was
+// decided under it in the partition: the others of it are the next in the tenant's feed.
+
+// whereBytes is about how large the value of an id is.
+const whereBytes = 14
+
+// idAt says where the first event of a transaction id is.
+type idAt struct {
+	high, low uint64 // the id
+	tenant    uint16
+	place     wallet.LineKey
+}
+
+// idOf names a transaction of a tenant.
+type idOf struct {
+	tenant uint16
+	id     wallet.TransactionID
+}
+
+// decidesTransfer says that an event is the debit of a transfer or a capture that was
+// decided here. The debits of transactions name no other side; what they were is said
+// by an event of their own, and those for another partition's are none of ours.
+func decidesTransfer(e *wallet.Event) bool { return e.Kind == wallet.Debit && e.Other != 0 }
+
+// id takes up a transaction id.
+func (r *rows) id(k wallet.LineKey, e *wallet.Event) {
+	r.ids = append(r.ids, idAt{binary.BigEndian.Uint64(e.ID[:]), binary.BigEndian.Uint64(e.ID[8:]), e.Tenant, k})
+}
+
+// addIDs adds the ids to a batch, sorted.
+func (r *rows) addIDs(batch *pebble.Batch, partition uint16) error {
+	slices.SortFunc(r.ids, func(a, b idAt) int {
+		switch {
+		case a.tenant != b.tenant:
+			return cmp.Compare(a.tenant, b.tenant)
+		case a.high != b.high:
+			return cmp.Compare(a.high, b.high)
+		}
+		return cmp.Compare(a.low, b.low)
+	})
+	var where [placeBytes + 2]byte // a uvarint of 8 bytes may have 10
+	for i := range r.ids {
+		v := &r.ids[i]
+		value := appendWhere(where[:0], v.place)
+		op := batch.SetDeferred(idBytes, len(value))
+		key := tenantKey(op.Key[:0], keyID, partition, v.tenant)
+		binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(key, v.high), v.low)
+		copy(op.Value, value)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexTransaction takes up the id of a transaction, and one that is a reversal as such.
+func (f *follower) indexTransaction(batch *pebble.Batch, k wallet.LineKey, e *wallet.Event) (*wallet.Transaction, error) {
+	t, ok := wallet.ParseTransaction(e.Content)
+	if !ok {
+		return nil, fmt.Errorf("transaction %v cannot be read", e.ID)
+	}
+	f.rows.id(k, e)
+	if t.Reverses == nil {
+		return t, nil
+	}
+	key := appendPlace(reversalPrefix(nil, f.p.Number, e.Tenant, t.Reverses.ID), k)
+	return t, batch.Set(key, transactionRow(e), nil)
+}
+
+// indexHold takes up the id of a command about a hold. What is released at the end of a
+// capture has the capture's id, whose place is known.
+func (f *follower) indexHold(k wallet.LineKey, e *wallet.Event) error {
+	id := idOf{e.Tenant, e.ID}
+	switch e.Kind { //nolint:exhaustive // the others have no ids, or those of captures
+	case wallet.HoldPlaced, wallet.HoldExtended:
+	case wallet.HoldCaptured:
+		f.captures[id] = true
+		return nil
+	case wallet.HoldReleased:
+		// Where the history begins later, nobody knows whether the id is that of a capture.
+		if mark, _ := f.state(); mark.First > 1 || f.captures[id] || e.ID == (wallet.TransactionID{}) {
+			return nil
+		}
+		if value, err := get(f.s.db, idKey(nil, f.p.Number, e.Tenant, e.ID)); err != nil || value != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	f.rows.id(k, e)
+	return nil
+}
+
+// addRows is how many rows of events are looked at for a batch of addIndexes.
+const addRows = 512
+
+// addIndexes adds the indexes by transaction id to what a program took up that did not
+// have them: from the tenants' events, which have all that is needed. It says whether
+// they are there; if not, the error says why, or ctx has ended, or the history is made anew.
+func (f *follower) addIndexes(ctx context.Context) (done bool, err error) {
+	if f.indexed {
+		return true, nil
+	}
+	mark, _ := f.state()
+	f.s.o.Logger.InfoContext(ctx, "the history gets an index by transaction id", "partition", f.p.Number, "up_to", mark.Index)
+	prefix := partitionKey(nil, keyFeed, f.p.Number)
+	for from := prefix; from != nil; {
+		began := time.Now()
+		if from, err = f.addSome(prefix, from); err != nil {
+			return false, err
+		}
+		select {
+		case anew := <-f.anew:
+			anew <- f.restart(1)
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		default:
+			f.rest(ctx, time.Since(began))
+		}
+	}
+	f.begin()
+	f.indexed = true
+	batch := f.s.db.NewBatch()
+	defer func() { _ = batch.Close() }() // it is in memory
+	if err := f.write(batch, mark, 0, 0); err != nil {
+		f.indexed = false
+		return false, err
+	}
+	return true, nil
+}
+
+// addSome adds to the indexes what some rows of events have, from a key on. It returns
+// the key of the next row, nil if there is none.
+func (f *follower) addSome(prefix, from []byte) (next []byte, err error) {
+	f.begin()
+	batch := f.s.db.NewBatch()
+	defer func() { _ = batch.Close() }() // it is in memory
+	looked := 0
+	err = walk(f.s.db, from, after(prefix), func(key, value []byte) (bool, error) {
+		if looked++; looked > addRows {
+			next = slices.Clone(key)
+			return false, nil
+		}
+		return true, f.addRow(batch, key, value)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.rows.add(batch, f.p.Number); err != nil {
+		return nil, err
+	}
+	return next, batch.Commit(pebble.NoSync)
+}
+
+// addRow adds to the indexes what a row of events has.
+func (f *follower) addRow(batch *pebble.Batch, key, value []byte) error {
+	events, err := parseFeed(key, value)
+	if err != nil {
+		return err
+	}
+	tenant := binary.BigEndian.Uint16(key[3:])
+	for i := range events {
+		e := &events[i]
+		e.Tenant = tenant
+		switch {
+		case decidesTransfer(&e.Event):
+			f.rows.id(e.LineKey, &e.Event)
+		case e.Kind == wallet.TransactionMade:
+			_, err = f.indexTransaction(batch, e.LineKey, &e.Event)
+		case e.Kind.OfHold():
+			err = f.indexHold(e.LineKey, &e.Event)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
