@@ -45,9 +45,9 @@ type ReferenceQuery struct {
 	Tenant    uint16        `json:"tenant,omitzero"`
 	Reference string        `json:"reference"`
 	Reverses  TransactionID `json:"reverses,omitzero"` // instead of a reference
-	From      int64         `json:"from,omitzero"`  // the first time, in nanoseconds since 1970 UTC
-	After     LineKey       `json:"after,omitzero"` // where to go on; zero: at the beginning
-	Limit     int           `json:"limit"`          // from 1 to MaxEvents
+	From      int64         `json:"from,omitzero"`     // the first time, in nanoseconds since 1970 UTC
+	After     LineKey       `json:"after,omitzero"`    // where to go on; zero: at the beginning
+	Limit     int           `json:"limit"`             // from 1 to MaxEvents
 }
 
 // PastTransaction is a transaction that was made, or begun.
@@ -203,16 +203,8 @@ func (s *Service) HistoryTransactions(ctx context.Context, r *ReferenceRequest) 
 			page.Transactions, more = page.Transactions[:r.Limit], true
 		}
 	}
-	for i := range page.Transactions {
-		t := &page.Transactions[i]
-		if t.Code != Pending {
-			continue
-		}
-		f, err := s.query(ctx, s.parts[t.Partition], &query{Subject: aboutDecision, Tenant: number, Transaction: TransactionID(t.Content)})
-		if err != nil {
-			return page, Undecided, err
-		}
-		t.Code = f.Code
+	if err := s.whatBecame(ctx, number, page.Transactions); err != nil {
+		return page, Undecided, err
 	}
 	if n := len(page.Transactions); more && n > 0 {
 		page.Next = page.Transactions[n-1].cursor()

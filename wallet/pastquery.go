@@ -37,6 +37,8 @@ const (
 	pastEvents    pastKind = "events"
 
 	pastTransactions pastKind = "transactions"
+	pastReversals    pastKind = "reversals" // with a ReferenceQuery too: who does not know of them must not answer
+	pastFind         pastKind = "find"
 )
 
 // pastQuery is the part of a query that is about history.
@@ -51,6 +53,7 @@ type pastQuery struct {
 
 	Events    EventQuery     `json:"events,omitzero"`
 	Reference ReferenceQuery `json:"reference,omitzero"`
+	ID        IDQuery        `json:"id,omitzero"`
 }
 
 // pastFinding is the part of a finding that the history gave: one of them, or the text
@@ -65,6 +68,7 @@ type pastFinding struct {
 	Behind      string        `json:"behind,omitzero"`
 
 	Transactions *TransactionPage `json:"transactions,omitempty"`
+	Found        *FoundEvents     `json:"found,omitempty"`
 }
 
 // answers says whether a finding has what was asked for.
@@ -86,8 +90,10 @@ func (f *pastFinding) answers(k pastKind) bool {
 		return f.Turnover != nil
 	case pastEvents:
 		return f.Events != nil
-	case pastTransactions:
+	case pastTransactions, pastReversals:
 		return f.Transactions != nil
+	case pastFind:
+		return f.Found != nil
 	}
 	return false
 }
@@ -143,7 +149,9 @@ func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error
 	case pastEvents:
 		events, err := h.Events(&q.Past.Events)
 		return &pastFinding{Events: &events}, err
-	case pastTransactions:
+	case pastFind:
+		return p.findContent(ctx, h, &q.Past.ID)
+	case pastTransactions, pastReversals:
 		transactions, err := h.Transactions(&q.Past.Reference)
 		return &pastFinding{Transactions: &transactions}, err
 	}

@@ -28,7 +28,7 @@ const (
 	aboutTenant   subject = "tenant"    // Name: its Number
 	aboutTenants  subject = "tenants"   // the Names of all, by number
 	aboutAccount  subject = "account"   // Name, Accounts[0]: Account
-	aboutDecision subject = "decision"  // Tenant, Transaction: Code
+	aboutDecision subject = "decision"  // Tenant, Transaction: Code, Reversed
 	aboutHandles  subject = "handles"   // Tenant, Accounts: Handles, 0 where there is none
 	aboutHashes   subject = "hashes"    // Tenant, Handles: Hashes of the accounts, Handles as they are, 0 where there is none
 	aboutNames    subject = "names"     // Name, Handles: Accounts, "" where there is none
@@ -75,6 +75,8 @@ type finding struct {
 	More      bool           `json:"more,omitzero"`
 	Assets    []Asset        `json:"assets,omitempty"`
 	Past      *pastFinding   `json:"past,omitempty"`
+
+	Reversed []money.Amount `json:"reversed,omitzero"` // nil: a program that did not know of it
 }
 
 // known says whether this program answers such a query: a newer one may have others.
@@ -102,7 +104,7 @@ func (m *Machine) query(q *query) *finding {
 	case aboutAccount:
 		m.findAccount(f, q)
 	case aboutDecision:
-		f.Code = m.decision(q.Tenant, q.Transaction)
+		f.Code, f.Reversed = m.decision(q.Tenant, q.Transaction), m.reversed(q.Tenant, q.Transaction)
 	case aboutHandles:
 		f.Handles = make([]Handle, len(q.Accounts))
 		for i, id := range q.Accounts {

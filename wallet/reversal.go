@@ -119,3 +119,17 @@ func (m *Machine) unreserve(back *reservation) {
 		}
 	}
 }
+
+// reversed returns how much of each leg of an original was taken back, or is about to
+// be; empty if nothing ever was.
+func (m *Machine) reversed(tenant uint16, id TransactionID) []money.Amount {
+	amounts := []money.Amount{}
+	row, begun := m.reversals.rows[transactionKey{makeKey(id[:]), tenant}]
+	if !begun {
+		return amounts
+	}
+	for i := range m.reversals.at(uint64(row)).legs {
+		amounts = append(amounts, m.reversals.at(uint64(row)+uint64(i)).amount)
+	}
+	return amounts
+}

@@ -218,21 +218,31 @@ func (s *Service) Decision(ctx context.Context, tenant Tenant, id TransactionID)
 	if !ok {
 		return UnknownTenant, nil
 	}
+	_, f, err := s.decisionOf(ctx, number, id)
+	if err != nil {
+		return Undecided, err
+	}
+	return f.Code, nil
+}
+
+// decisionOf returns what was decided for a transaction id, and in which partition; a finding of Undecided if it
+// was never seen.
+func (s *Service) decisionOf(ctx context.Context, tenant uint16, id TransactionID) (*Partition, *finding, error) {
 	// The id alone does not say which account pays: a partition that has no leader is
 	// no reason not to ask the others.
 	var missing error
 	for _, p := range s.parts {
-		f, err := s.query(ctx, p, &query{Subject: aboutDecision, Tenant: number, Transaction: id})
+		f, err := s.query(ctx, p, &query{Subject: aboutDecision, Tenant: tenant, Transaction: id})
 		switch {
 		case errors.Is(err, rsm.ErrNoLeader) && ctx.Err() == nil:
 			missing = err
 		case err != nil:
-			return Undecided, err
+			return nil, nil, err
 		case f.Code != Undecided:
-			return f.Code, nil
+			return p, f, nil
 		}
 	}
-	return Undecided, missing
+	return nil, &finding{Code: Undecided}, missing
 }
 
 // OpenAccount opens an account that holds one currency. Repeated with the same

@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -163,4 +164,14 @@ func (d Metadata) Validate() error {
 		return ErrMetadata
 	}
 	return nil
+}
+
+// ReversalID returns the id of the reversal of a whole transfer or transaction that was given
+// none: always the same (a UUID of version 8, RFC 9562), so that it is made once.
+func ReversalID(of TransactionID) (id TransactionID) {
+	sum := sha256.Sum256(append([]byte("reversal of "), of[:]...))
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
 }

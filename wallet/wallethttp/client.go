@@ -178,8 +178,8 @@ func (c *Client) TransfersBy(ctx context.Context, protocol wallet.Protocol, ts [
 // Decision returns what was decided for a transaction id, [wallet.Undecided] if
 // it was never seen.
 func (c *Client) Decision(ctx context.Context, id wallet.TransactionID) (wallet.Code, error) {
-	var answer decisionAnswer
-	err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/transfers/" + id.String(), nil, &answer})
+	var answer foundAnswer
+	err := c.do(ctx, &call{http.MethodGet, "/v1/wallet/transfers/" + id.String() + "?content=false", nil, &answer})
 	if p, ok := errors.AsType[*Problem](err); ok && p.Code == codeTransactionNotFound {
 		return wallet.Undecided, nil
 	}

@@ -113,7 +113,7 @@ func TestPending(t *testing.T) {
 				"batch", "", "/v1/wallet/balance_transfers", batch(transfer("2"), transfer("1")), 200,
 				`{"results":[{"transaction_id":"` + id("2") + `","status":"pending"},{"transaction_id":"` + id("1") + `","status":"pending"}]}`,
 			},
-			{"asked", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"pending"}`},
+			{"asked", "GET", "/v1/wallet/transfers/" + id("1") + "?content=false", "", 200, `{"transaction_id":"` + id("1") + `","status":"pending"}`},
 			{"one of two", "GET", path + "?limit=1", "", 200, `{"transfers":[` + flight("1", "2000-01-01T00:00:00Z") + `],"more":true,"stale":false}`},
 			{"both", "GET", path + "?limit=2", "", 200, `{"transfers":[` + flight("1", "2000-01-01T00:00:00Z") + `,` + flight("2", "2000-01-01T00:00:16Z") + `],"more":false,"stale":true}`},
 			{"no leader, asked", "GET", "/v1/wallet/accounts/b", "", 503, `{"code":"no_leader"}`},
@@ -124,7 +124,7 @@ func TestPending(t *testing.T) {
 		away.Store(false)
 		time.Sleep(10 * time.Second) // of the bubble: more than the coordinator's longest pause
 		for _, e := range []exchange{
-			{"done", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
+			{"done", "GET", "/v1/wallet/transfers/" + id("1") + "?content=false", "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
 			{"none", "GET", path, "", 200, `{"transfers":[],"more":false,"stale":false}`},
 			{"totals", "GET", "/v1/wallet/totals", "", 200, `{"settled":true,"totals":[{"currency":"USD","balances":2,"sum":"0.00","issued":"2.00","in_flight":"0.00"}]}`},
 		} {

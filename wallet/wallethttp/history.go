@@ -35,6 +35,8 @@ type Past interface {
 	HistoryStatement(ctx context.Context, r *wallet.HistoryRequest) (wallet.Statement, wallet.Code, error)
 	HistoryTotals(ctx context.Context, tenant wallet.Tenant, atLeast wallet.HistoryPositions) ([]wallet.CurrencyTurnover, wallet.HistoryPositions, wallet.Code, error)
 	HistoryTransactions(ctx context.Context, r *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error)
+	HistoryFind(ctx context.Context, r *wallet.FindRequest) (wallet.Found, error)
+	HistoryReversals(ctx context.Context, r *wallet.ReversalsRequest) (wallet.TransactionPage, wallet.Code, error)
 }
 
 // noHistory is the history of a wallet that keeps none.
@@ -60,6 +62,14 @@ func (noHistory) HistoryTotals(context.Context, wallet.Tenant, wallet.HistoryPos
 
 func (noHistory) HistoryTransactions(context.Context, *wallet.ReferenceRequest) (wallet.ReferencePage, wallet.Code, error) {
 	return wallet.ReferencePage{}, 0, errNoHistory
+}
+
+func (noHistory) HistoryFind(context.Context, *wallet.FindRequest) (wallet.Found, error) {
+	return wallet.Found{}, errNoHistory
+}
+
+func (noHistory) HistoryReversals(context.Context, *wallet.ReversalsRequest) (wallet.TransactionPage, wallet.Code, error) {
+	return wallet.TransactionPage{}, 0, errNoHistory
 }
 
 func (noHistory) HistoryEvents(context.Context, *wallet.EventsRequest) (wallet.EventPage, wallet.Code, error) {

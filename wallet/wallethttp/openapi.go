@@ -187,7 +187,7 @@ func (op *operation) describe(schemas huma.Registry) *huma.Operation {
 	}
 	o.Parameters = op.describeParameters(schemas)
 	if op.request != nil {
-		o.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", schemas, op.request)}
+		o.RequestBody = &huma.RequestBody{Required: !op.bodyless, Content: content("application/json", schemas, op.request)}
 		o.RequestBody.Content["application/json"].Example = op.example
 	}
 	kind := "application/json"

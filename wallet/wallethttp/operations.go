@@ -19,6 +19,7 @@ type operation struct {
 	parameters       []parameter // of the query
 	needs            string      // the one of them that must be there, or ""
 	request          any         // a value of the body's type, or nil
+	bodyless         bool        // it can do without the body
 	example          any         // a body, where the examples of its members make none
 	answer           any
 	status           int           // of the answer
@@ -46,7 +47,7 @@ type parameter struct {
 // operations returns the API.
 func operations() []operation {
 	return slices.Concat(transferOperations(), transactionOperations(), accountOperations(), holdOperations(), tenantOperations(),
-		historyOperations(), []operation{referenceOperation()}, eventOperations(), personalOperations(), webhookOperations())
+		historyOperations(), []operation{referenceOperation(), reversalsOperation()}, eventOperations(), personalOperations(), webhookOperations())
 }
 
 func transferOperations() []operation {
@@ -69,13 +70,7 @@ func transferOperations() []operation {
 			"If one is malformed, nothing is done for any. One that is under way between two partitions is pending.",
 		request: transfersRequest{}, answer: transfersAnswer{}, status: 200, do: (*server).balanceTransfers,
 		codes: []wallet.Code{wallet.UnknownTenant},
-	}, {
-		id: "get-transfer", method: "GET", path: "/v1/wallet/transfers/{transaction_id}", scope: ReadScope,
-		summary:     "Ask what was decided for a transfer",
-		description: "For a client that lost an answer. To repeat the transfer does as well.",
-		answer:      decisionAnswer{}, status: 200, do: (*server).transfer,
-		codes: []wallet.Code{wallet.UnknownTenant}, absent: true,
-	}, {
+	}, findOperation("get-transfer", "/v1/wallet/transfers/{transaction_id}", "Show a transfer: what was decided, and what it was"), {
 		id: "list-in-flight", method: "GET", path: "/v1/wallet/in-flight", scope: ReadScope,
 		summary:     "List transfers under way between partitions",
 		description: "Those of the tenant, by partition, the oldest first.",

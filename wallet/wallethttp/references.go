@@ -81,24 +81,30 @@ func (s *server) findTransactions(q query) (*reply, error) {
 	}
 	answer := pastTransactions{Transactions: make([]pastTransaction, len(page.Transactions)), Next: formatReferenceCursor(page.Next), Position: position(page.Reflects.String())}
 	for i := range page.Transactions {
-		p := &page.Transactions[i]
-		t, ok := wallet.ParseTransaction(p.Content)
-		if !ok {
-			return nil, fmt.Errorf("the transaction at %d:%d of the history cannot be read", p.Partition, p.Index)
+		if answer.Transactions[i], err = q.newPast(&page.Transactions[i]); err != nil {
+			return nil, err
 		}
-		a := pastTransaction{
-			ID: transactionID(t.ID.String()), Status: "refused", Code: p.Code.String(), Time: formatTime(p.Time), Postings: newPostings(t.Postings, q.currency),
-			Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Position: wallet.HistoryPosition{Partition: p.Partition, Index: p.Index}.String(),
-		}
-		if p.Code == wallet.Applied || p.Code == wallet.Pending {
-			a.Status, a.Code = p.Code.String(), ""
-		}
-		if t.Reverses != nil {
-			a.Reverses = transactionID(t.Reverses.ID.String())
-		}
-		answer.Transactions[i] = a
 	}
 	return historyReply(answer, string(answer.Position)), nil
+}
+
+// newPast returns how a transaction of the past is shown.
+func (q query) newPast(p *wallet.PastTransaction) (a pastTransaction, err error) {
+	t, ok := wallet.ParseTransaction(p.Content)
+	if !ok {
+		return a, fmt.Errorf("the transaction at %d:%d of the history cannot be read", p.Partition, p.Index)
+	}
+	a = pastTransaction{
+		ID: transactionID(t.ID.String()), Status: "refused", Code: p.Code.String(), Time: formatTime(p.Time), Postings: newPostings(t.Postings, q.currency),
+		Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Position: wallet.HistoryPosition{Partition: p.Partition, Index: p.Index}.String(),
+	}
+	if p.Code == wallet.Applied || p.Code == wallet.Pending {
+		a.Status, a.Code = p.Code.String(), ""
+	}
+	if t.Reverses != nil {
+		a.Reverses = transactionID(t.Reverses.ID.String())
+	}
+	return a, nil
 }
 
 // formatReferenceCursor returns where a page goes on, "" if there is no more.
@@ -170,12 +176,8 @@ func (c *Client) parsePast(ctx context.Context, a *pastTransaction) (p wallet.Pa
 	if p.Code, err = statusCode(a.Status, a.Code); err != nil {
 		return p, err
 	}
-	for _, v := range a.Postings {
-		of, amounts, err := c.readAmounts(ctx, v.Currency, v.Amount)
-		if err != nil {
-			return p, err
-		}
-		t.Postings = append(t.Postings, wallet.Posting{Account: wallet.AccountID(v.Account), Amount: amounts[0], Currency: of})
+	if t.Postings, err = c.parsePostings(ctx, a.Postings); err != nil {
+		return p, err
 	}
 	if err := t.Validate(); err != nil {
 		return p, err

@@ -134,56 +134,68 @@ func (d *decoder) anyMembers(value func(name string)) {
 	}
 }
 
+// reversalBody is what the body of a reversal says.
+type reversalBody struct {
+	t          *wallet.Transaction // Reverses is nil if it does not say what it takes back
+	id, amount string
+	by         wallet.Protocol
+}
+
 // reversal reads a reversal of the transfer or transaction with an id.
-func (d *decoder) reversal(of wallet.TransactionID) (t *wallet.Transaction, by wallet.Protocol) {
-	var id, amount, protocol string
-	var o *wallet.Original
-	t = &wallet.Transaction{}
+func (d *decoder) reversal(of wallet.TransactionID) *reversalBody {
+	r := &reversalBody{t: &wallet.Transaction{}}
+	var protocol string
 	keep := func(read func(d *decoder) *wallet.Original) func(d *decoder) {
 		return func(d *decoder) {
-			if o != nil {
+			if r.t.Reverses != nil {
 				d.fail("", "must not be there beside the other")
 			}
-			if o = read(d); o != nil {
-				o.ID = of
+			if o := read(d); o != nil {
+				r.t.Reverses, o.ID = o, of
 			}
 		}
 	}
 	ok := d.object([]member{
-		{name: "transaction_id", value: &id},
+		{name: "transaction_id", value: &r.id, optional: true},
 		{name: "transfer", object: keep((*decoder).originalTransfer), optional: true},
 		{name: "transaction", object: keep((*decoder).originalTransaction), optional: true},
-		{name: "amount", value: &amount, optional: true},
-		d.postings(&t.Postings, true),
-		{name: "reference", value: &t.Reference, optional: true},
-		d.metadata(&t.Metadata),
+		{name: "amount", value: &r.amount, optional: true},
+		d.postings(&r.t.Postings, true),
+		{name: "reference", value: &r.t.Reference, optional: true},
+		d.metadata(&r.t.Metadata),
 		{name: "protocol", value: &protocol, optional: true},
 	})
-	by = d.legProtocol(protocol)
-	switch {
-	case !ok:
-		return t, by
-	case o == nil:
-		d.check("transfer", errOneOriginal)
-		return t, by
-	case amount != "" && (!o.Transfer || len(t.Postings) > 0):
+	r.by = d.legProtocol(protocol)
+	if ok && r.id == "" {
+		r.id = wallet.ReversalID(of).String()
+		if r.amount != "" || len(r.t.Postings) > 0 {
+			d.check("transaction_id", errPartID)
+		}
+	}
+	return r
+}
+
+var errPartID = errors.New("is missing: only a whole reversal can do without")
+
+// finishReversal checks a reversal of which it is known what it takes back.
+func (d *decoder) finishReversal(r *reversalBody) {
+	o := r.t.Reverses
+	if r.amount != "" && (!o.Transfer || len(r.t.Postings) > 0) {
 		d.check("amount", errors.New("is for a transfer, and not beside postings"))
-		return t, by
+		return
 	}
-	t.Reverses = o
-	if len(t.Postings) == 0 {
-		t.Postings = o.Reverse(t.ID).Postings
+	if len(r.t.Postings) == 0 {
+		r.t.Postings = o.Reverse(r.t.ID).Postings
 	}
-	if amount != "" {
-		a, err := money.ParseAmount(amount, o.Postings[0].Currency)
+	if r.amount != "" {
+		a, err := money.ParseAmount(r.amount, o.Postings[0].Currency)
 		if err == nil && a <= 0 {
-			err = fmt.Errorf("must be more than zero, not %s", amount)
+			err = fmt.Errorf("must be more than zero, not %s", r.amount)
 		}
 		d.check("amount", err)
-		t.Postings = o.ReversePart(t.ID, a).Postings
+		r.t.Postings = o.ReversePart(r.t.ID, a).Postings
 	}
-	d.finish(t, id)
-	return t, by
+	d.finish(r.t, r.id)
 }
 
 // originalTransfer reads what a transfer was; nil if that was not said.

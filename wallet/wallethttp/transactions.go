@@ -2,6 +2,9 @@ package wallethttp
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -38,9 +41,9 @@ type originalTransaction struct {
 }
 
 type reversalRequest struct {
-	ID          transactionID        `json:"transaction_id" doc:"Of the reversal: new, as for every transaction."`
-	Transfer    *originalTransfer    `json:"transfer,omitempty" doc:"What is reversed, as it was made: either a transfer or a transaction."`
-	Transaction *originalTransaction `json:"transaction,omitempty" doc:"What is reversed, as it was made: either a transfer or a transaction."`
+	ID          transactionID        `json:"transaction_id,omitempty" doc:"Of the reversal: new, as for every transaction. A whole reversal can do without: its id is then made of the original's, so that it is made once."`
+	Transfer    *originalTransfer    `json:"transfer,omitempty" doc:"What is reversed, as it was made: a transfer or a transaction. Without either the server's history has to have it."`
+	Transaction *originalTransaction `json:"transaction,omitempty" doc:"What is reversed, as it was made: a transfer or a transaction."`
 	Amount      amount               `json:"amount,omitempty" doc:"Of a transfer, how much is taken back; all of it by default."`
 	Postings    []postingBody        `json:"postings,omitempty" minItems:"2" maxItems:"64" nullable:"false" doc:"What is taken back, instead of amount: with the opposite signs. All of it by default."`
 	Reference   reference            `json:"reference,omitempty"`
@@ -83,18 +86,13 @@ func transactionOperations() []operation {
 			"anybody's help: ask what was decided, or repeat it.",
 		request: transactionRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true,
 		do: (*server).transaction, codes: codes, example: exampleTransaction(),
-	}, {
-		id: "get-transaction", method: "GET", path: "/v1/wallet/transactions/{transaction_id}", scope: ReadScope,
-		summary:     "Ask what was decided for a transaction",
-		description: "Transfers and transactions share their ids, so that this is the same as for a transfer.",
-		answer:      decisionAnswer{}, status: 200, do: (*server).transfer,
-		codes: []wallet.Code{wallet.UnknownTenant}, absent: true,
-	}, {
+	}, findOperation("get-transaction", "/v1/wallet/transactions/{transaction_id}", "Show a transaction: what was decided, and what it was"), {
 		id: "reverse-transaction", method: "POST", path: "/v1/wallet/transactions/{transaction_id}/reversals", scope: WriteScope,
 		summary: "Take a transfer or a transaction back, in whole or in part",
-		description: "A reversal is a transaction of its own. It says what it takes back, which is compared with what was made under the id. " +
+		description: "A reversal is a transaction of its own. It says what it takes back, or leaves that to the history; it is compared with what was made under the id. " +
+			"Without a body all is taken back. " +
 			"All reversals of one original together take back no more than it moved, for each account and currency. A reversal is not reversed.",
-		request: reversalRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true,
+		request: reversalRequest{}, bodyless: true, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true, past: true, absent: true,
 		do: (*server).reversal, example: exampleReversal(), codes: append(codes, wallet.NotReversible, wallet.OverReversed),
 	}}
 }
@@ -110,8 +108,7 @@ func exampleTransaction() transactionRequest {
 
 func exampleReversal() reversalRequest {
 	return reversalRequest{
-		ID:       "01900000-0000-7000-8000-000000000003",
-		Transfer: &originalTransfer{"customer:42", "merchant:7", "10.50", "USD"}, Amount: "2.50", Reference: "refund-12",
+		ID: "01900000-0000-7000-8000-000000000003", Amount: "2.50", Reference: "refund-12",
 	}
 }
 
@@ -126,17 +123,32 @@ func (s *server) transaction(q query) (*reply, error) {
 }
 
 func (s *server) reversal(q query) (*reply, error) {
-	id, err := wallet.ParseTransactionID(q.PathValue("transaction_id"))
+	id, err := q.transactionID()
 	if err != nil {
-		return nil, invalidParameter("transaction_id", err)
-	}
-	var t *wallet.Transaction
-	var by wallet.Protocol
-	if err := q.readBody(MaxTransactionBytes, func(d *decoder) { t, by = d.reversal(id) }); err != nil {
 		return nil, err
 	}
-	*q.about = t.Reverses.Postings[0].Account
-	return s.transact(q, by, t)
+	var r *reversalBody
+	var failed error
+	read := func(d *decoder) {
+		if r = d.reversal(id); len(d.errs) > 0 {
+			return
+		}
+		if r.t.Reverses == nil {
+			if r.t.Reverses, failed = s.original(q, id); failed != nil {
+				return
+			}
+		}
+		d.finishReversal(r)
+	}
+	if absentBody(q.Request) {
+		q.Body, q.ContentLength = io.NopCloser(strings.NewReader("{}")), 2
+		q.Header = http.Header{"Content-Type": {"application/json"}}
+	}
+	if err := errors.Join(q.readBody(MaxTransactionBytes, read), failed); err != nil {
+		return nil, err
+	}
+	*q.about = r.t.Reverses.Postings[0].Account
+	return s.transact(q, r.by, r.t)
 }
 
 func (s *server) transact(q query, by wallet.Protocol, t *wallet.Transaction) (*reply, error) {
@@ -148,5 +160,3 @@ func (s *server) transact(q query, by wallet.Protocol, t *wallet.Transaction) (*
 	}
 	return decidedReply(t.ID, result)
 }
-
-var errOneOriginal = errors.New("must be there, or transaction, and not both")

@@ -83,29 +83,6 @@ func appendResult(dst []byte, id wallet.TransactionID, result wallet.Result) []b
 	return append(dst, '}')
 }
 
-func (s *server) transfer(q query) (*reply, error) {
-	id, err := wallet.ParseTransactionID(q.PathValue("transaction_id"))
-	if err != nil {
-		return nil, invalidParameter("transaction_id", err)
-	}
-	code, err := s.wallet.Decision(q.Context(), q.tenant, id)
-	if err != nil {
-		return nil, err
-	}
-	answer := decisionAnswer{ID: transactionID(id.String()), Status: "refused", Code: code.String()}
-	switch code { //nolint:exhaustive // the other codes are refusals
-	case wallet.Undecided:
-		p := newProblem(http.StatusNotFound, codeTransactionNotFound, "no transfer or transaction with this transaction_id was decided: one that is under way may still be")
-		p.TransactionID = id.String()
-		return nil, p
-	case wallet.UnknownTenant:
-		return nil, refusal(code)
-	case wallet.Applied, wallet.Pending, wallet.Held:
-		answer.Status, answer.Code = code.String(), ""
-	}
-	return jsonReply(answer), nil
-}
-
 // inFlight lists transfers under way.
 func (s *server) inFlight(q query) (*reply, error) {
 	limit, err := q.limit(wallet.MaxInFlightListed, defaultInFlight)

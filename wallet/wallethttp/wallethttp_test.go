@@ -145,8 +145,8 @@ func TestTransfers(t *testing.T) {
 		{"to itself", "", transferPath, transferBody("a", "a", "1", id("7")), 422, `{"code":"same_account","transaction_id":"` + id("7") + `"}`},
 		{"currency not held", "", transferPath, strings.Replace(transferBody("a", "b", "1", id("8")), "USD", "JPY", 1), 422, `{"code":"currency_not_held","transaction_id":"` + id("8") + `"}`},
 		{"too large for a balance", "", transferPath, transferBody("bank", "a", "92233720368547758.07", id("9")), 422, `{"code":"overflow","transaction_id":"` + id("9") + `"}`},
-		{"asked: applied", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
-		{"asked: refused", "GET", "/v1/wallet/transfers/" + id("2"), "", 200, `{"transaction_id":"` + id("2") + `","status":"refused","code":"insufficient_funds"}`},
+		{"asked: applied", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"applied","content":"unavailable","content_detail":"history unavailable: the server keeps none"}`},
+		{"asked: refused", "GET", "/v1/wallet/transfers/" + id("2"), "", 200, `{"transaction_id":"` + id("2") + `","status":"refused","code":"insufficient_funds","content":"unavailable","content_detail":"history unavailable: the server keeps none"}`},
 		{"asked: never seen", "GET", "/v1/wallet/transfers/" + id("99"), "", 404, `{"code":"transaction_not_found","transaction_id":"` + id("99") + `"}`},
 		{
 			"batch", "", "/v1/wallet/balance_transfers", batch(transferBody("a", "b", "1", id("20")), transferBody("b", "x", "1", id("21")), transferBody("a", "b", "10.50", id("1"))), 200,

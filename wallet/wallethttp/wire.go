@@ -71,12 +71,6 @@ type transferResult struct {
 	Replayed bool          `json:"replayed,omitempty" doc:"It had been decided before; nothing moved this time."`
 }
 
-type decisionAnswer struct {
-	ID     transactionID `json:"transaction_id"`
-	Status string        `json:"status" enum:"applied,refused,pending,held" doc:"held: it is the id of a hold, which was placed."`
-	Code   string        `json:"code,omitempty" doc:"Why it was refused."`
-}
-
 type accountAnswer struct {
 	ID       accountID       `json:"id"`
 	Handle   string          `json:"handle" pattern:"^[1-9][0-9]*$" doc:"What stands for the account in the batch stream."`
