@@ -98,7 +98,7 @@ type FindRequest struct {
 
 // findPatience is how long a history that is behind is waited for without a position: who asks right after a write finds
 // it, and who asks a wallet under load hears the decision soon.
-const findPatience = 250 * time.Millisecond
+const findPatience = time.Second
 
 // findContent asks a history for what was done under an id.
 func (p *Partition) findContent(ctx context.Context, h History, q *IDQuery) (*pastFinding, error) {

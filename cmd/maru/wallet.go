@@ -34,6 +34,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newOpenCommand(),
 		newTransferCommand(),
 		newTransferStatusCommand(),
+		newReversalsCommand(),
 		newTransactionCommand(),
 		newReverseCommand(),
 		newBalanceCommand(),
@@ -238,47 +239,4 @@ func newTransactionID(now time.Time) (id wallet.TransactionID) {
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
 	return id
-}
-
-func newTransferStatusCommand() *cobra.Command {
-	var o httpOptions
-	cmd := &cobra.Command{
-		Use:     "transfer-status UUID",
-		Aliases: []string{"show-transfer"},
-		Short:   "Ask what became of a transfer",
-		Long: `Ask what became of a transfer: applied, the code of its refusal, pending if it is
-under way between two partitions, or undecided if the server has never seen its
-id. That is for after a lost answer.`,
-		Example: `  maru wallet transfer-status 01900000-0000-7000-8000-000000000001`,
-		Args:    exactArgs("UUID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseTransactionID(args[0], "give the id that `maru wallet transfer` printed before it sent the transfer")
-			if err != nil {
-				return err
-			}
-			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
-				code, err := client.Decision(ctx, id)
-				if err != nil {
-					return err
-				}
-				return printResult(cmd.OutOrStdout(), o.json, viewDecision(id, code), code.String()+": "+explain(code).text)
-			})
-		},
-	}
-	o.register(cmd)
-	return cmd
-}
-
-// decisionView is what became of a transfer, as --json prints it.
-type decisionView struct {
-	TransactionID string `json:"transaction_id"`
-	Status        string `json:"status"`         // applied, refused, pending, held or undecided
-	Code          string `json:"code,omitempty"` // why it was refused
-}
-
-func viewDecision(id wallet.TransactionID, code wallet.Code) decisionView {
-	if code == wallet.Applied || code == wallet.Pending || code == wallet.Undecided || code == wallet.Held {
-		return decisionView{TransactionID: id.String(), Status: code.String()}
-	}
-	return decisionView{TransactionID: id.String(), Status: "refused", Code: code.String()}
 }

@@ -37,10 +37,8 @@ one. Refused ones are none. As the server's history it can be behind under load.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := &wallet.ReferenceRequest{Reference: args[0], Limit: wallet.MaxEvents}
 			var err error
-			if atLeast != "" {
-				if r.AtLeast, err = wallet.ParseHistoryPositions(atLeast); err != nil {
-					return usageError("the answer to a write has it in the header "+wallethttp.PositionHeader, "--at-least: %w", err)
-				}
+			if r.AtLeast, err = parseAtLeast(atLeast); err != nil {
+				return err
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 				for {
@@ -59,7 +57,7 @@ one. Refused ones are none. As the server's history it can be behind under load.
 			})
 		},
 	}
-	cmd.Flags().StringVar(&atLeast, "at-least", "", "`position` that the answer has to reflect, as an earlier answer had it")
+	atLeastFlag(cmd, &atLeast)
 	o.register(cmd)
 	return cmd
 }

@@ -64,7 +64,7 @@ func TestPendingTransfer(t *testing.T) {
 		t.Errorf("transfer: got %q, %+v", stdout, f)
 	}
 	stdout, _, err = runAgainst(t, 200, `{"status":"pending","transaction_id":"`+uuid(1)+`"}`, "wallet", "transfer-status", uuid(1), "--json")
-	if want := `{"transaction_id":"` + uuid(1) + `","status":"pending"}` + "\n"; err != nil || stdout != want {
+	if want := `{"transaction_id":"` + uuid(1) + `","status":"pending","content":"unavailable"}` + "\n"; err != nil || stdout != want {
 		t.Errorf("transfer-status: got %q, %v, want %q", stdout, err, want)
 	}
 }

@@ -112,13 +112,16 @@ func newReverseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reverse UUID",
 		Short: "Take a transfer or a transaction back, in whole or in part",
-		Long: `Take a transfer or a transaction back. The server remembers only that it was made, so
-say what it was: a transfer with --transfer, a transaction with --file in JSON, as
-it was made. --amount takes back a part of a transfer. All reversals together take back
+		Long: `Take a transfer or a transaction back. What it was, the server's history knows. Without
+a history, or where that does not go back so far, say it: a transfer with --transfer,
+a transaction with --file in JSON, as it was made; the server compares it with what it
+remembers. --amount takes back a part of a transfer. All reversals together take back
 no more than was moved; a reversal is not reversed.
 
 A reversal is a transaction with an id of its own: see ` + "`maru wallet transaction --help`.",
-		Example: `  maru wallet reverse 01900000-0000-7000-8000-000000000001 --transfer 'alice bob 12.50 USD'
+		Example: `  maru wallet reverse 01900000-0000-7000-8000-000000000001
+  maru wallet reverse 01900000-0000-7000-8000-000000000001 --amount 2.50
+  maru wallet reverse 01900000-0000-7000-8000-000000000001 --transfer 'alice bob 12.50 USD'
   maru wallet reverse 01900000-0000-7000-8000-000000000002 --file order.json`,
 		Args: exactArgs("UUID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -126,7 +129,11 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 			if err != nil {
 				return err
 			}
-			t, err := o.http.parseReversal(cmd, id, transfer, file, amount)
+			original, err := o.http.readOriginal(cmd, id, transfer, file)
+			if err != nil {
+				return err
+			}
+			t, err := reversalOf(original, amount)
 			if err != nil {
 				return err
 			}
@@ -140,42 +147,65 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 	return cmd
 }
 
-// parseReversal returns the reversal of a transfer or transaction.
-func (o *httpOptions) parseReversal(cmd *cobra.Command, id wallet.TransactionID, transfer, file, amount string) (*wallet.Transaction, error) {
-	if (transfer == "") == (file == "") {
-		return nil, usageError("see `maru wallet reverse --help`", "say with --transfer or --file what is taken back")
-	}
-	if file != "" {
+// readOriginal returns what is to be taken back: as the flags say it, or else the history.
+func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, transfer, file string) (*wallet.Original, error) {
+	switch {
+	case transfer != "" && file != "":
+		return nil, usageError("see `maru wallet reverse --help`", "say with --transfer or --file what is taken back, and not with both")
+	case file != "":
 		t, err := o.readTransaction(cmd, file)
 		if err != nil {
 			return nil, err
 		}
-		if amount != "" {
-			return nil, usageError("a transaction is taken back as a whole here; the HTTP API takes postings", "--amount is for a transfer")
-		}
 		t.ID = id
-		return t.Original().Reverse(wallet.TransactionID{}), nil
+		return t.Original(), nil
+	case transfer != "":
+		words := strings.Fields(transfer)
+		if len(words) != 4 {
+			return nil, usageError("such as --transfer 'alice bob 12.50 USD'", "--transfer is FROM TO AMOUNT CURRENCY, not %s", quoted(transfer))
+		}
+		made, err := o.parseTransfer(cmd, words, "")
+		if err != nil {
+			return nil, err
+		}
+		made.ID = id
+		return wallet.OriginalTransfer(&made), nil
 	}
-	words := strings.Fields(transfer)
-	if len(words) != 4 {
-		return nil, usageError("such as --transfer 'alice bob 12.50 USD'", "--transfer is FROM TO AMOUNT CURRENCY, not %s", quoted(transfer))
+	var original *wallet.Original
+	err := o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+		found, err := client.HistoryFind(ctx, &wallet.FindRequest{ID: id})
+		switch {
+		case err != nil:
+			return err
+		case found.Missing != nil:
+			return failed(fmt.Errorf("what %v was is not known: %s", id, plain(found.Missing)), "say it with --transfer or --file")
+		case found.Code == wallet.Undecided || found.Code == wallet.UnknownTenant:
+			return refused("reverse "+id.String(), found.Code)
+		}
+		if original = found.Original(id); original == nil || found.Code != wallet.Applied {
+			return refused("reverse "+id.String(), wallet.NotReversible)
+		}
+		return nil
+	})
+	return original, err
+}
+
+// reversalOf returns the transaction that takes something back, all of it if no amount is named.
+func reversalOf(o *wallet.Original, amount string) (*wallet.Transaction, error) {
+	switch {
+	case amount == "":
+		return o.Reverse(wallet.TransactionID{}), nil
+	case !o.Transfer:
+		return nil, usageError("a transaction is taken back as a whole here; the HTTP API takes postings", "--amount is for a transfer")
 	}
-	made, err := o.parseTransfer(cmd, words, "")
-	if err != nil {
-		return nil, err
-	}
-	made.ID = id
-	if amount == "" {
-		return wallet.OriginalTransfer(&made).Reverse(wallet.TransactionID{}), nil
-	}
-	part, err := money.ParseAmount(amount, made.Currency)
+	part, err := money.ParseAmount(amount, o.Postings[0].Currency)
 	if err == nil && part <= 0 {
 		err = fmt.Errorf("amount %s is not more than zero", amount)
 	}
 	if err != nil {
 		return nil, usageError("an amount is a decimal number, such as 2.50", "%w", err)
 	}
-	return wallet.OriginalTransfer(&made).ReversePart(wallet.TransactionID{}, part), nil
+	return o.ReversePart(wallet.TransactionID{}, part), nil
 }
 
 // readTransaction reads a transaction in JSON, an empty one if no file is named.

@@ -194,7 +194,7 @@ func (q query) show(a *foundAnswer, f *wallet.Found) {
 	if back, known := f.ReversedLegs(); known && f.Original(wallet.TransactionID{}) != nil {
 		a.Reversed = extent(c.Legs(), back)
 		if a.Amount != "" {
-			a.ReversedAmount = amount(ofTransfer(back).Format(c.Postings[1].Currency))
+			a.ReversedAmount = amount(ReversedAmount(back).Format(c.Postings[1].Currency))
 		}
 		a.ReversedPostings = newPostings(back, q.currency)
 	}
@@ -222,8 +222,8 @@ func extent(legs, back []wallet.Posting) string {
 	return "whole"
 }
 
-// ofTransfer returns how much of a transfer the postings of a reversal take back.
-func ofTransfer(back []wallet.Posting) (a money.Amount) {
+// ReversedAmount returns how much of a transfer the postings of a reversal take back.
+func ReversedAmount(back []wallet.Posting) (a money.Amount) {
 	for _, p := range back {
 		a = max(a, p.Amount)
 	}
