@@ -43,8 +43,9 @@ type modelDecision struct {
 	t       Transfer
 	payee   Handle // of a transfer to another partition
 	at      int64
-	what    string   // "" for a transfer, "capture", or "hold" for what moves nothing
-	tx      *modelTx // nil of a transfer
+	what    string        // "" for a transfer, "capture", or "hold" for what moves nothing
+	hold    TransactionID // of a capture
+	tx      *modelTx      // nil of a transfer
 }
 
 // modelFlight is what both sides know of a transfer.

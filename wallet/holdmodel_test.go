@@ -165,7 +165,7 @@ func (n *crossModel) holdCommand(at, tenant uint16, k Kind, c *holdCommand) Resu
 	case holdPlace:
 		d.code = n.place(tenant, c)
 	case holdCapture:
-		d.what, d.payee = "capture", c.handle
+		d.what, d.payee, d.hold = "capture", c.handle, c.hold
 		d.t = Transfer{c.id, AccountID(c.from), AccountID(c.to), c.amount, c.currency}
 		d.code = n.capture(at, tenant, c, d)
 	case holdRelease:

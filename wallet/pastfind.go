@@ -241,7 +241,7 @@ func (f *Found) Original(id TransactionID) *Original {
 	}
 	switch c.Kind {
 	case TransferContent, CaptureContent:
-		return &Original{ID: id, Transfer: true, Postings: c.Postings}
+		return &Original{ID: id, Transfer: true, Hold: c.Hold, Postings: c.Postings}
 	case TransactionContent:
 		return &Original{ID: id, Postings: c.Postings, Reference: c.Reference, Metadata: c.Metadata}
 	case NoContent, ReversalContent, HoldContent, ReleaseContent, ExtensionContent, endContent:

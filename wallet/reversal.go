@@ -37,7 +37,7 @@ type reservation struct {
 // each of its legs is no more than it. It notes in back what is taken back.
 func (m *Machine) judgeReversal(d *draft, back *reservation) Code {
 	e, seen := m.lookupID(d.tenant, d.own.of)
-	if !seen || e.code() != Applied || e.fingerprint() != d.original.originalFingerprint(d.own.reverses) {
+	if !seen || e.code() != Applied || !d.original.wasMade(d.own.reverses, e.fingerprint()) {
 		return NotReversible
 	}
 	var room [MaxPostings]net
@@ -78,14 +78,21 @@ func (m *Machine) judgeReversal(d *draft, back *reservation) Code {
 	return Applied
 }
 
-// originalFingerprint is the fingerprint under which an original was remembered.
-func (c *content) originalFingerprint(as reversed) uint64 {
+// wasMade says that an original is what was remembered by a fingerprint. Of a capture it
+// makes no difference whether it was the hold's last.
+func (c *content) wasMade(as reversed, sum uint64) bool {
 	if as == reversesTransaction {
-		return c.fingerprint()
+		return c.fingerprint() == sum
 	}
 	from, rest := nextPosting(c.postings)
 	to, _ := nextPosting(rest)
-	return fingerprint(nameHash(from.name), nameHash(to.name), to.amount, to.currency)
+	if as == reversesTransfer {
+		return fingerprint(nameHash(from.name), nameHash(to.name), to.amount, to.currency) == sum
+	}
+	capture := holdCommand{action: holdCapture, hold: c.hold.id(), amount: to.amount, currency: to.currency, from: from.name, to: to.name}
+	some := capture.sum()
+	capture.final = true
+	return some == sum || capture.sum() == sum
 }
 
 // reserve notes what a reversal takes back.

@@ -57,8 +57,9 @@ type Transaction struct {
 // it, since the machine remembers no more than whether it was that.
 type Original struct {
 	ID        TransactionID
-	Transfer  bool      // it was made as a transfer
-	Postings  []Posting // of a transfer two: that of the paying account first
+	Transfer  bool          // it was made as a transfer
+	Hold      TransactionID // it was a capture of this hold, and so a transfer
+	Postings  []Posting     // of a transfer two: that of the paying account first
 	Reference string
 	Metadata  Metadata
 }
@@ -66,6 +67,14 @@ type Original struct {
 // OriginalTransfer returns a transfer as something to be reversed.
 func OriginalTransfer(t *Transfer) *Original {
 	return &Original{ID: t.ID, Transfer: true, Postings: []Posting{{t.From, -t.Amount, t.Currency}, {t.To, t.Amount, t.Currency}}}
+}
+
+// OriginalCapture returns a capture as something to be reversed: what is taken back is
+// available to the account again, and not held.
+func OriginalCapture(c *Capture) *Original {
+	o := OriginalTransfer(&c.Transfer)
+	o.Hold = c.Hold
+	return o
 }
 
 // Original returns a transaction as something to be reversed.
@@ -117,6 +126,9 @@ func (o *Original) Validate() error {
 	}
 	if o.Transfer && (len(o.Postings) != 2 || o.Reference != "" || len(o.Metadata) > 0 || o.Postings[0].Amount >= 0 ||
 		o.Postings[0].Amount != -o.Postings[1].Amount || o.Postings[0].Currency != o.Postings[1].Currency) {
+		return ErrReversal
+	}
+	if o.Hold != (TransactionID{}) && !o.Transfer {
 		return ErrReversal
 	}
 	return validContent(o.Postings, o.Reference, o.Metadata)

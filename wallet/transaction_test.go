@@ -481,6 +481,7 @@ func TestTransactionValidate(t *testing.T) {
 		{"large", Transaction{ID: id, Postings: good, Metadata: Metadata{"k": strings.Repeat("y", 1024)}}, ErrMetadata},
 		{"reverses nothing", Transaction{ID: id, Postings: good, Reverses: &Original{Postings: good}}, ErrTransactionID},
 		{"reverses no transfer", Transaction{ID: id, Postings: good, Reverses: &Original{ID: id, Transfer: true, Postings: legsOf("a", 1, "b", -1)}}, ErrReversal},
+		{"reverses a capture that is no transfer", Transaction{ID: id, Postings: good, Reverses: &Original{ID: id, Hold: id, Postings: good}}, ErrReversal},
 	} {
 		if err := tt.t.Validate(); !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
@@ -491,6 +492,7 @@ func TestTransactionValidate(t *testing.T) {
 // FuzzParseTransaction reads any bytes as a command: what is read is written as it was.
 func FuzzParseTransaction(f *testing.F) {
 	b := transactionSamples()[KindTransactions][HeaderBytes:]
+	b = append(b, captureReversalSamples()[0][HeaderBytes:]...)
 	for len(b) > 0 {
 		n := transactionSize(b)
 		f.Add(b[:n])

@@ -26,6 +26,7 @@ const (
 	reversesNothing reversed = iota
 	reversesTransfer
 	reversesTransaction
+	reversesCapture
 )
 
 // AppendTransaction appends a command of KindTransactions, which must be valid.
@@ -35,13 +36,22 @@ func AppendTransaction(dst []byte, t *Transaction) []byte {
 	dst = append(dst, 0, 0)
 	what, of := reversesNothing, TransactionID{}
 	if o := t.Reverses; o != nil {
-		if what, of = reversesTransaction, o.ID; o.Transfer {
+		of = o.ID
+		switch {
+		case o.Hold != TransactionID{}:
+			what = reversesCapture
+		case o.Transfer:
 			what = reversesTransfer
+		default:
+			what = reversesTransaction
 		}
 	}
 	dst = appendContent(dst, what, of, t.Postings, t.Reference, t.Metadata)
 	if o := t.Reverses; o != nil {
 		dst = appendContent(dst, reversesNothing, TransactionID{}, o.Postings, o.Reference, o.Metadata)
+		if what == reversesCapture {
+			dst = append(dst, o.Hold[:]...)
+		}
 	}
 	binary.LittleEndian.PutUint16(dst[at:], uint16(len(dst)-at-2))
 	return dst
@@ -107,6 +117,7 @@ func appendCrossTransaction(dst, cmd []byte, by Protocol, handles []Handle) []by
 type content struct {
 	reverses reversed
 	of       key    // what is reversed
+	hold     key    // of an original that was a capture: what it was paid out of
 	all      []byte // for the fingerprint
 	postings []byte
 	n        int // of them
@@ -149,8 +160,16 @@ func parseTransaction(cmd []byte) (id key, own, original content, ok bool) {
 		if original, rest, ok = parseContent(rest); !ok || original.reverses != reversesNothing || own.of == (key{}) {
 			return key{}, own, original, false
 		}
-		if own.reverses == reversesTransfer && !original.isTransfer() {
+		if own.reverses != reversesTransaction && !original.isTransfer() {
 			return key{}, own, original, false
+		}
+		if own.reverses == reversesCapture {
+			if len(rest) < 16 {
+				return key{}, own, original, false
+			}
+			if original.hold, rest = makeKey(rest), rest[16:]; original.hold == (key{}) {
+				return key{}, own, original, false
+			}
 		}
 	}
 	id = makeKey(cmd)
@@ -175,7 +194,7 @@ func parseContent(b []byte) (c content, rest []byte, ok bool) {
 	c.reverses, c.n = reversed(b[0]), int(b[1])
 	reference, keys := int(b[2]), int(b[3])
 	rest = b[contentHead:]
-	if c.reverses > reversesTransaction || c.n < 2 || c.n > MaxPostings || reference > MaxReference || keys > MaxMetadata {
+	if c.reverses > reversesCapture || c.n < 2 || c.n > MaxPostings || reference > MaxReference || keys > MaxMetadata {
 		return c, nil, false
 	}
 	if c.reverses != reversesNothing {
@@ -274,7 +293,7 @@ func ParseTransaction(cmd []byte) (*Transaction, bool) {
 	t := &Transaction{ID: id.id()}
 	t.Postings, t.Reference, t.Metadata = own.said()
 	if own.reverses != reversesNothing {
-		t.Reverses = &Original{ID: own.of.id(), Transfer: own.reverses == reversesTransfer}
+		t.Reverses = &Original{ID: own.of.id(), Transfer: own.reverses != reversesTransaction, Hold: original.hold.id()}
 		t.Reverses.Postings, t.Reverses.Reference, t.Reverses.Metadata = original.said()
 	}
 	return t, true

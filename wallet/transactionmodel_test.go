@@ -143,7 +143,7 @@ func (n *crossModel) transaction(at, tenant uint16, kind Kind, by Protocol, t *T
 	key := fmt.Sprint(at, tenant, t.ID)
 	content := fmt.Sprint("tx", t.Postings, t.Reference, t.Metadata)
 	if t.Reverses != nil {
-		content += fmt.Sprint(t.Reverses.ID, t.Reverses.Transfer)
+		content += fmt.Sprint(t.Reverses.ID, t.Reverses.Transfer, t.Reverses.Hold != TransactionID{})
 	}
 	if d := n.decided[key]; d != nil {
 		if d.content != content {
@@ -260,6 +260,10 @@ func (n *crossModel) judgeReversal(v *modelTx) Code {
 	switch {
 	case d == nil || d.code != Applied:
 		return NotReversible
+	case o.Hold != TransactionID{}:
+		if d.what != "capture" || d.hold != o.Hold || d.t != (Transfer{o.ID, o.Postings[0].Account, o.Postings[1].Account, o.Postings[1].Amount, o.Postings[0].Currency}) {
+			return NotReversible
+		}
 	case o.Transfer && (d.tx != nil || d.content != fmt.Sprint(Transfer{o.ID, o.Postings[0].Account, o.Postings[1].Account, o.Postings[1].Amount, o.Postings[0].Currency})):
 		return NotReversible
 	case !o.Transfer && (d.tx == nil || d.content != fmt.Sprint("tx", o.Postings, o.Reference, o.Metadata)):
@@ -567,6 +571,15 @@ func (w *world) reversal(t *rapid.T) {
 	if d.tx != nil {
 		o = d.tx.t.Original()
 	}
+	if d.what == "capture" {
+		switch rapid.IntRange(0, 9).Draw(t, "as") {
+		case 0: // a transfer
+		case 1:
+			o.Hold = txid(uint64(rapid.IntRange(1, 200).Draw(t, "another hold")))
+		default:
+			o.Hold = d.hold
+		}
+	}
 	id := txid(uint64(rapid.IntRange(1, 200).Draw(t, "id")))
 	v := o.Reverse(id)
 	switch what := rapid.IntRange(0, 9).Draw(t, "what"); {
@@ -579,7 +592,7 @@ func (w *world) reversal(t *rapid.T) {
 		v.Postings[0].Amount, v.Postings[1].Amount = v.Postings[0].Amount+1, v.Postings[1].Amount-1
 	case what == 5:
 		o.Reference = "another"
-		o.Transfer = false
+		o.Transfer, o.Hold = false, TransactionID{}
 	case what == 6:
 		v.Postings[0].Account = rapid.SampledFrom(w.names[d.tenant]).Draw(t, "other")
 	}
