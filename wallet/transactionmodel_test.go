@@ -563,6 +563,10 @@ func (w *world) reversal(t *rapid.T) {
 			all = append(all, key)
 		}
 	}
+	captures := slices.DeleteFunc(slices.Clone(all), func(key string) bool { return w.model.decided[key].what != "capture" })
+	if len(captures) > 0 && rapid.Bool().Draw(t, "a capture") {
+		all = captures
+	}
 	if len(all) == 0 {
 		return
 	}

@@ -108,14 +108,15 @@ An id belongs to the partition of the first account. --protocol is tcc or saga.`
 
 func newReverseCommand() *cobra.Command {
 	var o transactionFlags
-	var transfer, file, amount string
+	var transfer, capture, file, amount string
 	cmd := &cobra.Command{
 		Use:   "reverse UUID",
 		Short: "Take a transfer or a transaction back, in whole or in part",
 		Long: `Take a transfer or a transaction back. What it was, the server's history knows. Without
-a history, or where that does not go back so far, say it: a transfer with --transfer,
-a transaction with --file in JSON, as it was made; the server compares it with what it
-remembers. --amount takes back a part of a transfer. All reversals together take back
+a history, or where that does not go back so far, say it: a transfer with --transfer, a
+capture of a hold with --capture, a transaction with --file in JSON, as it was made; the
+server compares it with what it remembers. --amount takes back a part of a transfer or
+capture, which is available then, and not held. All reversals together take back
 no more than was moved; a reversal is not reversed.
 
 A reversal is a transaction with an id of its own: see ` + "`maru wallet transaction --help`.",
@@ -129,7 +130,7 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 			if err != nil {
 				return err
 			}
-			original, err := o.http.readOriginal(cmd, id, transfer, file)
+			original, err := o.http.readOriginal(cmd, id, transfer, capture, file)
 			if err != nil {
 				return err
 			}
@@ -141,6 +142,7 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 		},
 	}
 	cmd.Flags().StringVar(&transfer, "transfer", "", "what the transfer was: '`FROM TO AMOUNT CURRENCY`'")
+	cmd.Flags().StringVar(&capture, "capture", "", "what the capture was: '`HOLD FROM TO AMOUNT CURRENCY`'")
 	cmd.Flags().StringVar(&amount, "amount", "", "how much of a transfer is taken back, an `amount` (default: all)")
 	cmd.Flags().StringVar(&file, "file", "", "`file` with what the transaction was, in JSON; - is standard input")
 	o.register(cmd)
@@ -148,10 +150,10 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 }
 
 // readOriginal returns what is to be taken back: as the flags say it, or else the history.
-func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, transfer, file string) (*wallet.Original, error) {
+func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, transfer, capture, file string) (*wallet.Original, error) {
 	switch {
-	case transfer != "" && file != "":
-		return nil, usageError("see `maru wallet reverse --help`", "say with --transfer or --file what is taken back, and not with both")
+	case transfer != "" && file != "" || transfer != "" && capture != "" || file != "" && capture != "":
+		return nil, usageError("see `maru wallet reverse --help`", "say with one of --transfer, --capture and --file what is taken back")
 	case file != "":
 		t, err := o.readTransaction(cmd, file)
 		if err != nil {
@@ -170,7 +172,24 @@ func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, 
 		}
 		made.ID = id
 		return wallet.OriginalTransfer(&made), nil
+	case capture != "":
+		words := strings.Fields(capture)
+		if len(words) != 5 {
+			return nil, usageError("such as --capture '01900000-0000-7000-8000-000000000001 alice shop 12.50 USD'", "--capture is HOLD FROM TO AMOUNT CURRENCY, not %s", quoted(capture))
+		}
+		made, err := o.parseTransfer(cmd, words[1:], "")
+		if err != nil {
+			return nil, err
+		}
+		made.ID = id
+		hold, err := parseTransactionID(words[0], "give the id of the hold")
+		return wallet.OriginalCapture(&wallet.Capture{Transfer: made, Hold: hold}), err
 	}
+	return o.findOriginal(cmd, id)
+}
+
+// findOriginal returns what is to be taken back as the history has it.
+func (o *httpOptions) findOriginal(cmd *cobra.Command, id wallet.TransactionID) (*wallet.Original, error) {
 	var original *wallet.Original
 	err := o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
 		found, err := client.HistoryFind(ctx, &wallet.FindRequest{ID: id})
@@ -178,7 +197,7 @@ func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, 
 		case err != nil:
 			return err
 		case found.Missing != nil:
-			return failed(fmt.Errorf("what %v was is not known: %s", id, plain(found.Missing)), "say it with --transfer or --file")
+			return failed(fmt.Errorf("what %v was is not known: %s", id, plain(found.Missing)), "say it with --transfer, --capture or --file")
 		case found.Code == wallet.Undecided || found.Code == wallet.UnknownTenant:
 			return refused("reverse "+id.String(), found.Code)
 		}

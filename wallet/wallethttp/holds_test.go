@@ -34,6 +34,9 @@ func TestHolds(t *testing.T) {
 	said := func(status, n string) string { return `{"status":"` + status + `","transaction_id":"` + id(n) + `"}` }
 	refusedAs := func(code, n string) string { return `{"code":"` + code + `","transaction_id":"` + id(n) + `"}` }
 	one := holdsPath + "/" + id("1")
+	back := func(n, more string) string {
+		return `{"transaction_id":"` + id(n) + `","capture":{"hold_id":"` + id("1") + `","from_account":"a","to_account":"b","amount":"100.00","currency":"USD"}` + more + `}`
+	}
 	for _, e := range []exchange{
 		{"hold", "", holdsPath, holdBody("1", "a", "600.00", expires), 200, said("held", "1")},
 		{"again", "", holdsPath, holdBody("1", "a", "600.00", expires), 200, said("held", "1")},
@@ -53,6 +56,12 @@ func TestHolds(t *testing.T) {
 		{"extend", "", one + "/extend", change("17", `,"expires_at":"`+expires+`"`), 200, said("success", "17")},
 		{"the last capture", "", one + "/capture", final, 200, said("success", "13")},
 		{"a capture more", "", one + "/capture", transferBody("a", "b", "1", id("18")), 410, refusedAs("hold_finished", "18")},
+		{"a capture back, in part", "", transactionsPath + "/" + id("11") + "/reversals", back("41", `,"amount":"40.00"`), 200, said("success", "41")},
+		{"all of it, after a part", "", transactionsPath + "/" + id("11") + "/reversals", back("42", ""), 409, refusedAs("over_reversed", "42")},
+		{"as a transfer", "", transactionsPath + "/" + id("11") + "/reversals", strings.Replace(strings.Replace(back("43", ""), "capture", "transfer", 1), `"hold_id":"`+id("1")+`",`, "", 1), 409, refusedAs("not_reversible", "43")},
+		{"what was refused", "", transactionsPath + "/" + id("12") + "/reversals", back("44", ""), 409, refusedAs("not_reversible", "44")},
+		{"the rest", "", transactionsPath + "/" + id("11") + "/reversals", back("45", `,"amount":"60.00"`), 200, said("success", "45")},
+		{"pay again what came back", "", transferPath, transferBody("a", "b", "100.00", id("46")), 200, said("success", "46")},
 		{"a finished hold", "GET", one, "", 410, `{"code":"hold_finished"}`},
 		{"no hold", "GET", holdsPath + "/" + id("99"), "", 404, `{"code":"unknown_hold"}`},
 		{"balance at the end", "GET", "/v1/wallet/accounts/a", "", 200, accountOf("895.00", "0.00", "895.00")},

@@ -33,12 +33,17 @@ func (c *Client) TransactBy(ctx context.Context, by wallet.Protocol, t *wallet.T
 		r := reversalRequest{
 			ID: transactionID(t.ID.String()), Postings: bodyOf(t.Postings), Reference: reference(t.Reference), Metadata: metadata(t.Metadata), Protocol: name,
 		}
-		if o.Transfer {
-			from, to := &o.Postings[0], &o.Postings[1]
+		from, to := &o.Postings[0], &o.Postings[1]
+		switch {
+		case o.Hold != wallet.TransactionID{}:
+			r.Capture = &originalCapture{
+				Hold: transactionID(o.Hold.String()), From: accountID(from.Account), To: accountID(to.Account), Amount: amount(to.Amount.Format(to.Currency)), Currency: currency(to.Currency.String()),
+			}
+		case o.Transfer:
 			r.Transfer = &originalTransfer{
 				From: accountID(from.Account), To: accountID(to.Account), Amount: amount(to.Amount.Format(to.Currency)), Currency: currency(to.Currency.String()),
 			}
-		} else {
+		default:
 			r.Transaction = &originalTransaction{Postings: bodyOf(o.Postings), Reference: reference(o.Reference), Metadata: metadata(o.Metadata)}
 		}
 		request = r

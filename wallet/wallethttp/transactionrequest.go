@@ -158,6 +158,7 @@ func (d *decoder) reversal(of wallet.TransactionID) *reversalBody {
 	ok := d.object([]member{
 		{name: "transaction_id", value: &r.id, optional: true},
 		{name: "transfer", object: keep((*decoder).originalTransfer), optional: true},
+		{name: "capture", object: keep((*decoder).originalCapture), optional: true},
 		{name: "transaction", object: keep((*decoder).originalTransaction), optional: true},
 		{name: "amount", value: &r.amount, optional: true},
 		d.postings(&r.t.Postings, true),
@@ -181,7 +182,7 @@ var errPartID = errors.New("is missing: only a whole reversal can do without")
 func (d *decoder) finishReversal(r *reversalBody) {
 	o := r.t.Reverses
 	if r.amount != "" && (!o.Transfer || len(r.t.Postings) > 0) {
-		d.check("amount", errors.New("is for a transfer, and not beside postings"))
+		d.check("amount", errors.New("is for a transfer or a capture, and not beside postings"))
 		return
 	}
 	if len(r.t.Postings) == 0 {
@@ -200,10 +201,27 @@ func (d *decoder) finishReversal(r *reversalBody) {
 
 // originalTransfer reads what a transfer was; nil if that was not said.
 func (d *decoder) originalTransfer() *wallet.Original {
+	return d.originalMovement()
+}
+
+// originalCapture reads what a capture was; nil if that was not said.
+func (d *decoder) originalCapture() *wallet.Original {
+	var hold string
+	o := d.originalMovement(member{name: "hold_id", value: &hold})
+	if o != nil {
+		var err error
+		o.Hold, err = wallet.ParseTransactionID(hold)
+		d.check("hold_id", err)
+	}
+	return o
+}
+
+// originalMovement reads what a transfer was, and members beside.
+func (d *decoder) originalMovement(beside ...member) *wallet.Original {
 	var from, to, amount, code string
-	if !d.object([]member{
+	if !d.object(append([]member{
 		{name: "from_account", value: &from}, {name: "to_account", value: &to}, {name: "amount", value: &amount}, {name: "currency", value: &code},
-	}) {
+	}, beside...)) {
 		return nil
 	}
 	t := wallet.Transfer{From: wallet.AccountID(from), To: wallet.AccountID(to)}

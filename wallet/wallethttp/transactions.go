@@ -34,6 +34,14 @@ type originalTransfer struct {
 	Currency currency  `json:"currency"`
 }
 
+type originalCapture struct {
+	Hold     transactionID `json:"hold_id"`
+	From     accountID     `json:"from_account"`
+	To       accountID     `json:"to_account"`
+	Amount   amount        `json:"amount"`
+	Currency currency      `json:"currency"`
+}
+
 type originalTransaction struct {
 	Postings  []postingBody `json:"postings" minItems:"2" maxItems:"64" nullable:"false"`
 	Reference reference     `json:"reference,omitempty"`
@@ -42,9 +50,10 @@ type originalTransaction struct {
 
 type reversalRequest struct {
 	ID          transactionID        `json:"transaction_id,omitempty" doc:"Of the reversal: new, as for every transaction. A whole reversal can do without: its id is then made of the original's, so that it is made once."`
-	Transfer    *originalTransfer    `json:"transfer,omitempty" doc:"What is reversed, as it was made: a transfer or a transaction. Without either the server's history has to have it."`
-	Transaction *originalTransaction `json:"transaction,omitempty" doc:"What is reversed, as it was made: a transfer or a transaction."`
-	Amount      amount               `json:"amount,omitempty" doc:"Of a transfer, how much is taken back; all of it by default."`
+	Transfer    *originalTransfer    `json:"transfer,omitempty" doc:"What is reversed, as it was made: a transfer, a capture or a transaction. Without any the server's history has to have it."`
+	Capture     *originalCapture     `json:"capture,omitempty" doc:"The same of a capture of a hold. What is taken back is available again, and not held."`
+	Transaction *originalTransaction `json:"transaction,omitempty" doc:"The same of a transaction."`
+	Amount      amount               `json:"amount,omitempty" doc:"Of a transfer or a capture, how much is taken back; all of it by default."`
 	Postings    []postingBody        `json:"postings,omitempty" minItems:"2" maxItems:"64" nullable:"false" doc:"What is taken back, instead of amount: with the opposite signs. All of it by default."`
 	Reference   reference            `json:"reference,omitempty"`
 	Metadata    metadata             `json:"metadata,omitempty"`
@@ -88,7 +97,7 @@ func transactionOperations() []operation {
 		do: (*server).transaction, codes: codes, example: exampleTransaction(),
 	}, findOperation("get-transaction", "/v1/wallet/transactions/{transaction_id}", "Show a transaction: what was decided, and what it was"), {
 		id: "reverse-transaction", method: "POST", path: "/v1/wallet/transactions/{transaction_id}/reversals", scope: WriteScope,
-		summary: "Take a transfer or a transaction back, in whole or in part",
+		summary: "Take a transfer, a capture or a transaction back, in whole or in part",
 		description: "A reversal is a transaction of its own. It says what it takes back, or leaves that to the history; it is compared with what was made under the id. " +
 			"Without a body all is taken back. " +
 			"All reversals of one original together take back no more than it moved, for each account and currency. A reversal is not reversed.",
