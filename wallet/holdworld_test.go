@@ -227,6 +227,7 @@ func TestHoldsAgainstModel(t *testing.T) {
 			"later 2":    w.later,
 			"transfers":  w.transfers,
 			"transact":   w.transactions,
+			"reversals":  w.reversals,
 			"set daily":  w.setDaily,
 			"set limit":  w.setLimit,
 			"set status": w.setStatus,

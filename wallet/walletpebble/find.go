@@ -31,7 +31,7 @@ func (s *Store) Find(q *wallet.IDQuery) (found wallet.FoundEvents, err error) {
 	if err := v.hasIDs(); err != nil {
 		return found, err
 	}
-	value, err := get(v, idKey(nil, q.Partition, q.Tenant, q.ID))
+	value, err := get(v, idKey(q.Partition, q.Tenant, q.ID))
 	if err != nil {
 		return found, err
 	}

@@ -180,7 +180,7 @@ func TestDamagedIndex(t *testing.T) {
 		"another's":       appendWhere(nil, wallet.LineKey{Time: 1e18 + 1, Index: 2}),
 		"something after": append(appendWhere(nil, wallet.LineKey{Time: 1e18 + 2, Index: 3}), 0),
 	} {
-		if err := s.db.Set(idKey(nil, 0, 0, id), value, pebble.NoSync); err != nil {
+		if err := s.db.Set(idKey(0, 0, id), value, pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 		if found, err := s.Find(&wallet.IDQuery{ID: id}); !errors.Is(err, errCorrupt) {

@@ -96,7 +96,7 @@ func (f *follower) indexHold(k wallet.LineKey, e *wallet.Event) error {
 		if mark, _ := f.state(); mark.First > 1 || f.captures[id] || e.ID == (wallet.TransactionID{}) {
 			return nil
 		}
-		if value, err := get(f.s.db, idKey(nil, f.p.Number, e.Tenant, e.ID)); err != nil || value != nil {
+		if value, err := get(f.s.db, idKey(f.p.Number, e.Tenant, e.ID)); err != nil || value != nil {
 			return err
 		}
 	default:

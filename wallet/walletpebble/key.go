@@ -89,8 +89,8 @@ func referencePrefix(dst []byte, partition, tenant uint16, reference string) []b
 	return append(append(tenantKey(dst, keyReference, partition, tenant), byte(len(reference))), reference...)
 }
 
-func idKey(dst []byte, partition, tenant uint16, id wallet.TransactionID) []byte {
-	return append(tenantKey(dst, keyID, partition, tenant), id[:]...)
+func idKey(partition, tenant uint16, id wallet.TransactionID) []byte {
+	return append(tenantKey(nil, keyID, partition, tenant), id[:]...)
 }
 
 // reversalPrefix begins the keys of the reversals of a transfer or transaction, and of no others.

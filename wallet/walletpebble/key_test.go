@@ -85,7 +85,7 @@ func FuzzRows(f *testing.F) {
 	f.Add(feedKey(nil, 1, 2, k), appendEvent([]byte{0}, held, &wallet.Event{}))
 	f.Add(noteKey(nil, 3, k), appendEvent(nil, held, &wallet.Event{}))
 	f.Add(appendPlace(referencePrefix(nil, 1, 2, "order"), k), make([]byte, 40))
-	f.Add(idKey(nil, 1, 2, wallet.TransactionID{3}), appendWhere(nil, k))
+	f.Add(idKey(1, 2, wallet.TransactionID{3}), appendWhere(nil, k))
 	f.Add(appendPlace(reversalPrefix(nil, 1, 2, wallet.TransactionID{3}), k), make([]byte, 40))
 	f.Add([]byte{keyMark, 0, 1}, appendMark(nil, &wallet.HistoryMark{First: 3}, true))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
