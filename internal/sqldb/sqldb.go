@@ -77,6 +77,7 @@ type DB struct {
 	dialect     Dialect
 	read, write *sql.DB // the same with PostgreSQL
 	options     Options
+	counts      counts
 }
 
 // Dialect returns the kind of the database.
@@ -126,14 +127,23 @@ func (db *DB) isolation() sql.IsolationLevel {
 func (db *DB) run(parent context.Context, pool *sql.DB, o *sql.TxOptions, f func(ctx context.Context, tx *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(parent, db.options.Timeout)
 	defer cancel()
+	began := time.Now()
 	var err error
 	for try := range maxTries {
 		if err = transact(ctx, pool, o, f); err == nil || !conflict(err) {
 			break
 		}
+		db.counts.conflicts.Add(1)
 		pause(ctx, try)
 	}
-	return explain(parent, ctx, err)
+	err = explain(parent, ctx, err)
+	if errors.Is(err, ErrUnavailable) {
+		db.counts.unavailable.Add(1)
+	} else {
+		db.counts.done.Add(1)
+	}
+	db.counts.took.Add(uint64(time.Since(began)))
+	return err
 }
 
 // transact runs f in one transaction.

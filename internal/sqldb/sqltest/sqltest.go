@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -56,11 +57,23 @@ type Server struct {
 	bin       string
 	owner     *syscall.Credential // nil: the test's own
 	databases atomic.Int64
+	address   string // for TLS, "" without
 }
 
 // StartPostgres starts a server, which ends with the test. The test is skipped if PostgreSQL is
 // not installed, or cannot run here.
 func StartPostgres(t testing.TB) *Server {
+	t.Helper()
+	return start(t, false)
+}
+
+// StartPostgresTLS starts a server that listens on 127.0.0.1 too, with a certificate for localhost: see [Server.OverTLS].
+func StartPostgresTLS(t testing.TB) *Server {
+	t.Helper()
+	return start(t, true)
+}
+
+func start(t testing.TB, encrypted bool) *Server {
 	t.Helper()
 	bin, err := findPostgres()
 	if err != nil {
@@ -76,6 +89,9 @@ func StartPostgres(t testing.TB) *Server {
 		s.disown(t)
 	}
 	s.run(t, "initdb", "--pgdata", s.data(), "--username", "maru", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if encrypted {
+		s.encrypt(t)
+	}
 	s.Start(t)
 	t.Cleanup(func() { _ = s.command("pg_ctl", "--pgdata", s.data(), "--mode", "immediate", "stop").Run() })
 	return s
@@ -103,7 +119,11 @@ func (s *Server) disown(t testing.TB) {
 // Start starts the server again after Stop.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	settings := "-c listen_addresses= -c fsync=off -c shared_buffers=16MB -c max_connections=60 -c unix_socket_directories=" + s.dir
+	listens := "-c listen_addresses="
+	if host, port, err := net.SplitHostPort(s.address); err == nil {
+		listens = "-c listen_addresses=" + host + " -c port=" + port + " -c ssl=on -c ssl_cert_file=" + s.file(chainName) + " -c ssl_key_file=" + s.file(keyName)
+	}
+	settings := listens + " -c fsync=off -c shared_buffers=16MB -c max_connections=60 -c unix_socket_directories=" + s.dir
 	s.run(t, "pg_ctl", "--pgdata", s.data(), "--log", filepath.Join(s.dir, "log"), "--options", settings, "--wait", "start")
 }
 
@@ -117,19 +137,29 @@ func (s *Server) Stop(t testing.TB) {
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test%d", s.databases.Add(1))
+	s.Exec(t, "CREATE DATABASE "+name)
+	return s.url(name)
+}
+
+// Exec carries out a statement as the server's owner.
+func (s *Server) Exec(t testing.TB, statement string) {
+	t.Helper()
 	db, err := sqldb.OpenPostgres(s.url("postgres"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := db.Exec(context.Background(), "CREATE DATABASE "+name); err != nil {
+	if err := db.Exec(context.Background(), statement); err != nil {
 		t.Fatal(err)
 	}
-	return s.url(name)
 }
 
 func (s *Server) url(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User("maru"), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	q := url.Values{"host": {s.dir}}
+	if _, port, err := net.SplitHostPort(s.address); err == nil {
+		q.Set("port", port) // the socket is named so
+	}
+	u := url.URL{Scheme: "postgres", User: url.User("maru"), Path: "/" + database, RawQuery: q.Encode()}
 	return u.String()
 }
 
