@@ -23,6 +23,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposePeers(r, n)
 	exposeHistory(r, n)
 	exposeArchive(r, n)
+	exposeStore(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()

@@ -47,18 +47,27 @@ var _ wallethttp.Personal = (*personal)(nil)
 // sealed with another master key is.
 func openPersonal(ctx context.Context, o *serveOptions, n *node) (*personal, error) {
 	p := &personal{side: n.side, node: n, keyFile: o.masterKeyFile()}
-	if !n.side.written() || !n.side.shared && n.network != nil && !n.alone() {
+	if !n.side.written() {
+		return p, nil
+	}
+	if !n.side.shared && n.network != nil && !n.alone() {
+		n.logger.ErrorContext(ctx, "personal data and webhooks of before are out of reach, and nothing in them can be erased: this cluster has several nodes, which need a store that they share",
+			"file", n.side.file, "hint", "stop this node, and move it with `maru wallet move-store`; then start all nodes with --store")
 		return p, nil
 	}
 	_, err := p.ready(ctx)
 	switch {
 	case errors.Is(err, wallet.ErrStoreUnavailable):
-		n.logger.WarnContext(ctx, "the store of personal data is away: the wallet does without until it is back", "error", err)
+		n.logger.WarnContext(ctx, "the store of personal data is away: the wallet does without until it is back", "error", err, "hint", sqldb.Hint(err))
 		return p, nil
 	case errors.Is(err, wallet.ErrMasterKey):
 		return nil, failed(err, hintMasterKey)
 	case err != nil:
-		return nil, failed(fmt.Errorf("open the store of personal data: %w", err), "the wallet itself can run with --personal=false")
+		hint := "the wallet itself can run with --personal=false"
+		if more := sqldb.Hint(err); more != "" {
+			hint = more + "; " + hint
+		}
+		return nil, failed(fmt.Errorf("open the store of personal data: %w", err), hint)
 	}
 	return p, nil
 }

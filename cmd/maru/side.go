@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"maru.example/internal/sqldb"
+	"maru.example/internal/telemetry"
 	"maru.example/wallet/walletsql"
 )
 
@@ -27,8 +30,9 @@ type side struct {
 	file   string // of SQLite, "" with PostgreSQL
 	shared bool   // other nodes have it too
 
-	turn   chan struct{} // who has put something into it may use the rest
-	db     *sqldb.DB     // nil until it was opened
+	opened atomic.Pointer[sqldb.DB] // for the metrics
+	turn   chan struct{}            // who has put something into it may use the rest
+	db     *sqldb.DB                // nil until it was opened
 	store  *walletsql.Store
 	failed error // why there is no store
 	tried  time.Time
@@ -43,16 +47,39 @@ func (o *serveOptions) registerSide(f *pflag.FlagSet) {
 	f.BoolVar(&o.webhookPublicOnly, "webhook-public-only", false, "refuse webhooks in private networks and on this machine, where tenants are not to reach")
 }
 
+// hintStore says what a store's URL is.
+const hintStore = "it is like postgres://user@host/database?sslmode=verify-full&sslrootcert=FILE; the password can be in MARU_STORE, or in ~/.pgpass"
+
+// storeError says what to do about a store that cannot be used.
+func storeError(err error) error {
+	hint := sqldb.Hint(err)
+	if hint == "" {
+		hint = hintStore
+	}
+	return failed(fmt.Errorf("the store: %w", err), hint)
+}
+
 // openSide checks the configuration of the side database. It is opened by what needs it.
 func openSide(o *serveOptions) (*side, error) {
+	file := filepath.Join(o.data, sideName)
 	if o.store == "" {
-		return &side{file: filepath.Join(o.data, sideName), turn: make(chan struct{}, 1)}, nil
+		return &side{file: file, turn: make(chan struct{}, 1)}, nil
 	}
 	db, err := sqldb.OpenPostgres(o.store, nil)
 	if err != nil {
-		return nil, usageError("--store is like postgres://user@host/database; the password can be in MARU_STORE, or in ~/.pgpass", "--store: %w", err)
+		hint := sqldb.Hint(err)
+		if hint == "" {
+			hint = hintStore
+		}
+		return nil, usageError(hint, "--store: %w", err)
 	}
-	return &side{db: db, shared: true, turn: make(chan struct{}, 1)}, nil
+	if _, err := os.Stat(file); err == nil {
+		return nil, errors.Join(db.Close(), failed(fmt.Errorf("%s has what this node kept before it had --store, where no erasure would reach it", file),
+			"`maru wallet move-store --data "+o.data+" --to URL` moves it into the database; if nothing of it is needed, remove the file"))
+	}
+	s := &side{db: db, shared: true, turn: make(chan struct{}, 1)}
+	s.opened.Store(db)
+	return s, nil
 }
 
 // written says whether something may have been written to the database before.
@@ -91,6 +118,7 @@ func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
 			return nil, fmt.Errorf("open %s: %w", s.file, err)
 		}
 		s.db = db
+		s.opened.Store(db)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrateTimeout)
 	defer cancel()
@@ -110,4 +138,27 @@ func (s *side) close() error {
 		return fmt.Errorf("close the side database: %w", err)
 	}
 	return nil
+}
+
+// exposeStore adds what the database beside the log counts.
+func exposeStore(r *telemetry.Registry, n *node) {
+	type m = sqldb.Metrics
+	telemetry.Expose(r, "maru_store", func() (m m) {
+		if db := n.side.opened.Load(); db != nil {
+			m = db.Metrics()
+		}
+		return m
+	},
+		telemetry.Gauge("connections", "Open connections to the database of personal data and webhooks.", func(m m) int { return m.Open }),
+		telemetry.Gauge("connections_in_use", "Of those, the ones that are in use.", func(m m) int { return m.InUse }),
+		telemetry.Counter("waits_total", "Waits for a connection, as all were in use.", func(m m) uint64 { return m.Waits }),
+		telemetry.Counter("wait_seconds_total", "Time of those waits.", func(m m) float64 { return m.Waited.Seconds() }),
+		telemetry.CounterBy("transactions_total", "Transactions by what became of them; unavailable: the database was away, did not answer in time, or took no writes.", "outcome", func(m m) iter.Seq2[string, uint64] {
+			return func(yield func(string, uint64) bool) {
+				_ = yield("done", m.Done) && yield("unavailable", m.Unavailable)
+			}
+		}),
+		telemetry.Counter("conflicts_total", "Tries of transactions that others got in the way of, and that were made again.", func(m m) uint64 { return m.Conflicts }),
+		telemetry.Counter("transaction_seconds_total", "Time of all transactions, with waits and repetitions.", func(m m) float64 { return m.Took.Seconds() }),
+	)
 }

@@ -55,6 +55,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newWebhookCommand(),
 		newEraseCommand(),
 		newRotateCommand(),
+		newMoveStoreCommand(),
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),
