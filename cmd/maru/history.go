@@ -104,9 +104,14 @@ func (h *historian) close() error {
 func exposeEvents(r *telemetry.Registry, h *wallethttp.Handler) {
 	type m = wallethttp.EventMetrics
 	telemetry.Expose(r, "maru_events", h.EventMetrics,
-		telemetry.Gauge("readers", "Streams of events that are open.", func(m m) int64 { return m.Readers }),
+		telemetry.Gauge("readers", "Streams of events that are open.", func(m m) int { return m.Readers }),
+		telemetry.Gauge("tenant_readers", "Of the streams that are open, those of the tenant that has the most.", func(m m) int { return m.OfOneTenant }),
 		telemetry.Counter("dropped_total", "Streams of events that were dropped since their readers did not read.", func(m m) uint64 { return m.Slow }),
-		telemetry.Counter("refused_total", "Streams of events refused as too many were open.", func(m m) uint64 { return m.Refused }),
+		telemetry.CounterBy("refused_total", "Streams of events refused as too many were open: of all tenants, or of the one that asked.", "limit", func(m m) iter.Seq2[string, uint64] {
+			return func(yield func(string, uint64) bool) {
+				_ = yield("all", m.Refused) && yield("tenant", m.TenantRefused)
+			}
+		}),
 	)
 }
 

@@ -18,6 +18,7 @@ import (
 	"maru.example/vfs"
 	"maru.example/wal"
 	"maru.example/wallet/walletgrpc"
+	"maru.example/wallet/wallethttp"
 )
 
 // serveOptions are the flags of `maru serve`.
@@ -45,6 +46,8 @@ type serveOptions struct {
 	requestTimeout     time.Duration
 	maxConnections     int // of each port
 	maxStreams         int
+	maxReaders         int // of events
+	maxTenantReaders   int // of those, of a tenant
 	logLevel           slog.Level
 	logFormat          string
 	pprof              string            // address, "" for off
@@ -111,11 +114,13 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
 	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
+	f.IntVar(&o.maxReaders, "max-event-readers", wallethttp.MaxEventReaders, "streams of events (server-sent) at once")
+	f.IntVar(&o.maxTenantReaders, "max-tenant-event-readers", wallethttp.MaxTenantEventReaders, "of those, the most of one tenant, so that none takes the places of all")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
 	completeFlag(cmd, "log-format", "text", "json")
-	f.IntVar(&o.partitions, "partitions", 0, "parts of a wallet that is made now, which can be on different nodes; their number never changes (default 1)")
+	f.IntVar(&o.partitions, "partitions", 0, "parts of a wallet that is made now, which can be on different nodes; their number never changes, and in more than 215 events are followed by account only (default 1)")
 	f.StringVar(&o.peer, "peer", "", "`address` for other nodes of the cluster (default: none)")
 	f.StringVar(&o.advertise.Peer, "advertise-peer", "", "`address` that other nodes are told, where it is not that of --peer: behind a proxy, or if that is 0.0.0.0")
 	f.StringVar(&o.advertise.HTTP, "advertise-http", "", "`URL` or address of the HTTP API that the cluster is told, where it is not that of --http (default, for 0.0.0.0: the host that other nodes are told)")
@@ -126,7 +131,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.StringVar(&o.pprof, "pprof", "", "loopback `address` for Go profiles (default: off)")
 	f.BoolVar(&o.json, "json", false, "print one JSON object when it listens: http, stream, data, pid")
 	fromEnvironment(cmd, "data", "http", "stream", "tls-cert", "tls-key", "insecure-plaintext", "reserve-bytes", "snapshot-bytes",
-		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "history-cache", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "log-level", "log-format", "pprof",
+		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "history-cache", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "max-event-readers", "max-tenant-event-readers", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
 }
@@ -197,6 +202,8 @@ func (o *serveOptions) validate() error {
 		return usageError("each client needs one: 4096 is the default", "--max-connections is %d", o.maxConnections)
 	case o.maxStreams <= 0:
 		return usageError("each client of the stream needs one: 256 is the default", "--max-streams is %d", o.maxStreams)
+	case o.maxReaders <= 0 || o.maxTenantReaders <= 0:
+		return usageError("each reader of events needs one: 512, and 256 of a tenant, are the defaults", "--max-event-readers is %d, and --max-tenant-event-readers %d", o.maxReaders, o.maxTenantReaders)
 	}
 	if err := o.validateAdvertised(); err != nil {
 		return err

@@ -107,6 +107,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 	exposeMetrics(metrics, node)
 	members := clusterhttp.NewHandler(metadata{node.metadata, node}, &clusterhttp.Options{Authorize: sec.authorizeCluster(), Logger: logger})
 	handling := &wallethttp.Options{
+		MaxEventReaders: o.maxReaders, MaxTenantEventReaders: o.maxTenantReaders,
 		History: node.wallet.Load(), Rebuild: node.history.rebuild,
 		Authorize: sec.authorizeHTTP(), Version: readBuild().Version, Beside: describeBackup(), Logger: logger,
 		Cluster: &wallethttp.Cluster{

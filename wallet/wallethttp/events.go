@@ -21,8 +21,7 @@ import (
 
 // Limits of streams of events.
 const (
-	MaxEventReaders  = 256 // at once
-	MaxEventAccounts = 16  // that one follows
+	MaxEventAccounts = 16 // that one follows
 
 	maxEventID    = 12 << 10 // bytes of an id, that a reader must be able to send back in a header
 	maxPlaceBytes = len("1023:9223372036854775807.18446744073709551615.4294967295,")
@@ -45,9 +44,11 @@ const (
 
 // EventMetrics counts the streams of events.
 type EventMetrics struct {
-	Readers int64  // now
-	Slow    uint64 // that were dropped since they did not read
-	Refused uint64 // as there were too many
+	Readers       int    // now
+	OfOneTenant   int    // now, of the tenant that has the most
+	Slow          uint64 // that were dropped since they did not read
+	Refused       uint64 // as there were too many
+	TenantRefused uint64 // as the tenant had too many
 }
 
 // events is a stream for one reader: of each account it reads pages behind a place, at
@@ -112,13 +113,10 @@ func (s *server) events(w http.ResponseWriter, q query) error {
 
 // streamEvents serves a stream. An error is one of before it began.
 func (s *server) streamEvents(w http.ResponseWriter, q query, accounts []wallet.AccountID) error {
-	defer s.readers.Add(-1)
-	if s.readers.Add(1) > MaxEventReaders {
-		s.refused.Add(1)
-		p := newProblem(http.StatusTooManyRequests, codeBusy, fmt.Sprintf("%d streams of events are open, which is the most", MaxEventReaders))
-		p.RetryAfter = time.Second
-		return p
+	if err := s.readers.enter(q.tenant); err != nil {
+		return err
 	}
+	defer s.readers.leave(q.tenant)
 	e := &events{s: s, q: q, accounts: accounts, places: map[uint16]*place{}, w: w, control: http.NewResponseController(w), allowed: time.Now()}
 	if err := e.open(); err != nil {
 		return err

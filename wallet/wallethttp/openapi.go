@@ -287,6 +287,9 @@ func (op *operation) problemCodes() map[int][]string {
 		http.StatusGatewayTimeout:      {codeDeadlineExceeded},
 	}
 	add := func(status int, more ...string) { codes[status] = append(codes[status], more...) }
+	if op.stream != nil {
+		add(http.StatusTooManyRequests, codeTooManyReaders)
+	}
 	if op.past {
 		add(http.StatusGone, codeHistoryUnavailable)
 		add(http.StatusGatewayTimeout, codeHistoryBehind)

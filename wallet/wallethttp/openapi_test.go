@@ -275,6 +275,7 @@ func causes() map[string]cause {
 		"webhook_conflict":       {wallet: &scripted{err: fmt.Errorf("save: %w", wallet.ErrWebhookBehind)}},
 		"too_many_webhooks":      {wallet: &scripted{err: wallet.ErrTooManyWebhooks}},
 		"webhooks_unavailable":   {wallet: &scripted{err: fmt.Errorf("%w: of several nodes", wallet.ErrWebhooksElsewhere)}},
+		"too_many_event_readers": {options: wallethttp.Options{MaxTenantEventReaders: -1}},
 		"internal":               {wallet: &scripted{err: errors.New("secret detail")}},
 	}
 	maps.Copy(all, personalCauses())

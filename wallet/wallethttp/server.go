@@ -20,8 +20,8 @@ type server struct {
 	o      Options
 	keyed  bool // Authorize checks keys
 
-	readers       atomic.Int64 // of events
-	slow, refused atomic.Uint64
+	readers *readers      // of events
+	slow    atomic.Uint64 // of them, that were dropped
 }
 
 // A query is a request that may be served: its tenant is known.

@@ -137,6 +137,10 @@ type Options struct {
 	// EventPatience is for how long a reader of events may hold up a write until it is
 	// dropped; default 5 s.
 	EventPatience time.Duration
+	// MaxEventReaders and MaxTenantEventReaders bound the streams of events that are open at once: of all tenants,
+	// and of one; default: as the constants; below 0: there may be none.
+	MaxEventReaders, MaxTenantEventReaders int
+
 	// Beside are operations that the program serves beside these, for the document.
 	Beside  []*huma.Operation
 	Version string       // of the program, shown in the document; default "0"
@@ -226,6 +230,7 @@ func NewHandler(w Wallet, o *Options) *Handler {
 	if s.o.Rebuild == nil {
 		s.o.Rebuild = func(context.Context) error { return errNoHistory }
 	}
+	s.readers = newReaders(s.o.MaxEventReaders, s.o.MaxTenantEventReaders)
 	if s.o.EventPatience == 0 {
 		s.o.EventPatience = eventSlow
 	}
@@ -246,7 +251,9 @@ type Handler struct {
 
 // EventMetrics counts the streams of events.
 func (h *Handler) EventMetrics() EventMetrics {
-	return EventMetrics{h.s.readers.Load(), h.s.slow.Load(), h.s.refused.Load()}
+	m := EventMetrics{Slow: h.s.slow.Load()}
+	h.s.readers.count(&m)
+	return m
 }
 
 // everybody acts for the tenant that is named.
