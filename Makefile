@@ -57,6 +57,7 @@ mutation: ## plant every bug, one after the other, and see whether the tests fin
 
 s3: .bin/versitygw ## test the archive in a bucket, on a server of Amazon S3's protocol
 	go test -race -tags s3 -count 1 ./rsm/rsms3
+	go test -tags s3 -count 1 -run '^TestBucket$$' ./cmd/maru
 
 bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 	.bin/maru bench wallet $(ARGS)
@@ -66,7 +67,7 @@ bench: build ## measure the wallet; ARGS='--accounts 1000000' and so on
 	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-# A server of Amazon S3's protocol, for the tests of rsm/rsms3.
+# A server of Amazon S3's protocol, for tests.
 .bin/versitygw: tools/s3server/go.mod tools/s3server/go.sum
 	@tools/setup.sh
 	go build -C tools/s3server -o ../../$@ github.com/versity/versitygw/cmd/versitygw

@@ -2,7 +2,10 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,6 +25,21 @@ and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or in the file ~/.aws/credentials
 `
 
 const hintLocation = "it is a directory, or s3://BUCKET/PREFIX, perhaps with ?endpoint=https://HOST&region=NAME"
+
+// hintPlace says what to do about a place that could not be used.
+func hintPlace(err error) string {
+	_, network := errors.AsType[net.Error](err)
+	_, refused := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case errors.Is(err, rsms3.ErrDenied):
+		return "the bucket's server refuses the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: correct it, or let it list, read and write there"
+	case errors.Is(err, rsms3.ErrNoBucket):
+		return "make the bucket first, or correct its name or endpoint"
+	case network || refused:
+		return "the bucket's server does not answer: is the endpoint right (?endpoint=https://HOST, or AWS_ENDPOINT_URL_S3)? else try again later"
+	}
+	return hintLocation
+}
 
 // location is where objects are kept: a directory, or a part of a bucket.
 type location struct {

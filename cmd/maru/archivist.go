@@ -138,7 +138,7 @@ func openArchivist(ctx context.Context, n *node, place location, record *archive
 		a.cancel()
 		return nil, foreignError(place, err)
 	default:
-		n.logger.WarnContext(ctx, "the archive does not answer; it is tried again, and what is not archived stays in the log meanwhile", "archive", place.String(), "error", err)
+		n.logger.WarnContext(ctx, "the archive cannot be used now; it is tried again, and what is not archived stays in the log meanwhile", "archive", place.String(), "error", err, "hint", hintPlace(err))
 		a.claims.Go(a.claimLater)
 	}
 	return a, nil
@@ -203,7 +203,7 @@ func (a *archivist) claimLater() {
 			a.node.logger.Error("nothing is archived, and the log is kept: start this node with another archive", "archive", a.place.String(), "error", err)
 			return
 		default:
-			a.node.logger.Debug("the archive does not answer", "archive", a.place.String(), "error", err)
+			a.node.logger.Debug("the archive cannot be used now", "archive", a.place.String(), "error", err)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func openBackup(ctx context.Context, place location, of *backupSource) (rsmarchi
 	case errors.Is(err, rsmarchive.ErrNotFound):
 		return nil, failed(fmt.Errorf("there is no backup at %s", place), hintLocation)
 	case err != nil:
-		return nil, failed(fmt.Errorf("the backup at %s: %w", place, err), "it has to be in reach: "+hintLocation)
+		return nil, failed(fmt.Errorf("the backup at %s: %w", place, err), "it has to be in reach: "+hintPlace(err))
 	case is.Incarnation != backupOwner:
 		return nil, failed(fmt.Errorf("%s is the archive of node %d, and no backup", place, is.Node), "a backup has a place of its own")
 	case of != nil && is.Cluster != of.Cluster:

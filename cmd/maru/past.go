@@ -93,7 +93,7 @@ func openPast(cmd *cobra.Command, f *pastFlags) (_ *pastNode, err error) {
 		}
 		if store != nil {
 			if err := p.openArchive(cmd.Context(), store, n.identity); err != nil {
-				return nil, failed(fmt.Errorf("archive of partition %d: %w", i, err), "it has to be in reach: "+hintLocation)
+				return nil, failed(fmt.Errorf("archive of partition %d: %w", i, err), "it has to be in reach: "+hintPlace(err))
 			}
 		}
 		if p.log.ID != 0 || p.archive != nil {
@@ -164,7 +164,7 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 		n.unowned = true
 		return store, nil // its segments say of which cluster they are
 	case err != nil:
-		return nil, failed(fmt.Errorf("the archive %s does not say whose it is: %w", place, err), hintLocation)
+		return nil, failed(fmt.Errorf("the archive %s does not say whose it is: %w", place, err), hintPlace(err))
 	case n.identity == nil:
 		n.identity = &identity{Cluster: is.Cluster, Node: is.Node, Partitions: is.Partitions}
 	case is.Cluster != n.identity.Cluster:
@@ -172,7 +172,7 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 	}
 	if is.Incarnation == backupOwner {
 		if n.manifest, err = newestManifest(ctx, store); err != nil {
-			return nil, failed(fmt.Errorf("the backup %s: %w", place, err), hintLocation)
+			return nil, failed(fmt.Errorf("the backup %s: %w", place, err), hintPlace(err))
 		}
 	}
 	return store, nil

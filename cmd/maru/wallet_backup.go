@@ -17,6 +17,7 @@ import (
 	"maru.example/cluster"
 	"maru.example/internal/httpd"
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsms3"
 )
 
 // backedUp is what a backup did, as --json prints it.
@@ -246,6 +247,8 @@ func (o *httpOptions) explainBackup(place location, err error) error {
 		return failed(err, "the backup is damaged: `maru wallet verify --data none --archive "+place.String()+"` tells all; begin another backup in another place")
 	case refused:
 		return explainStatus(err, p.Status)
+	case errors.Is(err, rsms3.ErrDenied), errors.Is(err, rsms3.ErrNoBucket):
+		return failed(err, hintPlace(err))
 	}
 	return o.explain(err)
 }

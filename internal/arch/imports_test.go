@@ -56,6 +56,7 @@ var technologies = map[string][]string{
 	"internal/telemetry":      {"github.com/prometheus/client_golang"},
 	"rsm/rsmarchive":          {"github.com/klauspost/compress"},
 	"rsm/rsms3":               {"github.com/minio/minio-go/v7", module + "/rsm/rsmarchive"},
+	"internal/s3test":         {"github.com/minio/minio-go/v7"},
 	"rsm/rsmraft":             {"go.etcd.io/raft/v3", "google.golang.org/protobuf"},
 	"wallet/walletgrpc":       {"google.golang.org/grpc"},
 	"wallet/wallethttp":       {"github.com/danielgtaylor/huma/v2"},

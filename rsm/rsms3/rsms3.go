@@ -64,6 +64,14 @@ func Environment() *credentials.Credentials {
 	return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}})
 }
 
+// Errors of a store, which others wrap.
+var (
+	// ErrDenied says that the server does not take the key, or does not let it do that.
+	ErrDenied = errors.New("rsms3: the key is refused")
+	// ErrNoBucket says that there is no such bucket.
+	ErrNoBucket = errors.New("rsms3: no such bucket")
+)
+
 // Store is a bucket, or a folder of it. It is safe for concurrent use.
 type Store struct {
 	core minio.Core
@@ -219,7 +227,14 @@ func (s *Store) failed(what, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s in the bucket %s at %s: %w", what, key, s.at.Bucket, s.at.Endpoint, err)
+	where := fmt.Sprintf("%s %s in the bucket %s at %s", what, key, s.at.Bucket, s.at.Endpoint)
+	switch answer := minio.ToErrorResponse(err); {
+	case answer.Code == minio.NoSuchBucket:
+		return fmt.Errorf("%s: %w: %w", where, ErrNoBucket, err)
+	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized, answer.Code == "InvalidAccessKeyId":
+		return fmt.Errorf("%s: %w: %w", where, ErrDenied, err)
+	}
+	return fmt.Errorf("%s: %w", where, err)
 }
 
 // status returns the status that the server answered, or 0.

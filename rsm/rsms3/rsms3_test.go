@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"maru.example/internal/s3test"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/vfs"
@@ -25,7 +26,7 @@ import (
 // TestStores is what every store of an archive has to do: the directory, and the bucket
 // on a real server.
 func TestStores(t *testing.T) {
-	address := startServer(t)
+	address := s3test.Start(t)
 	for _, tt := range []struct {
 		name  string
 		store rsmarchive.Store
@@ -244,10 +245,10 @@ func (s *source) Next(ctx context.Context) (rsm.Decided, error) {
 // TestBucketIsAwayForAWhile cuts the way to the server while an archiver runs: at its
 // start, and between segments.
 func TestBucketIsAwayForAWhile(t *testing.T) {
-	way := newProxy(t, startServer(t))
-	way.set(true)
+	way := s3test.NewProxy(t, s3test.Start(t))
+	way.Set(true)
 	failed := make(chan struct{}, 1)
-	store := open(t, way.listener.Addr().String(), "away", &Options{Transport: watched{newTransport(), failed}, Tries: 1})
+	store := open(t, way.Addr(), "away", &Options{Transport: watched{newTransport(), failed}, Tries: 1})
 	h := &history{last: 30, grown: make(chan struct{})}
 	durable := make(chan rsmarchive.Position, 100)
 	a := rsmarchive.NewArchiver(store, group, h.open, &rsmarchive.ArchiverOptions{
@@ -277,12 +278,12 @@ func TestBucketIsAwayForAWhile(t *testing.T) {
 		if m := a.Metrics(); end.Index > 30*round {
 			t.Errorf("round %d: durable up to %d though the bucket is away: %+v", round, end.Index, m)
 		}
-		way.set(false)
+		way.Set(false)
 		until(30*round + 30)
 		if m := a.Metrics(); m.Errors == 0 || m.Sealed != end.Index {
 			t.Errorf("round %d: %+v, want errors, and all sealed up to %d", round, m, end.Index)
 		}
-		way.set(true)
+		way.Set(true)
 		for len(failed) > 0 {
 			<-failed
 		}
@@ -292,7 +293,7 @@ func TestBucketIsAwayForAWhile(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
-	way.set(false)
+	way.Set(false)
 	verify(t, store, 90, end)
 }
 
@@ -333,7 +334,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestWrongKey(t *testing.T) {
-	address := startServer(t)
+	address := s3test.Start(t)
 	s, err := New(Location{Endpoint: "http://" + address, Bucket: bucket}, &Options{Credentials: credentials.NewStaticV4(key, "wrong", "")})
 	if err != nil {
 		t.Fatal(err)
