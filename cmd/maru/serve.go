@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"maru.example/cluster"
 	"maru.example/internal/httpd"
@@ -114,8 +115,7 @@ An archive that is away stops nothing: the log is kept meanwhile.
 	f.DurationVar(&o.requestTimeout, "request-timeout", httpd.DefaultRequestTimeout, "`time` after which a request is answered in any case")
 	f.IntVar(&o.maxConnections, "max-connections", httpd.DefaultMaxConnections, "open connections of each port; more are refused, and fewer taken if the process may not open as many files")
 	f.IntVar(&o.maxStreams, "max-streams", walletgrpc.DefaultMaxStreams, "batch streams at once; each can hold 5 MiB of memory")
-	f.IntVar(&o.maxReaders, "max-event-readers", wallethttp.MaxEventReaders, "streams of events (server-sent) at once")
-	f.IntVar(&o.maxTenantReaders, "max-tenant-event-readers", wallethttp.MaxTenantEventReaders, "of those, the most of one tenant, so that none takes the places of all")
+	o.registerReaders(f)
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
@@ -134,6 +134,12 @@ An archive that is away stops nothing: the log is kept meanwhile.
 		"max-queue-bytes", "recent-ids", "archive", "archive-segment-bytes", "archive-segment-age", "cut-log", "history", "history-cache", "store", "personal", "personal-key", "webhook-http", "webhook-public-only", "request-timeout", "max-connections", "max-streams", "max-event-readers", "max-tenant-event-readers", "log-level", "log-format", "pprof",
 		"partitions", "peer", "advertise-peer", "advertise-http", "advertise-stream", "peer-ca", "peer-cert", "peer-key")
 	return cmd
+}
+
+// registerReaders registers the bounds of streams of events.
+func (o *serveOptions) registerReaders(f *pflag.FlagSet) {
+	f.IntVar(&o.maxReaders, "max-event-readers", wallethttp.MaxEventReaders, "streams of events (server-sent) at once")
+	f.IntVar(&o.maxTenantReaders, "max-tenant-event-readers", wallethttp.MaxTenantEventReaders, "of those, the most of one tenant, so that none takes the places of all")
 }
 
 // serve is the life of a server: open the data, listen, serve, stop.

@@ -32,7 +32,7 @@ func newReaders(most, mostOf int) *readers {
 	if mostOf == 0 {
 		mostOf = min(MaxTenantEventReaders, most)
 	}
-	return &readers{most: most, mostOf: mostOf, of: map[wallet.Tenant]int{}}
+	return &readers{most: most, mostOf: mostOf, of: make(map[wallet.Tenant]int)}
 }
 
 // enter notes a stream, or says why there may not be another.
