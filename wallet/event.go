@@ -182,6 +182,7 @@ type eventReader struct {
 	effects []byte // those that are left
 	onHolds []byte // the same, about holds
 	event   Event
+	pair    [2]Handle // the two sides of the command, 0 if they are not known from it
 	f       func(*Event) error
 }
 
@@ -206,6 +207,9 @@ func (r *eventReader) read(k Kind, cmd, result []byte) error {
 			if err := r.emit(said); err != nil {
 				return err
 			}
+		}
+		if k == KindTransactions || k == KindCrossTransactions {
+			return r.sides(k, cmd)
 		}
 		return r.movements()
 	case KindHolds, KindCrossCaptures:
@@ -282,6 +286,32 @@ func (r *eventReader) transfer(cmd []byte, result Result) error {
 	return r.emit(e)
 }
 
+// sides emits the effects of a transaction. Of one with two postings each is the other's
+// other side, as of a transfer, where the command or the effects tell its handle.
+func (r *eventReader) sides(k Kind, cmd []byte) error {
+	if cmd[transactionHead+1] != 2 {
+		return r.movements()
+	}
+	pair := make([]Handle, 0, 2)
+	for rest := r.effects; len(rest) >= movementBytes; rest = rest[movementBytes:] {
+		e := parseMovement(rest)
+		if e.Command != r.command {
+			break
+		}
+		pair = append(pair, e.Account)
+	}
+	if k == KindCrossTransactions && len(pair) == 1 {
+		handles := cmd[transactionSize(cmd)+1:] // that of the account in the other partition; the one that is here has 0
+		pair = append(pair, Handle(binary.LittleEndian.Uint64(handles)|binary.LittleEndian.Uint64(handles[8:])))
+	}
+	if len(pair) == 2 {
+		r.pair = [2]Handle(pair)
+	}
+	err := r.movements()
+	r.pair = [2]Handle{}
+	return err
+}
+
 // movements emits the effects of the command.
 func (r *eventReader) movements() error {
 	for len(r.effects) > 0 {
@@ -294,6 +324,12 @@ func (r *eventReader) movements() error {
 		}
 		if e.Kind != Debit && e.Kind != Credit && e.Kind != Return {
 			return fmt.Errorf("%w: an effect of %v", ErrFormat, e.Kind)
+		}
+		switch e.Account {
+		case r.pair[0]:
+			e.Other = r.pair[1]
+		case r.pair[1]:
+			e.Other = r.pair[0]
 		}
 		if err := r.emit(e); err != nil {
 			return err

@@ -201,3 +201,46 @@ func FuzzEvents(f *testing.F) {
 		}
 	})
 }
+
+// The two sides of a transaction of two postings are told as of a transfer: also where one is in another partition.
+func TestSidesOfTransactions(t *testing.T) {
+	ids := TransactionID{1}
+	two := &Transaction{ID: ids, Postings: []Posting{{"a", -5, usd}, {"b", 5, usd}}, Reference: "r"}
+	three := &Transaction{ID: ids, Postings: []Posting{{"a", -5, usd}, {"b", 4, usd}, {"c", 1, usd}}}
+	const a, b, elsewhere = Handle(7), Handle(9), Handle(1)<<partitionShift | 3
+	effects := func(accounts ...Handle) []byte {
+		m := &Machine{}
+		for _, h := range accounts {
+			m.effect(&Event{Kind: Debit, Account: h, ID: ids, Amount: -1, Currency: usd})
+		}
+		return m.effects
+	}
+	for name, tt := range map[string]struct {
+		kind    Kind
+		cmd     []byte
+		result  Code
+		effects []byte
+		want    map[Handle]Handle
+	}{
+		"two here":      {KindTransactions, AppendTransaction(nil, two), Applied, effects(a, b), map[Handle]Handle{a: b, b: a}},
+		"three":         {KindTransactions, AppendTransaction(nil, three), Applied, effects(a, b, b+1), map[Handle]Handle{a: 0, b: 0, b + 1: 0}},
+		"one elsewhere": {KindCrossTransactions, appendCrossTransaction(nil, AppendTransaction(nil, two), TCC, []Handle{0, elsewhere}), Pending, effects(a), map[Handle]Handle{a: elsewhere}},
+		"three, two elsewhere": {
+			KindCrossTransactions, appendCrossTransaction(nil, AppendTransaction(nil, three), TCC, []Handle{0, elsewhere, elsewhere + 1}), Pending,
+			effects(a),
+			map[Handle]Handle{a: 0},
+		},
+	} {
+		got := map[Handle]Handle{}
+		batch := append(AppendHeader(nil, Header{Kind: tt.kind, Count: 1}), tt.cmd...)
+		err := Events(batch, []byte{byte(tt.result)}, tt.effects, func(e *Event) error {
+			if e.Kind.MovesMoney() {
+				got[e.Account] = e.Other
+			}
+			return nil
+		})
+		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+}

@@ -65,8 +65,15 @@ type Original struct {
 }
 
 // OriginalTransfer returns a transfer as something to be reversed.
-func OriginalTransfer(t *Transfer) *Original {
-	return &Original{ID: t.ID, Transfer: true, Postings: []Posting{{t.From, -t.Amount, t.Currency}, {t.To, t.Amount, t.Currency}}}
+func OriginalTransfer(t *Transfer) *Original { return OriginalNoted(t, Notes{}) }
+
+// OriginalNoted returns a transfer that was made with notes, if there are any, as something
+// to be reversed.
+func OriginalNoted(t *Transfer, n Notes) *Original {
+	return &Original{
+		ID: t.ID, Transfer: n.Empty(), Postings: []Posting{{t.From, -t.Amount, t.Currency}, {t.To, t.Amount, t.Currency}},
+		Reference: n.Reference, Metadata: n.Metadata,
+	}
 }
 
 // OriginalCapture returns a capture as something to be reversed: what is taken back is
@@ -82,6 +89,12 @@ func (t *Transaction) Original() *Original {
 	return &Original{ID: t.ID, Postings: t.Postings, Reference: t.Reference, Metadata: t.Metadata}
 }
 
+// Movement says whether it moved one amount from one account to another, so that an amount alone
+// says which part of it is taken back.
+func (o *Original) Movement() bool {
+	return len(o.Postings) == 2 && o.Postings[0].Amount == -o.Postings[1].Amount && o.Postings[0].Currency == o.Postings[1].Currency
+}
+
 // Reverse returns the transaction that takes all of it back.
 func (o *Original) Reverse(id TransactionID) *Transaction {
 	t := &Transaction{ID: id, Postings: slices.Clone(o.Postings), Reverses: o}
@@ -91,7 +104,7 @@ func (o *Original) Reverse(id TransactionID) *Transaction {
 	return t
 }
 
-// ReversePart returns the transaction that takes a part of a transfer back.
+// ReversePart returns the transaction that takes a part of a [Original.Movement] back.
 func (o *Original) ReversePart(id TransactionID, amount money.Amount) *Transaction {
 	t := o.Reverse(id)
 	for i := range t.Postings {

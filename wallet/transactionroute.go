@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 )
@@ -18,14 +19,43 @@ func (s *Service) TransactBy(ctx context.Context, tenant Tenant, protocol Protoc
 	if err := t.Validate(); err != nil {
 		return 0, err
 	}
+	results, err := s.TransactionsBy(ctx, tenant, protocol, []*Transaction{t})
+	if err != nil {
+		return 0, err
+	}
+	return results[0], nil
+}
+
+// TransactionsBy makes up to MaxBatch transactions, one after the other, each by itself,
+// and returns one result each.
+func (s *Service) TransactionsBy(ctx context.Context, tenant Tenant, protocol Protocol, ts []*Transaction) ([]Result, error) {
+	if len(ts) == 0 || len(ts) > MaxBatch {
+		return nil, ErrBatchSize
+	}
 	if protocol == TwoPhase {
-		return 0, ErrTwoPhase
+		return nil, ErrTwoPhase
 	}
-	result, code, err := s.propose(ctx, tenant, protocol, KindTransactions, 1, 1, func(b []byte) []byte { return AppendTransaction(b, t) })
-	if err != nil || result == nil {
-		return Result(code), err
+	for i, t := range ts {
+		if err := t.Validate(); err != nil {
+			return nil, fmt.Errorf("transaction %d: %w", i, err)
+		}
 	}
-	return Result(result[0]), nil
+	answer, code, err := s.propose(ctx, tenant, protocol, KindTransactions, len(ts), 1, func(b []byte) []byte {
+		for _, t := range ts {
+			b = AppendTransaction(b, t)
+		}
+		return b
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(ts))
+	for i := range results {
+		if results[i] = Result(code); answer != nil { // else of a tenant that does not exist
+			results[i] = Result(answer[i])
+		}
+	}
+	return results, nil
 }
 
 // placeOfTransaction returns the partition that decides a transaction, and the kind

@@ -17,6 +17,8 @@ type batchStream interface {
 	// Start sends a batch of transfers, to be decided after those that were
 	// sent before; if one of them is lost, so are all that follow.
 	Start(ctx context.Context, ts []wallet.HandleTransfer) (pendingBatch, error)
+	// StartTransactions is Start for transactions, whose first postings are of these accounts.
+	StartTransactions(ctx context.Context, ts []*wallet.Transaction, payers []wallet.Handle) (pendingBatch, error)
 	OpenAccounts(ctx context.Context, as []wallet.NewAccount) ([]wallet.Opened, error)
 	Lookup(ctx context.Context, ids []wallet.AccountID) ([]wallet.Handle, error)
 }
@@ -35,6 +37,11 @@ type orderedStream struct {
 // Start implements batchStream.
 func (s orderedStream) Start(ctx context.Context, ts []wallet.HandleTransfer) (pendingBatch, error) {
 	return s.sequence.Start(ctx, ts)
+}
+
+// StartTransactions implements [batchStream].
+func (s orderedStream) StartTransactions(ctx context.Context, ts []*wallet.Transaction, payers []wallet.Handle) (pendingBatch, error) {
+	return s.sequence.StartTransactions(ctx, ts, payers)
 }
 
 // windowsUnderWay bounds the windows in memory, from being read to being
@@ -140,6 +147,7 @@ func windowsOf(ctx context.Context, from <-chan *window) func(yield func(*window
 
 // fill reads windows until the end of the file.
 func (l *loader) fill(ctx context.Context, in recordReader, free <-chan *window, full chan<- *window) error {
+	source := &recordSource{recordReader: in}
 	for {
 		var w *window
 		select {
@@ -147,7 +155,7 @@ func (l *loader) fill(ctx context.Context, in recordReader, free <-chan *window,
 		case <-ctx.Done():
 			return nil
 		}
-		err := fillWindow(w, in)
+		err := fillWindow(w, source)
 		w.bytes = l.read()
 		if w.lastLine > 0 {
 			select {
@@ -165,19 +173,39 @@ func (l *loader) fill(ctx context.Context, in recordReader, free <-chan *window,
 	}
 }
 
+// recordSource reads records, and gives the last one again if a window did not take it.
+type recordSource struct {
+	recordReader
+
+	last  record
+	again bool
+}
+
+// next returns the next record, which is valid until the one after it.
+func (s *recordSource) next() (*record, error) {
+	if s.again {
+		s.again = false
+		return &s.last, nil
+	}
+	s.last = record{}
+	return &s.last, s.read(&s.last)
+}
+
 // fillWindow reads records into w until it is full or the file ends.
-func fillWindow(w *window, in recordReader) error {
-	var r record
+func fillWindow(w *window, in *recordSource) error {
 	for !w.full() {
-		err := in.read(&r)
+		r, err := in.next()
 		var bad *lineError
 		switch {
 		case errors.As(err, &bad):
 			w.addMalformed(bad)
 		case err != nil:
 			return err
+		case !w.takes(r):
+			in.again = true
+			return nil
 		default:
-			w.add(&r)
+			w.add(r)
 		}
 	}
 	return nil
@@ -198,10 +226,13 @@ func (l *loader) within(ctx context.Context, w *window, do func(context.Context,
 
 // send sends the transfers of a window.
 func (l *loader) send(ctx context.Context, w *window) (err error) {
-	if len(w.resolved) == 0 {
-		return nil
+	switch {
+	case len(w.resolved) > 0:
+		w.pending, err = l.stream.Start(ctx, w.resolved)
+	case len(w.noted) > 0:
+		w.pending, err = l.stream.StartTransactions(ctx, w.noted, w.payers)
 	}
-	if w.pending, err = l.stream.Start(ctx, w.resolved); err != nil {
+	if err != nil {
 		return fmt.Errorf("make transfers: %w", err)
 	}
 	return nil

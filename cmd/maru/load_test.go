@@ -115,6 +115,17 @@ func (f *fakeStream) Start(_ context.Context, ts []wallet.HandleTransfer) (pendi
 	return b, nil
 }
 
+func (f *fakeStream) StartTransactions(ctx context.Context, ts []*wallet.Transaction, payers []wallet.Handle) (pendingBatch, error) {
+	var all []wallet.HandleTransfer
+	for i, t := range ts {
+		if t.Reference == "" && len(t.Metadata) == 0 {
+			return nil, errors.New("a plain transfer came as a transaction")
+		}
+		all = append(all, wallet.HandleTransfer{ID: t.ID, From: payers[i], To: f.names[t.Postings[1].Account], Amount: t.Postings[1].Amount, Currency: t.Postings[1].Currency})
+	}
+	return f.Start(ctx, all)
+}
+
 func (f *fakeStream) decide(t wallet.HandleTransfer) wallet.Result {
 	if code, ok := f.ids[t.ID]; ok {
 		return wallet.Result(code) | 0x80
@@ -177,6 +188,34 @@ func TestLoadKeepsTheOrderOfTheFile(t *testing.T) {
 		"line 6: transfer " + uuid(4) + ": unknown_account: no account taken\n"
 	if diff := cmp.Diff(wantListed, listed); diff != "" {
 		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+}
+
+// Transfers with and without notes take turns, and each spends what the one before brought.
+func TestLoadNoted(t *testing.T) {
+	const n = 2*maxNoted + 17
+	s := newFakeStream()
+	lines := strings.SplitAfter(chain(n), "\n")
+	for i := 1; i < len(lines); i += 2 {
+		if i%6 == 1 || i > 200 { // in the end, more than fit a batch
+			lines[i] = strings.Replace(lines[i], "}", `,"reference":"order","metadata":{"k":"{\"}"}}`, 1)
+		}
+	}
+	counts, listed, err := runLoad(t.Context(), t, s, strings.NewReader(strings.Join(lines, "")))
+	if err != nil || listed != "" {
+		t.Fatalf("error %v, listed %s", err, listed)
+	}
+	if diff := cmp.Diff(loadCounts{LastLine: 2 * n, Opened: n, Applied: n}, counts); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+	for i, id := range s.order {
+		if id != mustID(uuid(i)) {
+			t.Fatalf("transfer %d is %s: out of order", i, id)
+		}
+	}
+	again := strings.NewReader(strings.Replace(objectTransfer(1, "mint", "mint", "1.00"), "}", `,"reference":"x"}`, 1))
+	if counts, listed, err := runLoad(t.Context(), t, s, again); err != nil || counts.Refused != 1 || !strings.Contains(listed, "same_account") {
+		t.Errorf("to itself: %+v, %s, %v", counts, listed, err)
 	}
 }
 

@@ -20,9 +20,12 @@ type window struct {
 	alreadyOpened int64 // of them, before and with the same content
 	transfers     []wallet.Transfer
 	transferLines []int64
+	notes         []wallet.Notes // of each transfer; nil: they are plain
 
 	sides    []sides                 // of each transfer
-	resolved []wallet.HandleTransfer // the transfers whose accounts are known
+	resolved []wallet.HandleTransfer // the plain transfers whose accounts are known
+	noted    []*wallet.Transaction   // or those with notes
+	payers   []wallet.Handle         // of these
 	source   []int                   // for each of them, its place in transfers
 	pending  pendingBatch            // of the resolved transfers, nil if there are none
 	results  []wallet.Result         // for each of them
@@ -44,12 +47,24 @@ type problem struct {
 	reason string
 }
 
+// maxNoted is how many transfers with notes are in a window: a message holds them.
+const maxNoted = 1000
+
 // full says whether the window takes no further record.
 func (w *window) full() bool {
+	if len(w.notes) >= maxNoted {
+		return true
+	}
 	return max(len(w.accounts), len(w.transfers), len(w.problems)) >= wallet.MaxBatch
 }
 
-// add puts a record into the window.
+// takes says whether a record can be in the window: transfers with notes and those without
+// are different commands, and so in different batches.
+func (w *window) takes(r *record) bool {
+	return r.kind != transferRecord || len(w.transfers) == 0 || (w.notes == nil) == r.notes.Empty()
+}
+
+// add puts a record that the window takes into it.
 func (w *window) add(r *record) {
 	switch r.kind {
 	case accountRecord:
@@ -58,6 +73,9 @@ func (w *window) add(r *record) {
 	case transferRecord:
 		w.transfers = append(w.transfers, r.transfer)
 		w.transferLines = append(w.transferLines, r.line)
+		if !r.notes.Empty() {
+			w.notes = append(w.notes, r.notes)
+		}
 	}
 	w.lastLine = r.line
 }
@@ -92,7 +110,7 @@ func (w *window) reset() {
 	*w = window{
 		accounts: w.accounts[:0], accountLines: w.accountLines[:0],
 		transfers: w.transfers[:0], transferLines: w.transferLines[:0],
-		sides: w.sides[:0], resolved: w.resolved[:0], source: w.source[:0], results: w.results[:0], problems: w.problems[:0],
+		sides: w.sides[:0], resolved: w.resolved[:0], noted: w.noted[:0], payers: w.payers[:0], source: w.source[:0], results: w.results[:0], problems: w.problems[:0],
 	}
 }
 
@@ -147,10 +165,7 @@ func (r *resolver) resolve(ctx context.Context, w *window) error {
 		case s.to == 0:
 			w.refuseTransfer(i, wallet.UnknownAccount, "no account "+string(t.To))
 		default:
-			w.resolved = append(w.resolved, wallet.HandleTransfer{
-				ID: t.ID, From: s.from, To: s.to, Amount: t.Amount, Currency: t.Currency,
-			})
-			w.source = append(w.source, i)
+			w.resolve(i)
 		}
 	}
 	for name, o := range r.opened {
@@ -159,6 +174,22 @@ func (r *resolver) resolve(ctx context.Context, w *window) error {
 	clear(r.asked)
 	clear(r.opened)
 	return nil
+}
+
+// resolve notes a transfer whose accounts are known for sending.
+func (w *window) resolve(i int) {
+	t, s := &w.transfers[i], &w.sides[i]
+	if w.notes == nil {
+		w.resolved = append(w.resolved, wallet.HandleTransfer{ID: t.ID, From: s.from, To: s.to, Amount: t.Amount, Currency: t.Currency})
+		w.source = append(w.source, i)
+		return
+	}
+	made, code := t.Noted(w.notes[i])
+	if code != wallet.Applied {
+		w.refuseTransfer(i, code, explain(code).text)
+		return
+	}
+	w.noted, w.payers, w.source = append(w.noted, made), append(w.payers, s.from), append(w.source, i)
 }
 
 // handle returns the handle of an account that was not in the cache and that a

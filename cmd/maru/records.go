@@ -8,13 +8,14 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"maru.example/money"
 	"maru.example/wallet"
 )
 
 // maxLineBytes is the longest line that a load file may have. The longest valid
-// record is a tenth of it.
+// record, with all of its metadata in escapes, is half of it.
 const maxLineBytes = 16 << 10
 
 // format is how the records of a load file are written.
@@ -67,6 +68,7 @@ type record struct {
 	kind     recordKind
 	account  wallet.NewAccount // of an accountRecord
 	transfer wallet.Transfer   // of a transferRecord
+	notes    wallet.Notes      // of a transferRecord
 }
 
 // A lineError is a malformed line that was passed over: the reader goes on behind it.
@@ -181,11 +183,13 @@ const (
 	fieldFrom
 	fieldTo
 	fieldAmount
+	fieldReference
+	fieldMetadata
 	fieldCount
 )
 
 var fieldNames = [fieldCount]string{
-	"id", "currency", "min_balance", "transaction_id", "from_account", "to_account", "amount",
+	"id", "currency", "min_balance", "transaction_id", "from_account", "to_account", "amount", "reference", "metadata",
 }
 
 // fieldOf returns the field with the given name, or fieldCount.
@@ -199,12 +203,13 @@ func fieldOf(name string) field {
 }
 
 // fieldSet is a set of fields, one bit each.
-type fieldSet uint8
+type fieldSet uint16
 
-// The fields of each kind of record. All are needed but min_balance.
+// The fields of each kind of record, and those that may be absent.
 const (
 	accountFields  fieldSet = 1<<fieldID | 1<<fieldCurrency | 1<<fieldMinBalance
-	transferFields fieldSet = 1<<fieldTransactionID | 1<<fieldFrom | 1<<fieldTo | 1<<fieldAmount | 1<<fieldCurrency
+	transferFields fieldSet = 1<<fieldTransactionID | 1<<fieldFrom | 1<<fieldTo | 1<<fieldAmount | 1<<fieldCurrency | 1<<fieldReference | 1<<fieldMetadata
+	optionalFields fieldSet = 1<<fieldMinBalance | 1<<fieldReference | 1<<fieldMetadata
 )
 
 func (s fieldSet) has(f field) bool { return s>>f&1 != 0 }
@@ -226,7 +231,9 @@ func (v *values) record(r *record) (err error) {
 		r.account, err = v.account()
 	case v.given.within(transferFields):
 		r.kind = transferRecord
-		r.transfer, err = v.transfer()
+		if r.transfer, err = v.transfer(); err == nil {
+			r.notes, err = v.notes()
+		}
 	default:
 		err = errors.New("it has fields of an account and of a transfer")
 	}
@@ -261,6 +268,23 @@ func (v *values) transfer() (t wallet.Transfer, err error) {
 	}
 	t.Amount, err = money.ParseAmount(v.text[fieldAmount], t.Currency)
 	return t, err
+}
+
+// notes reads a reference, and metadata as a JSON object of strings; empty text is none.
+func (v *values) notes() (n wallet.Notes, err error) {
+	if n.Reference = v.text[fieldReference]; len(n.Reference) > wallet.MaxReference || !utf8.ValidString(n.Reference) {
+		return n, errors.New(plain(wallet.ErrReference))
+	}
+	if v.text[fieldMetadata] == "" {
+		return n, nil
+	}
+	if n.Metadata, err = scanMetadata(v.text[fieldMetadata]); err != nil {
+		return n, fmt.Errorf("metadata: %w", err)
+	}
+	if err := n.Metadata.Validate(); err != nil {
+		return n, errors.New(plain(err))
+	}
+	return n, nil
 }
 
 func (v *values) accountID(f field) (wallet.AccountID, error) {

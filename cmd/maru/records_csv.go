@@ -38,7 +38,7 @@ func newCSVReader(l *lineReader) (*csvReader, error) {
 }
 
 // parseHeader returns the field of each column. The columns may stand in any
-// order; min_balance alone may be absent.
+// order; optionalFields may be absent.
 func parseHeader(names []string) ([]field, error) {
 	var columns []field
 	var given fieldSet
@@ -61,7 +61,7 @@ func parseHeader(names []string) ([]field, error) {
 		return nil, errors.New("the header has columns of accounts and of transfers")
 	}
 	for f := range fieldCount {
-		if f != fieldMinBalance && need.has(f) && !given.has(f) {
+		if !optionalFields.has(f) && need.has(f) && !given.has(f) {
 			return nil, fmt.Errorf("the header lacks the column %s", fieldNames[f])
 		}
 	}

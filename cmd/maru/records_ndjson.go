@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"maru.example/wallet"
 )
 
 // ndjsonReader reads records from lines that hold one JSON object each.
@@ -28,7 +30,7 @@ func (n *ndjsonReader) read(r *record) error {
 }
 
 // scanObject reads a JSON object (RFC 8259) whose names are fields and whose
-// values are strings. It is stricter than encoding/json, which takes names that
+// values are strings; that of metadata is an object. It is stricter than encoding/json, which takes names that
 // differ in case and names that stand twice, and takes a third of the time.
 func (v *values) scanObject(s string) error {
 	rest, ok := skip(s, '{')
@@ -53,7 +55,12 @@ func (v *values) scanObject(s string) error {
 		if rest, ok = skip(after, ':'); !ok {
 			return fmt.Errorf("no colon behind the name %s", name)
 		}
-		if v.text[f], rest, err = scanString(rest); err != nil {
+		if f == fieldMetadata {
+			v.text[f], rest, err = cutObject(rest)
+		} else {
+			v.text[f], rest, err = scanString(rest)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		v.given |= 1 << f
@@ -64,6 +71,64 @@ func (v *values) scanObject(s string) error {
 			return atEnd(rest)
 		}
 		return fmt.Errorf("neither a comma nor the end of the object behind %s", name)
+	}
+}
+
+// cutObject returns the text of an object of strings at the beginning of s, and what
+// follows it.
+func cutObject(s string) (object, rest string, err error) {
+	after, ok := skip(s, '{')
+	if !ok {
+		return "", "", errors.New("not a JSON object")
+	}
+	for {
+		if end, ok := skip(after, '}'); ok {
+			return s[:len(s)-len(end)], end, nil
+		}
+		if after == "" {
+			return "", "", errors.New("neither a comma nor the end of the object")
+		}
+		if after[0] == ',' || after[0] == ':' {
+			after = after[1:]
+			continue
+		}
+		if _, after, err = scanString(after); err != nil {
+			return "", "", err
+		}
+	}
+}
+
+// scanMetadata reads a JSON object of strings, each name once.
+func scanMetadata(s string) (wallet.Metadata, error) {
+	rest, ok := skip(s, '{')
+	if !ok {
+		return nil, errors.New("not a JSON object")
+	}
+	data := wallet.Metadata{}
+	if rest, ok = skip(rest, '}'); ok {
+		return data, atEnd(rest)
+	}
+	for {
+		name, after, err := scanString(rest)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := data[name]; twice {
+			return nil, fmt.Errorf("the key %s stands twice", quoted(name))
+		}
+		if rest, ok = skip(after, ':'); !ok {
+			return nil, fmt.Errorf("no colon behind the key %s", quoted(name))
+		}
+		if data[name], rest, err = scanString(rest); err != nil {
+			return nil, err
+		}
+		if rest, ok = skip(rest, ','); ok {
+			continue
+		}
+		if rest, ok = skip(rest, '}'); ok {
+			return data, atEnd(rest)
+		}
+		return nil, errors.New("neither a comma nor the end of the object")
 	}
 }
 

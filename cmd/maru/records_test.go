@@ -63,6 +63,11 @@ func transfer(line int64, id string, from, to wallet.AccountID, amount money.Amo
 	}}
 }
 
+func noted(r record, reference string, data wallet.Metadata) record {
+	r.notes = wallet.Notes{Reference: reference, Metadata: data}
+	return r
+}
+
 func TestRecords(t *testing.T) {
 	const accounts = "id,currency,min_balance\n"
 	const transfers = "transaction_id,from_account,to_account,amount,currency\n"
@@ -153,6 +158,24 @@ func TestRecords(t *testing.T) {
 			"line 13: id: a control character in a string",
 			"line 14: a string in quotes is needed",
 		}},
+		{
+			"notes, CSV", formatCSV, "reference,transaction_id,from_account,to_account,amount,currency,metadata\n" +
+				`order,` + uuid1 + `,a,b,1.00,USD,"{""k"": ""v,"", ""l"":""}""}"` + "\n," + uuid2 + ",a,b,1.00,USD,\n" +
+				strings.Repeat("x", 65) + "," + uuid2 + ",a,b,1.00,USD,\n," + uuid2 + ",a,b,1.00,USD,k=v\n," + uuid2 + `,a,b,1.00,USD,"{""k"":""v"",""k"":""w""}"` + "\n",
+			[]record{noted(transfer(2, uuid1, "a", "b", 100, "USD"), "order", wallet.Metadata{"k": "v,", "l": "}"}), transfer(3, uuid2, "a", "b", 100, "USD")},
+			[]string{"line 4: a reference has up to 64 bytes of UTF-8", "line 5: metadata: not a JSON object", `line 6: metadata: the key "k" stands twice`},
+		},
+		{
+			"notes, NDJSON", formatNDJSON, `{"metadata":{"k":"\u007d{","l":""} ,"transaction_id":"` + uuid1 + `","from_account":"a","to_account":"b","amount":"1.00","currency":"USD"}` + "\n" +
+				`{"metadata":{},"reference":"","transaction_id":"` + uuid2 + `","from_account":"a","to_account":"b","amount":"1.00","currency":"USD"}` + "\n" +
+				`{"metadata":"k"}` + "\n" + `{"metadata":{"k":1}}` + "\n" + `{"metadata":{"k"` + "\n" + `{"metadata":{"k":"v",}}` + "\n" + `{"id":"a","currency":"USD","reference":"x"}` + "\n" +
+				`{"metadata":{"k" "v"},"transaction_id":"` + uuid2 + `","from_account":"a","to_account":"b","amount":"1.00","currency":"USD"}` + "\n",
+			[]record{noted(transfer(1, uuid1, "a", "b", 100, "USD"), "", wallet.Metadata{"k": "}{", "l": ""}), noted(transfer(2, uuid2, "a", "b", 100, "USD"), "", wallet.Metadata{})},
+			[]string{
+				"line 3: metadata: not a JSON object", "line 4: metadata: a string in quotes is needed", "line 5: metadata: neither a comma nor the end of the object",
+				"line 6: a transaction_id is a UUID, such as 01900000-0000-7000-8000-000000000001, and not all zeros", "line 7: it has fields of an account and of a transfer", `line 8: metadata: no colon behind the key "k"`,
+			},
+		},
 		{"format by the first byte: NDJSON", formatAuto, "\ufeff\n {\"id\":\"a\",\"currency\":\"USD\"}", []record{account(2, "a", "USD", 0)}, nil},
 		{"format by the first byte: CSV", formatAuto, "id,currency\na,USD\n", []record{account(2, "a", "USD", 0)}, nil},
 		{"nothing behind the header", formatCSV, accounts, nil, nil},

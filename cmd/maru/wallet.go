@@ -132,6 +132,7 @@ func newTransferCommand() *cobra.Command {
 	var o httpOptions
 	var id string
 	var by protocolFlag
+	var notes notesFlags
 	cmd := &cobra.Command{
 		Use:   "transfer FROM TO AMOUNT CURRENCY",
 		Short: "Move money from one account to another, exactly once",
@@ -147,8 +148,13 @@ An id belongs to the partition of the paying account: with payers of two partiti
 the same id is two transfers, so every transfer needs a new one.
 
 With --protocol it is made by that, and not as the cluster does, if it goes to an
-account of another partition. The first of several transfers with one id decides.`,
+account of another partition. The first of several transfers with one id decides.
+
+A transfer with --reference or --metadata is kept, found and shown as a transaction of
+two postings; both are part of what it says: the same id with others, or with none, is
+refused. It is made by tcc or saga.`,
 		Example: `  maru wallet transfer mint alice 100.00 USD
+  maru wallet transfer alice shop 20.00 USD --reference order-4711 --metadata shop=3
   maru wallet transfer alice bob 12.50 USD --id 01900000-0000-7000-8000-000000000001`,
 		Args: exactArgs("FROM", "TO", "AMOUNT", "CURRENCY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -160,13 +166,14 @@ account of another partition. The first of several transfers with one id decides
 				t.ID = newTransactionID(time.Now())
 				fmt.Fprintf(cmd.ErrOrStderr(), "transaction_id %s\n", t.ID)
 			}
-			if err := o.transfer(cmd, wallet.Protocol(by), t, args[3]); err != nil {
+			if err := o.transfer(cmd, wallet.Protocol(by), t, notes.notes(), args[3]); err != nil {
 				return &transferError{"transfer", t.ID, err}
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "transaction id, a `UUID` (default: a new one)")
+	notes.register(cmd, "")
 	by.register(cmd)
 	cmd.ValidArgsFunction = completeCurrency(3)
 	o.register(cmd)
@@ -175,19 +182,21 @@ account of another partition. The first of several transfers with one id decides
 
 // transferView is a transfer that was applied, as --json prints it.
 type transferView struct {
-	Status        string `json:"status"` // success
-	TransactionID string `json:"transaction_id"`
-	FromAccount   string `json:"from_account"`
-	ToAccount     string `json:"to_account"`
-	Amount        string `json:"amount"`
-	Currency      string `json:"currency"`
-	Replayed      bool   `json:"replayed"` // it had been applied before; nothing moved this time
+	Status        string            `json:"status"` // success
+	TransactionID string            `json:"transaction_id"`
+	FromAccount   string            `json:"from_account"`
+	ToAccount     string            `json:"to_account"`
+	Amount        string            `json:"amount"`
+	Currency      string            `json:"currency"`
+	Reference     string            `json:"reference,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	Replayed      bool              `json:"replayed"` // it had been applied before; nothing moved this time
 }
 
 // transfer makes one transfer and prints the answer; name is the currency's.
-func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.Transfer, name string) error {
+func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.Transfer, notes wallet.Notes, name string) error {
 	return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
-		result, err := client.TransferBy(ctx, by, t)
+		result, err := client.NotedTransferBy(ctx, by, t, notes)
 		if err != nil {
 			return err
 		}
@@ -196,7 +205,7 @@ func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.
 		}
 		v := transferView{
 			"success", t.ID.String(), string(t.From), string(t.To),
-			t.Amount.Format(t.Currency), name, result.Repeated(),
+			t.Amount.Format(t.Currency), name, notes.Reference, notes.Metadata, result.Repeated(),
 		}
 		before := ""
 		if v.Replayed {
@@ -205,6 +214,24 @@ func (o *httpOptions) transfer(cmd *cobra.Command, by wallet.Protocol, t wallet.
 		return printResult(cmd.OutOrStdout(), o.json, v,
 			fmt.Sprintf("%s %s moved from %s to %s%s", v.Amount, v.Currency, v.FromAccount, v.ToAccount, before))
 	})
+}
+
+// notesFlags are the flags of what is said of a transfer beside what moves.
+type notesFlags struct {
+	reference string
+	metadata  map[string]string
+}
+
+// register adds the flags, whose names begin with a prefix: "", or that of another transfer than
+// the command's own.
+func (f *notesFlags) register(cmd *cobra.Command, prefix string) {
+	of := map[bool]string{true: "it", false: "that"}[prefix == ""]
+	cmd.Flags().StringVar(&f.reference, prefix+"reference", "", "what another system calls "+of+", a `text` of up to 64 bytes")
+	cmd.Flags().StringToStringVar(&f.metadata, prefix+"metadata", nil, "`key=value` noted beside "+of+"; up to 16 times")
+}
+
+func (f *notesFlags) notes() wallet.Notes {
+	return wallet.Notes{Reference: f.reference, Metadata: f.metadata}
 }
 
 // parseTransfer reads FROM TO AMOUNT CURRENCY and an id, which may be empty.

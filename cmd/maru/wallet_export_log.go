@@ -401,7 +401,7 @@ func describeBooking(b *wallet.Booking, part bool) string {
 		return "Capture"
 	case b.Says != nil && b.Says.Reverses != nil:
 		return "Reversal"
-	case b.Says != nil:
+	case b.Says != nil && !b.Says.LikeTransfer():
 		return "Transaction"
 	}
 	return "Transfer"

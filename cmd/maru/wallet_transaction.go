@@ -44,17 +44,16 @@ type transactedView struct {
 
 // transactionFlags are the flags of the commands that make transactions.
 type transactionFlags struct {
-	http      httpOptions
-	id        string
-	reference string
-	metadata  map[string]string
-	by        protocolFlag
+	notesFlags
+
+	http httpOptions
+	id   string
+	by   protocolFlag
 }
 
 func (f *transactionFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.id, "id", "", "transaction id, a `UUID` (default: a new one)")
-	cmd.Flags().StringVar(&f.reference, "reference", "", "what another system calls it, a `text` of up to 64 bytes")
-	cmd.Flags().StringToStringVar(&f.metadata, "metadata", nil, "`key=value` to be noted beside it; up to 16 times")
+	f.notesFlags.register(cmd, "")
 	f.by.register(cmd)
 	f.http.register(cmd)
 }
@@ -108,14 +107,16 @@ An id belongs to the partition of the first account. --protocol is tcc or saga.`
 
 func newReverseCommand() *cobra.Command {
 	var o transactionFlags
-	var transfer, capture, file, amount string
+	var of originalFlags
+	var amount string
 	cmd := &cobra.Command{
 		Use:   "reverse UUID",
 		Short: "Take a transfer or a transaction back, in whole or in part",
 		Long: `Take a transfer or a transaction back. What it was, the server's history knows. Without
-a history, or where that does not go back so far, say it: a transfer with --transfer, a
-capture of a hold with --capture, a transaction with --file in JSON, as it was made; the
-server compares it with what it remembers. --amount takes back a part of a transfer or
+a history, or where that does not go back so far, say it: a transfer with --transfer, and
+--transfer-reference and --transfer-metadata if it was made with these; a capture of a
+hold with --capture, a transaction with --file in JSON, as it was made; the server
+compares it with what it remembers. --amount takes back a part of a transfer or
 capture, which is available then, and not held. All reversals together take back
 no more than was moved; a reversal is not reversed.
 
@@ -130,7 +131,7 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 			if err != nil {
 				return err
 			}
-			original, err := o.http.readOriginal(cmd, id, transfer, capture, file)
+			original, err := o.http.readOriginal(cmd, id, &of)
 			if err != nil {
 				return err
 			}
@@ -141,41 +142,65 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 			return o.transact(cmd, t)
 		},
 	}
-	cmd.Flags().StringVar(&transfer, "transfer", "", "what the transfer was: '`FROM TO AMOUNT CURRENCY`'")
-	cmd.Flags().StringVar(&capture, "capture", "", "what the capture was: '`HOLD FROM TO AMOUNT CURRENCY`'")
+	cmd.Flags().StringVar(&of.transfer, "transfer", "", "what the transfer was: '`FROM TO AMOUNT CURRENCY`'")
+	cmd.Flags().StringVar(&of.capture, "capture", "", "what the capture was: '`HOLD FROM TO AMOUNT CURRENCY`'")
+	of.notes.register(cmd, "transfer-")
 	cmd.Flags().StringVar(&amount, "amount", "", "how much of a transfer is taken back, an `amount` (default: all)")
-	cmd.Flags().StringVar(&file, "file", "", "`file` with what the transaction was, in JSON; - is standard input")
+	cmd.Flags().StringVar(&of.file, "file", "", "`file` with what the transaction was, in JSON; - is standard input")
 	o.register(cmd)
 	return cmd
 }
 
-// readOriginal returns what is to be taken back: as the flags say it, or else the history.
-func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, transfer, capture, file string) (*wallet.Original, error) {
+// originalFlags say what is to be taken back.
+type originalFlags struct {
+	transfer, capture, file string
+	notes                   notesFlags // of the transfer
+}
+
+func (f *originalFlags) validate() error {
+	said, notes := 0, f.notes.notes()
+	for _, one := range []string{f.transfer, f.capture, f.file} {
+		if one != "" {
+			said++
+		}
+	}
 	switch {
-	case transfer != "" && file != "" || transfer != "" && capture != "" || file != "" && capture != "":
-		return nil, usageError("see `maru wallet reverse --help`", "say with one of --transfer, --capture and --file what is taken back")
-	case file != "":
-		t, err := o.readTransaction(cmd, file)
+	case said > 1:
+		return usageError("see `maru wallet reverse --help`", "say with one of --transfer, --capture and --file what is taken back")
+	case f.transfer == "" && !notes.Empty():
+		return usageError("a file says what its reference and metadata are, and the history knows", "--transfer-reference and --transfer-metadata are for --transfer")
+	}
+	return nil
+}
+
+// readOriginal returns what is to be taken back: as the flags say it, or else the history.
+func (o *httpOptions) readOriginal(cmd *cobra.Command, id wallet.TransactionID, f *originalFlags) (*wallet.Original, error) {
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.file != "":
+		t, err := o.readTransaction(cmd, f.file)
 		if err != nil {
 			return nil, err
 		}
 		t.ID = id
 		return t.Original(), nil
-	case transfer != "":
-		words := strings.Fields(transfer)
+	case f.transfer != "":
+		words := strings.Fields(f.transfer)
 		if len(words) != 4 {
-			return nil, usageError("such as --transfer 'alice bob 12.50 USD'", "--transfer is FROM TO AMOUNT CURRENCY, not %s", quoted(transfer))
+			return nil, usageError("such as --transfer 'alice bob 12.50 USD'", "--transfer is FROM TO AMOUNT CURRENCY, not %s", quoted(f.transfer))
 		}
 		made, err := o.parseTransfer(cmd, words, "")
 		if err != nil {
 			return nil, err
 		}
 		made.ID = id
-		return wallet.OriginalTransfer(&made), nil
-	case capture != "":
-		words := strings.Fields(capture)
+		return wallet.OriginalNoted(&made, f.notes.notes()), nil
+	case f.capture != "":
+		words := strings.Fields(f.capture)
 		if len(words) != 5 {
-			return nil, usageError("such as --capture '01900000-0000-7000-8000-000000000001 alice shop 12.50 USD'", "--capture is HOLD FROM TO AMOUNT CURRENCY, not %s", quoted(capture))
+			return nil, usageError("such as --capture '01900000-0000-7000-8000-000000000001 alice shop 12.50 USD'", "--capture is HOLD FROM TO AMOUNT CURRENCY, not %s", quoted(f.capture))
 		}
 		made, err := o.parseTransfer(cmd, words[1:], "")
 		if err != nil {
@@ -214,8 +239,8 @@ func reversalOf(o *wallet.Original, amount string) (*wallet.Transaction, error) 
 	switch {
 	case amount == "":
 		return o.Reverse(wallet.TransactionID{}), nil
-	case !o.Transfer:
-		return nil, usageError("a transaction is taken back as a whole here; the HTTP API takes postings", "--amount is for a transfer")
+	case !o.Movement():
+		return nil, usageError("this transaction is taken back as a whole here; the HTTP API takes postings", "--amount is for what moved one amount between two accounts")
 	}
 	part, err := money.ParseAmount(amount, o.Postings[0].Currency)
 	if err == nil && part <= 0 {

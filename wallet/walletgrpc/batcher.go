@@ -159,7 +159,7 @@ func (b *batcher) sendOne(batch []*waiter) {
 		c.give()
 		return
 	}
-	p := c.start(st, c.follower.route(), len(batch), func(i int) *wallet.HandleTransfer { return &batch[i].transfer })
+	p := c.start(st, c.follower.route(), transfersOf(len(batch), func(i int) *wallet.HandleTransfer { return &batch[i].transfer }))
 	<-p.done
 	if p.err != nil {
 		refuse(batch, p.err)

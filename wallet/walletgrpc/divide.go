@@ -15,24 +15,41 @@ type share struct {
 	message *[]byte // the request; of messages
 }
 
-// start sends a batch of n transfers: to the leaders of the partitions that pay,
-// given by partition, and where there is none on the stream st. The caller has
-// taken a token, which the answer gives back.
-func (c *Client) start(st *clientStream, leads []*clientStream, n int, transfer func(i int) *wallet.HandleTransfer) *Pending {
-	shares, in := divide(st, leads, n, transfer)
+// batch is n commands of a kind, each of which an account pays, 0 if it is not known.
+type batch struct {
+	kind  wallet.Kind
+	n     int
+	payer func(i int) wallet.Handle
+	add   func(dst []byte, i int) []byte
+}
+
+// transfersOf is a batch of transfers.
+func transfersOf(n int, transfer func(i int) *wallet.HandleTransfer) batch {
+	return batch{
+		wallet.KindTransfers, n, func(i int) wallet.Handle { return transfer(i).From },
+		func(dst []byte, i int) []byte { return wallet.AppendHandleTransfer(dst, transfer(i)) },
+	}
+}
+
+// start sends a batch: to the leaders of the partitions that pay, given by partition,
+// and where there is none on the stream st. The caller has taken a token, which the
+// answer gives back.
+func (c *Client) start(st *clientStream, leads []*clientStream, b batch) *Pending {
+	n := b.n
+	shares, in := divide(st, leads, n, b.payer)
 	for i := range shares {
 		shares[i].message, _ = messages.Get().(*[]byte)
-		*shares[i].message = request(*shares[i].message, wallet.KindTransfers, shares[i].count)
+		*shares[i].message = request(*shares[i].message, b.kind, shares[i].count)
 	}
 	for i := range n {
 		message := shares[in.of(i)].message
-		*message = wallet.AppendHandleTransfer(*message, transfer(i))
+		*message = b.add(*message, i)
 	}
 	p := &Pending{client: c, done: make(chan struct{}), left: len(shares), results: make([]byte, n)}
 	for k, s := range shares {
 		s.send(st, func(results []byte, err error) {
 			if err == nil && len(results) != s.count {
-				err = fmt.Errorf("%w: %d results for %d transfers", errMessage, len(results), s.count)
+				err = fmt.Errorf("%w: %d results for %d commands", errMessage, len(results), s.count)
 			}
 			p.answered(err, func() { in.fill(p.results, k, results) })
 		})
@@ -64,7 +81,7 @@ func (d division) fill(dst []byte, share int, results []byte) {
 }
 
 // divide makes the shares of a batch.
-func divide(st *clientStream, leads []*clientStream, n int, transfer func(i int) *wallet.HandleTransfer) ([]share, division) {
+func divide(st *clientStream, leads []*clientStream, n int, payer func(i int) wallet.Handle) ([]share, division) {
 	if len(leads) == 0 {
 		return []share{{to: st, count: n}}, nil
 	}
@@ -72,7 +89,7 @@ func divide(st *clientStream, leads []*clientStream, n int, transfer func(i int)
 	in := make(division, n)
 	for i := range n {
 		to := st
-		if p := int(transfer(i).From.Partition()); p < len(leads) && leads[p] != nil {
+		if p := int(payer(i).Partition()); p < len(leads) && leads[p] != nil {
 			to = leads[p]
 		}
 		k := slices.IndexFunc(shares, func(s share) bool { return s.to == to })

@@ -18,7 +18,7 @@ func (c *Client) Transfers(ctx context.Context, dst []wallet.Result, ts []wallet
 	if err != nil {
 		return dst, err
 	}
-	return c.start(st, c.follower.route(), len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }).Wait(ctx, dst)
+	return c.start(st, c.follower.route(), transfersOf(len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] })).Wait(ctx, dst)
 }
 
 // Sequence sends batches of transfers that are decided in the order in which
@@ -55,6 +55,24 @@ func (s *Sequence) Start(ctx context.Context, ts []wallet.HandleTransfer) (*Pend
 	if len(ts) == 0 || len(ts) > wallet.MaxBatch {
 		return nil, wallet.ErrBatchSize
 	}
+	return s.start(ctx, transfersOf(len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }))
+}
+
+// StartTransactions is Start for up to wallet.MaxBatch transactions, of MaxMessageBytes in
+// all, that are valid. Payers are the handles of the accounts of their first postings, one
+// each: in the order of these partitions they are among the transfers.
+func (s *Sequence) StartTransactions(ctx context.Context, ts []*wallet.Transaction, payers []wallet.Handle) (*Pending, error) {
+	if len(ts) == 0 || len(ts) > wallet.MaxBatch || len(payers) != len(ts) {
+		return nil, wallet.ErrBatchSize
+	}
+	return s.start(ctx, batch{
+		wallet.KindTransactions, len(ts), func(i int) wallet.Handle { return payers[i] },
+		func(dst []byte, i int) []byte { return wallet.AppendTransaction(dst, ts[i]) },
+	})
+}
+
+// start sends a batch.
+func (s *Sequence) start(ctx context.Context, b batch) (*Pending, error) {
 	if err := s.client.take(ctx); err != nil {
 		return nil, err
 	}
@@ -62,7 +80,7 @@ func (s *Sequence) Start(ctx context.Context, ts []wallet.HandleTransfer) (*Pend
 	if s.stream.failed() != nil { // so does this batch then
 		leads = nil
 	}
-	return s.client.start(s.stream, leads, len(ts), func(i int) *wallet.HandleTransfer { return &ts[i] }), nil
+	return s.client.start(s.stream, leads, b), nil
 }
 
 // Pending is a batch of a [Sequence] that was started.

@@ -126,7 +126,16 @@ func (c *Client) Transfer(ctx context.Context, t wallet.Transfer) (wallet.Result
 // TransferBy is Transfer where money that goes to another partition gets there by
 // a protocol: see [wallet.Service.TransferBy].
 func (c *Client) TransferBy(ctx context.Context, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
-	body := appendProtocol(appendTransfer(make([]byte, 0, 256), &t), protocol)
+	return c.NotedTransferBy(ctx, protocol, t, wallet.Notes{})
+}
+
+// NotedTransferBy is TransferBy with notes: see [wallet.Transfer.Noted].
+func (c *Client) NotedTransferBy(ctx context.Context, protocol wallet.Protocol, t wallet.Transfer, notes wallet.Notes) (wallet.Result, error) {
+	body, err := appendNotes(appendTransfer(make([]byte, 0, 256), &t), notes)
+	if err != nil {
+		return 0, err
+	}
+	body = appendProtocol(body, protocol)
 	var answer transferAnswer
 	header, err := c.doFor(ctx, t.From, &call{http.MethodPost, "/v1/wallet/balance_transfer", append(body, '}'), &answer})
 	code, err := decided(err)
@@ -413,6 +422,18 @@ func appendTransfer(dst []byte, t *wallet.Transfer) []byte {
 	dst = t.Amount.AppendFormat(append(dst, `,"amount":"`...), t.Currency)
 	dst = append(append(dst, `","currency":"`...), t.Currency.String()...)
 	return append(t.ID.Append(append(dst, `","transaction_id":"`...)), '"')
+}
+
+// appendNotes appends the members that are notes, if there are some.
+func appendNotes(dst []byte, n wallet.Notes) ([]byte, error) {
+	if n.Reference != "" {
+		dst = appendString(append(dst, `,"reference":`...), n.Reference)
+	}
+	if len(n.Metadata) == 0 {
+		return dst, nil
+	}
+	text, err := json.Marshal(n.Metadata)
+	return append(append(dst, `,"metadata":`...), text...), err
 }
 
 // appendProtocol appends the member that names a protocol, nothing for the cluster's.

@@ -36,6 +36,7 @@ type member struct {
 	number   *int
 	list     func(d *decoder)
 	object   func(d *decoder)
+	most     int   // bytes of the value; 0 for any number
 	given    *bool // becomes true if the member is there; nil: not wanted
 	optional bool
 }
@@ -115,15 +116,20 @@ func (d *decoder) member(m *member) {
 		d.fail(m.name, "must be true or false, not "+d.kind())
 		d.skip()
 	case m.object != nil:
-		outer := d.in
-		d.in += "/" + m.name
+		outer, item := d.in, d.item
+		if d.in += "/" + m.name; item >= 0 {
+			d.in = outer + "/" + strconv.Itoa(item) + "/" + m.name
+		}
+		d.item = -1
 		m.object(d)
-		d.in = outer
+		d.in, d.item = outer, item
 	case m.number != nil:
 		d.number(m)
 	case m.list == nil && c == '"':
 		if *m.value = d.string(); m.optional && *m.value == "" {
 			d.fail(m.name, "must not be empty: leave it out")
+		} else if m.most > 0 && len(*m.value) > m.most {
+			d.fail(m.name, fmt.Sprintf("must have up to %d bytes", m.most))
 		}
 	case m.list == nil:
 		d.fail(m.name, "must be a string, not "+d.kind())

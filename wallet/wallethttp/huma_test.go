@@ -29,10 +29,21 @@ type transferBy struct {
 	wallet.Transfer
 
 	Protocol wallet.Protocol
+	Notes    wallet.Notes
 }
 
 func (r *recorder) TransferBy(_ context.Context, _ wallet.Tenant, by wallet.Protocol, t wallet.Transfer) (wallet.Result, error) {
-	r.got = &transferBy{t, by}
+	r.got = &transferBy{Transfer: t, Protocol: by}
+	return wallet.Result(wallet.Applied), nil
+}
+
+func (r *recorder) TransactBy(_ context.Context, _ wallet.Tenant, by wallet.Protocol, t *wallet.Transaction) (wallet.Result, error) {
+	to := &t.Postings[1]
+	r.got = &transferBy{
+		wallet.Transfer{ID: t.ID, From: t.Postings[0].Account, To: to.Account, Amount: to.Amount, Currency: to.Currency},
+		by,
+		wallet.Notes{Reference: t.Reference, Metadata: t.Metadata},
+	}
 	return wallet.Result(wallet.Applied), nil
 }
 
@@ -54,9 +65,19 @@ func newHuma(w Wallet) http.Handler {
 	huma.Register(humago.New(mux, config), huma.Operation{
 		OperationID: "balance-transfer", Method: http.MethodPost, Path: "/v1/wallet/balance_transfer",
 	}, func(ctx context.Context, in *humaInput) (*humaOutput, error) {
-		t, by, err := in.Body.parse()
+		t, notes, by, err := in.Body.parse()
 		if err != nil {
 			return nil, huma.Error422UnprocessableEntity(err.Error())
+		}
+		if !notes.Empty() {
+			made, code := t.Noted(notes)
+			if code != wallet.Applied {
+				return nil, huma.Error422UnprocessableEntity(code.String())
+			}
+			if _, err := w.TransactBy(ctx, wallet.DefaultTenant, by, made); err != nil {
+				return nil, err
+			}
+			return &humaOutput{transferAnswer{Status: "success", ID: transactionID(t.ID.String())}}, nil
 		}
 		if _, err := w.TransferBy(ctx, wallet.DefaultTenant, by, t); err != nil {
 			return nil, err
@@ -67,20 +88,20 @@ func newHuma(w Wallet) http.Handler {
 }
 
 // parse converts a request that satisfies its schema.
-func (b *transferRequest) parse() (t wallet.Transfer, by wallet.Protocol, err error) {
+func (b *transferRequest) parse() (t wallet.Transfer, notes wallet.Notes, by wallet.Protocol, err error) {
 	body, err := json.Marshal(b)
 	if err != nil {
-		return t, by, err
+		return t, notes, by, err
 	}
 	d, err := newDecoder(body)
 	if err != nil {
-		return t, by, err
+		return t, notes, by, err
 	}
-	t, by = d.transfer()
+	t, notes, by = d.transfer()
 	if len(d.errs) > 0 {
-		return t, by, invalid(d.errs)
+		return t, notes, by, invalid(d.errs)
 	}
-	return t, by, nil
+	return t, notes, by, nil
 }
 
 func post(t testing.TB, h http.Handler, body []byte) *httptest.ResponseRecorder {
@@ -134,6 +155,9 @@ var corpus = []string{
 	strings.Replace(goodTransfer, "{", `{"protocol":"TCC",`, 1),
 	strings.Replace(goodTransfer, "{", `{"protocol":null,`, 1),
 	strings.Replace(goodTransfer, "{", `{"protocol":2,`, 1),
+	strings.Replace(goodTransfer, "{", `{"reference":"order","metadata":{"k":"v"},`, 1),
+	strings.Replace(goodTransfer, "{", `{"reference":"",`, 1),
+	strings.Replace(goodTransfer, "{", `{"reference":"`+strings.Repeat("x", 65)+`",`, 1),
 	goodTransfer + goodTransfer, goodTransfer + "x", goodTransfer[:len(goodTransfer)-1], "\ufeff" + goodTransfer,
 	"", " ", "null", "[]", "{}", "7", `"x"`, "[" + goodTransfer + "]", "true", "{", `{"a":`, `{"a":1,}`, "{'a':1}", "nul",
 	strings.Repeat("[", 20000),
@@ -152,6 +176,9 @@ func stricter(body []byte) bool {
 		}
 		switch token := token.(type) {
 		case json.Delim:
+			if token == '{' && depth == 1 {
+				return true // metadata, whose members are as strict
+			}
 			if token == '{' || token == '[' {
 				depth++
 			} else {

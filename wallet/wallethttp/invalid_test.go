@@ -118,7 +118,7 @@ func TestMalformedTransfers(t *testing.T) {
 		{name: "all at once", body: `{"from_account":"?","to_account":"?","amount":"x","currency":"USD","transaction_id":"?"}`, status: 422, code: "invalid_request", places: map[string]string{
 			"#/from_account": "", "#/to_account": "", "#/amount": "", "#/transaction_id": "",
 		}},
-		{name: "too large", body: with("{", "{"+strings.Repeat(" ", wallethttp.MaxBodyBytes)), status: 413, code: "body_too_large"},
+		{name: "too large", body: with("{", "{"+strings.Repeat(" ", wallethttp.MaxTransferBytes)), status: 413, code: "body_too_large"},
 	} {
 		e.path = transferPath
 		t.Run(e.name, func(t *testing.T) { e.run(t, h) })

@@ -518,3 +518,7 @@ func TestDocumentOfWhatIsBeside(t *testing.T) {
 		t.Errorf("the page lacks it: %d", got.status)
 	}
 }
+
+func (s scripted) TransactionsBy(_ context.Context, _ wallet.Tenant, _ wallet.Protocol, ts []*wallet.Transaction) ([]wallet.Result, error) {
+	return slices.Repeat([]wallet.Result{wallet.Result(s.code)}, len(ts)), s.err
+}

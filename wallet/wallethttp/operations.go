@@ -56,7 +56,9 @@ func transferOperations() []operation {
 		summary: "Move money from one account to another",
 		description: "The answer is sent when the transfer is durable. The same transfer again has the same answer, with the header " +
 			ReplayedHeader + ", and moves nothing. 202 says that it is under way between two partitions and will be done or refused without " +
-			"anybody's help: ask what was decided, or repeat it.",
+			"anybody's help: ask what was decided, or repeat it. With a reference or metadata it is kept, found and shown as a transaction of two postings, " +
+			"which is another content than the transfer without them: the same transaction_id with others, or without, is transaction_id_reused. " +
+			"Such a transfer is made by tcc or saga, and what is amount_not_positive or same_account of it is not remembered.",
 		request: transferRequest{}, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true, do: (*server).balanceTransfer,
 		codes: []wallet.Code{
 			wallet.UnknownTenant, wallet.UnknownAccount, wallet.AccountFrozen, wallet.AccountClosed, wallet.CurrencyNotHeld,
@@ -67,7 +69,7 @@ func transferOperations() []operation {
 		id: "balance-transfers", method: "POST", path: "/v1/wallet/balance_transfers", scope: WriteScope,
 		summary: "Make up to 1,000 transfers",
 		description: "They are decided one after the other, each by itself: some may be refused while others are done. " +
-			"If one is malformed, nothing is done for any. One that is under way between two partitions is pending.",
+			"If one is malformed, nothing is done for any. One that is under way between two partitions is pending. Those with a reference or metadata are as single ones.",
 		request: transfersRequest{}, answer: transfersAnswer{}, status: 200, do: (*server).balanceTransfers,
 		codes: []wallet.Code{wallet.UnknownTenant},
 	}, findOperation("get-transfer", "/v1/wallet/transfers/{transaction_id}", "Show a transfer: what was decided, and what it was"), {
@@ -83,9 +85,10 @@ func accountOperations() []operation {
 	account := []wallet.Code{wallet.UnknownTenant, wallet.UnknownAccount}
 	ops := []operation{{
 		id: "open-account", method: "POST", path: "/v1/wallet/accounts",
-		summary:     "Open an account that holds one currency",
-		description: "The first time it answers 201. Repeated with the same content it answers 200 with the account as it is now, which may be frozen.",
-		request:     accountRequest{}, created: true, do: (*server).openAccount,
+		summary: "Open an account that holds one currency",
+		description: "The first time it answers 201. Repeated with the same content it answers 200 with the account as it is now, which may be frozen. " +
+			"What is to be noted of an account, up to 16 keys of metadata, personal or not, is its profile.",
+		request: accountRequest{}, created: true, do: (*server).openAccount,
 		codes: []wallet.Code{wallet.UnknownTenant, wallet.AccountClosed, wallet.AccountExists, wallet.LimitReached},
 	}, {
 		id: "get-account", method: "GET", path: "/v1/wallet/accounts/{id}", scope: ReadScope,

@@ -107,8 +107,9 @@ func personalOperations() []operation {
 		answer: profileBody{}, do: (*server).profile, found: true,
 	}, {
 		id: "put-profile", method: "PUT", path: profilePath, summary: "Write who an account belongs to",
-		description: "Names and metadata are kept outside of the log, sealed under a key of the account's own. What is left out is removed.",
-		request:     profileBody{}, answer: profileBody{}, do: (*server).putProfile, codes: account, matches: true,
+		description: "Names and metadata are kept outside of the log, sealed under a key of the account's own. What is left out is removed. " +
+			"This is the one metadata of an account, for what is not personal as well.",
+		request: profileBody{}, answer: profileBody{}, do: (*server).putProfile, codes: account, matches: true,
 	}, {
 		id: "patch-profile", method: "PATCH", path: profilePath, summary: "Change parts of who an account belongs to",
 		description: "What is left out stays as it is. An empty name removes the name; null as the value of a key of the metadata removes the key.",

@@ -171,7 +171,7 @@ func describe(c wallet.Code) (status int, detail string) {
 	case wallet.AccountClosed:
 		return http.StatusConflict, "an account is closed"
 	case wallet.IDReused:
-		return http.StatusConflict, "the transaction_id belongs to a transfer with other content; nothing moved"
+		return http.StatusConflict, "the transaction_id belongs to a transfer with other content, which its reference and metadata are part of; nothing moved"
 	case wallet.AccountExists:
 		return http.StatusConflict, "the account was opened with other content"
 	case wallet.CurrencyExists:

@@ -38,7 +38,7 @@ func referenceOperation() operation {
 		id: "find-transactions", method: "GET", path: "/v1/wallet/transactions", scope: ReadScope,
 		summary: "Find transactions by their reference",
 		description: "Those of the tenant that were made or begun with it, a page of them, oldest first: several may share one. Refused ones are none. Reversals have " +
-			"references of their own, and transfers that are no transactions have none.",
+			"references of their own. A transfer that was made with a reference is found as the transaction of two postings that carried it.",
 		parameters: []parameter{
 			{"reference", "That of the transactions, all of it.", text},
 			{"limit", "How many at the most.", limitSchema(wallet.MaxEvents, defaultLines)},

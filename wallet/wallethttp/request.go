@@ -89,10 +89,13 @@ func isJSON(contentType string) bool {
 }
 
 // transfer reads a transfer, and by what protocol it is to be made.
-func (d *decoder) transfer() (t wallet.Transfer, by wallet.Protocol) {
+func (d *decoder) transfer() (t wallet.Transfer, notes wallet.Notes, by wallet.Protocol) {
 	var text string
-	t = d.transferItem(member{name: "protocol", value: &text, optional: true})
-	return t, d.protocol(text)
+	t = d.transferItem(append(d.notes(&notes), member{name: "protocol", value: &text, optional: true})...)
+	if by = d.protocol(text); !notes.Empty() {
+		by = d.legProtocol(text)
+	}
+	return t, notes, by
 }
 
 // protocol converts the name of a protocol, "" if none was given.
@@ -132,8 +135,13 @@ func (d *decoder) transferItem(beside ...member) (t wallet.Transfer) {
 	return t
 }
 
+// notes are the members that are notes.
+func (d *decoder) notes(to *wallet.Notes) []member {
+	return []member{{name: "reference", value: &to.Reference, most: wallet.MaxReference, optional: true}, d.metadata(&to.Metadata)}
+}
+
 // transfers reads a list of transfers, and by what protocol they are to be made.
-func (d *decoder) transfers() (ts []wallet.Transfer, by wallet.Protocol) {
+func (d *decoder) transfers() (l transferList, by wallet.Protocol) {
 	var text string
 	items := 0
 	ok := d.object([]member{{name: "transfers", list: func(d *decoder) {
@@ -141,12 +149,22 @@ func (d *decoder) transfers() (ts []wallet.Transfer, by wallet.Protocol) {
 			d.skip()
 			return
 		}
-		ts = append(ts, d.transferItem())
+		var notes wallet.Notes
+		t := d.transferItem(d.notes(&notes)...)
+		if l.notes == nil && !notes.Empty() {
+			l.notes = make([]wallet.Notes, items-1, MaxTransfers)
+		}
+		if l.transfers = append(l.transfers, t); l.notes != nil {
+			l.notes = append(l.notes, notes)
+		}
 	}}, {name: "protocol", value: &text, optional: true}})
 	if items > MaxTransfers || ok && items == 0 {
 		d.fail("transfers", fmt.Sprintf("must have 1 to %d transfers, not %d", MaxTransfers, items))
 	}
-	return ts, d.protocol(text)
+	if by = d.protocol(text); l.notes != nil {
+		by = d.legProtocol(text)
+	}
+	return l, by
 }
 
 // account reads what opens an account.

@@ -15,7 +15,7 @@ func (d *decoder) transaction() (t *wallet.Transaction, by wallet.Protocol) {
 	ok := d.object([]member{
 		{name: "transaction_id", value: &id},
 		d.postings(&t.Postings, false),
-		{name: "reference", value: &t.Reference, optional: true},
+		{name: "reference", value: &t.Reference, most: wallet.MaxReference, optional: true},
 		d.metadata(&t.Metadata),
 		{name: "protocol", value: &protocol, optional: true},
 	})
@@ -31,9 +31,6 @@ func (d *decoder) finish(t *wallet.Transaction, id string) {
 	var err error
 	t.ID, err = wallet.ParseTransactionID(id)
 	d.check("transaction_id", err)
-	if len(t.Reference) > wallet.MaxReference {
-		d.check("reference", wallet.ErrReference)
-	}
 	if len(d.errs) == 0 {
 		d.check("", t.Validate())
 	}
@@ -162,7 +159,7 @@ func (d *decoder) reversal(of wallet.TransactionID) *reversalBody {
 		{name: "transaction", object: keep((*decoder).originalTransaction), optional: true},
 		{name: "amount", value: &r.amount, optional: true},
 		d.postings(&r.t.Postings, true),
-		{name: "reference", value: &r.t.Reference, optional: true},
+		{name: "reference", value: &r.t.Reference, most: wallet.MaxReference, optional: true},
 		d.metadata(&r.t.Metadata),
 		{name: "protocol", value: &protocol, optional: true},
 	})
@@ -181,8 +178,8 @@ var errPartID = errors.New("is missing: only a whole reversal can do without")
 // finishReversal checks a reversal of which it is known what it takes back.
 func (d *decoder) finishReversal(r *reversalBody) {
 	o := r.t.Reverses
-	if r.amount != "" && (!o.Transfer || len(r.t.Postings) > 0) {
-		d.check("amount", errors.New("is for a transfer or a capture, and not beside postings"))
+	if r.amount != "" && (!o.Movement() || len(r.t.Postings) > 0) {
+		d.check("amount", errors.New("is for what moved one amount between two accounts, and not beside postings"))
 		return
 	}
 	if len(r.t.Postings) == 0 {
@@ -199,38 +196,44 @@ func (d *decoder) finishReversal(r *reversalBody) {
 	d.finish(r.t, r.id)
 }
 
-// originalTransfer reads what a transfer was; nil if that was not said.
+// originalTransfer reads what a transfer was; nil if that was not said. With notes it is
+// the transaction that carried it.
 func (d *decoder) originalTransfer() *wallet.Original {
-	return d.originalMovement()
+	var notes wallet.Notes
+	t, ok := d.originalMovement(d.notes(&notes)...)
+	if !ok {
+		return nil
+	}
+	return wallet.OriginalNoted(&t, notes)
 }
 
 // originalCapture reads what a capture was; nil if that was not said.
 func (d *decoder) originalCapture() *wallet.Original {
 	var hold string
-	o := d.originalMovement(member{name: "hold_id", value: &hold})
-	if o != nil {
-		var err error
-		o.Hold, err = wallet.ParseTransactionID(hold)
-		d.check("hold_id", err)
+	t, ok := d.originalMovement(member{name: "hold_id", value: &hold})
+	if !ok {
+		return nil
 	}
-	return o
+	id, err := wallet.ParseTransactionID(hold)
+	d.check("hold_id", err)
+	return wallet.OriginalCapture(&wallet.Capture{Transfer: t, Hold: id})
 }
 
-// originalMovement reads what a transfer was, and members beside.
-func (d *decoder) originalMovement(beside ...member) *wallet.Original {
+// originalMovement reads what moved from one account to another, and members beside; false if that was not said.
+func (d *decoder) originalMovement(beside ...member) (t wallet.Transfer, ok bool) {
 	var from, to, amount, code string
 	if !d.object(append([]member{
 		{name: "from_account", value: &from}, {name: "to_account", value: &to}, {name: "amount", value: &amount}, {name: "currency", value: &code},
 	}, beside...)) {
-		return nil
+		return t, false
 	}
-	t := wallet.Transfer{From: wallet.AccountID(from), To: wallet.AccountID(to)}
+	t.From, t.To = wallet.AccountID(from), wallet.AccountID(to)
 	d.check("from_account", t.From.Validate())
 	d.check("to_account", t.To.Validate())
 	if t.Currency, t.Amount = d.amount(code, amount); t.Currency != 0 && t.Amount <= 0 {
 		d.fail("amount", "must be more than zero")
 	}
-	return wallet.OriginalTransfer(&t)
+	return t, true
 }
 
 // originalTransaction reads what a transaction was; nil if that was not said.
@@ -238,7 +241,7 @@ func (d *decoder) originalTransaction() *wallet.Original {
 	o := &wallet.Original{}
 	if !d.object([]member{
 		d.postings(&o.Postings, false),
-		{name: "reference", value: &o.Reference, optional: true},
+		{name: "reference", value: &o.Reference, most: wallet.MaxReference, optional: true},
 		d.metadata(&o.Metadata),
 	}) {
 		return nil

@@ -28,10 +28,12 @@ type transactionRequest struct {
 }
 
 type originalTransfer struct {
-	From     accountID `json:"from_account"`
-	To       accountID `json:"to_account"`
-	Amount   amount    `json:"amount"`
-	Currency currency  `json:"currency"`
+	From      accountID `json:"from_account"`
+	To        accountID `json:"to_account"`
+	Amount    amount    `json:"amount"`
+	Currency  currency  `json:"currency"`
+	Reference reference `json:"reference,omitempty"`
+	Metadata  metadata  `json:"metadata,omitempty"`
 }
 
 type originalCapture struct {
@@ -68,7 +70,7 @@ type (
 // Schema describes a reference.
 func (reference) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeString, Examples: []any{"order-4711"},
+		Type: huma.TypeString, Examples: []any{"order-4711"}, Pattern: `^[\s\S]{1,64}$`,
 		Description: "What the client calls it: up to 64 bytes, kept in the log and in the history.",
 	}
 }

@@ -67,8 +67,12 @@ import (
 // Limits of requests.
 const (
 	MaxTransfers  = 1000      // in one POST of balance_transfers
-	MaxBatchBytes = 512 << 10 // of its body: 1,000 transfers of the largest size
+	MaxBatchBytes = 512 << 10 // of its body: 1,000 plain transfers of the largest size; with metadata there may be fewer
 	MaxBodyBytes  = 4 << 10   // of any other body
+
+	// MaxTransferBytes is for the body of one transfer: twice the largest metadata, all
+	// of it in escapes.
+	MaxTransferBytes = 16 << 10
 
 	// MaxTransactionBytes is for the body of a transaction or a reversal: twice 64
 	// postings of the largest size, and metadata.
@@ -171,6 +175,7 @@ type Transfers interface {
 	TransferBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, t wallet.Transfer) (wallet.Result, error)
 	TransfersBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, ts []wallet.Transfer) ([]wallet.Result, error)
 	TransactBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, t *wallet.Transaction) (wallet.Result, error)
+	TransactionsBy(ctx context.Context, tenant wallet.Tenant, protocol wallet.Protocol, ts []*wallet.Transaction) ([]wallet.Result, error)
 	Decision(ctx context.Context, tenant wallet.Tenant, id wallet.TransactionID) (wallet.Code, error)
 	InFlight(ctx context.Context, tenant wallet.Tenant, limit int) (wallet.InFlightList, error)
 }

@@ -13,22 +13,26 @@ import (
 // client writes and reads them.
 
 type transferRequest struct {
-	From     accountID     `json:"from_account" doc:"The paying account."`
-	To       accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
-	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
-	Currency currency      `json:"currency"`
-	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer: repeated with the same content it gives the first answer again and moves nothing. It belongs to the partition of the paying account: with payers in two partitions the same id is two transfers."`
-	Protocol protocol      `json:"protocol,omitempty" doc:"How the money gets to an account of another partition; the cluster's by default. It has no effect within a partition. The first of several transfers with one transaction_id decides."`
+	From      accountID     `json:"from_account" doc:"The paying account."`
+	To        accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
+	Amount    amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
+	Currency  currency      `json:"currency"`
+	ID        transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer: repeated with the same content it gives the first answer again and moves nothing. It belongs to the partition of the paying account: with payers in two partitions the same id is two transfers."`
+	Reference reference     `json:"reference,omitempty"`
+	Metadata  metadata      `json:"metadata,omitempty"`
+	Protocol  protocol      `json:"protocol,omitempty" doc:"How the money gets to an account of another partition; the cluster's by default. It has no effect within a partition. The first of several transfers with one transaction_id decides."`
 }
 
 // transferItem is one of several transfers: the document's library does not see
 // into a part that the two would share.
 type transferItem struct {
-	From     accountID     `json:"from_account" doc:"The paying account."`
-	To       accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
-	Amount   amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
-	Currency currency      `json:"currency"`
-	ID       transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer. It belongs to the partition of the paying account: with payers in two partitions the same id is two transfers."`
+	From      accountID     `json:"from_account" doc:"The paying account."`
+	To        accountID     `json:"to_account" doc:"The account that is paid." example:"merchant:7"`
+	Amount    amount        `json:"amount" doc:"More than zero, with at most the decimal places that the currency has."`
+	Currency  currency      `json:"currency"`
+	ID        transactionID `json:"transaction_id" doc:"Chosen by the client, new for every transfer. It belongs to the partition of the paying account: with payers in two partitions the same id is two transfers."`
+	Reference reference     `json:"reference,omitempty"`
+	Metadata  metadata      `json:"metadata,omitempty"`
 }
 
 type transfersRequest struct {
