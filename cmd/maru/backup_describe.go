@@ -27,7 +27,7 @@ func describeBackup() []*huma.Operation {
 		}}}}, "401", "403"),
 	}
 	segment := &huma.Operation{
-		OperationID: "get-backup-segment", Method: "GET", Path: backupPath + "/{partition}", Summary: "The next segment of a backup of a partition",
+		OperationID: "get-backup-segment", Method: "GET", Path: backupPath + "/{partition}", Summary: "The next segment of a backup, or an export, of a partition",
 		Description: "A segment of what was decided after a position, in the format of the archive: 8 MiB before it is compressed, or all that there is. " +
 			"The position is that where the segment before ended; for the beginning zeros, and the link before the first entry. The server makes two segments at a time." + scope,
 		Parameters: []*huma.Param{
@@ -37,7 +37,7 @@ func describeBackup() []*huma.Operation {
 		},
 		Responses: answers(&huma.Response{Description: "Done.", Content: map[string]*huma.MediaType{
 			"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-		}}, "204", "400", "401", "403", "404", "409", "429", "503"),
+		}, Headers: map[string]*huma.Param{lastEntryHeader: {Schema: number, Description: "Which entry of the partition was the last when it was asked for: an export ends there."}}}, "204", "400", "401", "403", "404", "409", "429", "503"),
 	}
 	return []*huma.Operation{source, segment}
 }

@@ -24,6 +24,9 @@ import (
 // /v1/backup/{partition} gives the next segment after a position.
 const backupPath = "/v1/backup"
 
+// lastEntryHeader says with a segment which entry of the partition was the last that was decided when it was asked for.
+const lastEntryHeader = "Maru-Last-Entry"
+
 // backupSegment is the content of a segment that is made for a backup: little enough for a request.
 const backupSegment = 8 << 20
 
@@ -88,9 +91,9 @@ func (h *backupHandler) allowed(r *http.Request) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, auth.ErrForbidden):
-		return httpd.NewProblem(http.StatusForbidden, "forbidden", "a backup needs the scope cluster:admin")
+		return httpd.NewProblem(http.StatusForbidden, "forbidden", "this needs the scope cluster:admin")
 	}
-	return httpd.NewProblem(http.StatusUnauthorized, "unauthorized", "a backup needs an API key with the scope cluster:admin")
+	return httpd.NewProblem(http.StatusUnauthorized, "unauthorized", "this needs an API key with the scope cluster:admin")
 }
 
 func (h *backupHandler) source(w http.ResponseWriter, _ *http.Request) error {
@@ -133,6 +136,7 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("%w: the backup has entry %d, and here is %d the last: it is of another past, or this node is behind", rsmarchive.ErrConflict, at.Index, last)
 	}
 	content, err := h.cut(r, uint16(partition), at, last)
+	w.Header().Set(lastEntryHeader, strconv.FormatUint(uint64(last), 10))
 	switch {
 	case err != nil:
 		return err

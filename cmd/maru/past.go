@@ -61,6 +61,7 @@ type pastPartition struct {
 	end     rsmarchive.Position  // of the archive; zero if its last segment is damaged
 	begins  bool                 // the archive begins with the first entries: there is no gap
 	log     rsmraft.GroupHistory // ID is 0: there is none
+	served  *servedPartition     // instead of both: a server gives it; end and begins say what
 }
 
 // last returns the last entry.
@@ -232,6 +233,9 @@ var errStop = errors.New("that is all")
 // as far as that goes, then from the log, up to what is known to be committed. It begins with the
 // entry that stands for how the group was made where nothing is missing before the others. f may return errStop.
 func (n *pastNode) read(ctx context.Context, p *pastPartition, from rsm.Index, f func(*rsm.Decided) error) error {
+	if p.served != nil {
+		return stopped(p.served.read(ctx, p.end.Index, f))
+	}
 	if from < rsmraft.FirstEntry && p.archive == nil && p.log.Whole {
 		made := madeEntry()
 		if err := f(&made); err != nil {

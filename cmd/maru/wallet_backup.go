@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"maru.example/cluster"
 	"maru.example/internal/httpd"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/rsm/rsms3"
 )
@@ -78,25 +78,51 @@ type backupClient struct {
 	limit  time.Duration // of each request
 }
 
-func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, error) {
+func (o *httpOptions) dialBackup() (*backupClient, error) {
 	urls, err := o.urls()
 	if err != nil {
 		return nil, err
 	}
-	var config *tls.Config
-	if config, err = o.tlsConfig(); err != nil {
+	config, err := o.tlsConfig()
+	if err != nil {
 		return nil, err
 	}
-	c := &backupClient{urls, o.key, &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, o.timeout}
-	defer c.client.CloseIdleConnections()
+	return &backupClient{urls, o.key, &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, o.timeout}, nil
+}
+
+// source asks whose past it is.
+func (c *backupClient) source(ctx context.Context) (*backupSource, error) {
 	of := &backupSource{}
-	b, err := c.get(cmd.Context(), backupPath, nil)
+	b, _, err := c.get(ctx, backupPath, nil)
 	if err == nil {
 		err = json.Unmarshal(b, of)
 	}
 	if err == nil && (of.Cluster.Validate() != nil || of.Partitions < 1 || of.Partitions > cluster.MaxPartitions) {
 		err = errors.New("the answer is not that of a server")
 	}
+	return of, err
+}
+
+// segment asks for the segment after a position, none if nothing is new, and which entry was the last then.
+func (c *backupClient) segment(ctx context.Context, partition uint16, at rsmarchive.Position) (content []byte, last rsm.Index, err error) {
+	content, header, err := c.get(ctx, fmt.Sprintf("%s/%d", backupPath, partition), positionQuery(at))
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err := strconv.ParseUint(header.Get(lastEntryHeader), 10, 64)
+	if err != nil {
+		return nil, 0, fmt.Errorf("the answer does not say which entry is the last: the server is of another version: %w", err)
+	}
+	return content, rsm.Index(n), nil
+}
+
+func (o *httpOptions) backup(cmd *cobra.Command, place location) (*backedUp, error) {
+	c, err := o.dialBackup()
+	if err != nil {
+		return nil, err
+	}
+	defer c.client.CloseIdleConnections()
+	of, err := c.source(cmd.Context())
 	if err != nil {
 		return nil, o.explainBackup(place, err)
 	}
@@ -149,7 +175,7 @@ func (c *backupClient) partition(ctx context.Context, store rsmarchive.Store, be
 		return err
 	}
 	for {
-		content, err := c.get(ctx, fmt.Sprintf("%s/%d", backupPath, partition), positionQuery(at))
+		content, _, err := c.get(ctx, fmt.Sprintf("%s/%d", backupPath, partition), positionQuery(at))
 		if err != nil {
 			return err
 		}
@@ -183,11 +209,11 @@ const maxBackupAnswer = 128 << 20
 const mostBusy = 60
 
 // get asks one server after the other, and again where all that answered are busy. It returns nothing where nothing is new.
-func (c *backupClient) get(ctx context.Context, path string, query url.Values) (b []byte, err error) {
+func (c *backupClient) get(ctx context.Context, path string, query url.Values) (b []byte, header http.Header, err error) {
 	for range mostBusy {
 		for _, base := range c.urls {
-			if b, err = c.ask(ctx, base+path+"?"+query.Encode()); err == nil || ctx.Err() != nil {
-				return b, err
+			if b, header, err = c.ask(ctx, base+path+"?"+query.Encode()); err == nil || ctx.Err() != nil {
+				return b, header, err
 			}
 		}
 		p, ok := errors.AsType[*httpd.Problem](err)
@@ -197,33 +223,33 @@ func (c *backupClient) get(ctx context.Context, path string, query url.Values) (
 		select {
 		case <-time.After(min(max(p.RetryAfter, time.Second/10), time.Minute)):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
-	return nil, err
+	return nil, nil, err
 }
 
-func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, err error) {
+func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, _ http.Header, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.key != "" {
 		r.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	answer, err := c.client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, answer.Body.Close()) }()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxBackupAnswer))
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case answer.StatusCode == http.StatusOK, answer.StatusCode == http.StatusNoContent:
-		return body, nil
+		return body, answer.Header, nil
 	}
 	p := &httpd.Problem{}
 	if err := json.Unmarshal(body, p); err != nil || p.Code == "" {
@@ -232,7 +258,7 @@ func (c *backupClient) ask(ctx context.Context, address string) (_ []byte, err e
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
 		p.RetryAfter = time.Duration(seconds) * time.Second
 	}
-	return nil, p
+	return nil, nil, p
 }
 
 // explainBackup says what to do about a backup that was not made.

@@ -18,8 +18,10 @@ import (
 
 // exportOptions are the flags of `maru wallet export`.
 type exportOptions struct {
+	credentials // of a server that runs; the tenant of any
+
 	past        pastFlags
-	tenant      string
+	addr        string // "": there is no server to be asked
 	format      string
 	from, until string
 	accounts    []string
@@ -37,6 +39,7 @@ type exported struct {
 	Transactions uint64     `json:"transactions"` // and parts of some between partitions
 	Postings     uint64     `json:"postings"`
 	LogEnds      *time.Time `json:"log_ends,omitempty"`  // the time of the last entry
+	Position     string     `json:"position,omitempty"`  // the last entry of each partition that was read
 	Undecided    int        `json:"undecided,omitempty"` // entries at the ends of the logs that are not known to be committed
 }
 
@@ -47,10 +50,14 @@ func newExportCommand() *cobra.Command {
 		Short: "Write a tenant's transactions as a journal of hledger and ledger, as CSV or as JSON Lines",
 		Long: `Write a tenant's transactions as a journal that hledger and ledger read, as CSV or as
 JSON Lines, in the order of time, from the log and the archive of a server that does not
-run, or a copy of them; or from the archive alone, also of one that runs (--data none). All
-that came before is decided again, so that an export that begins later opens with the
-balances at that moment: the balances which hledger and ledger compute
-are the wallet's. The same period gives the same bytes.
+run, or a copy of them; from the archive alone, also of one that runs (--data none); or
+from servers that run (--addr). All that came before is decided again, so that an export
+that begins later opens with the balances at that moment: the balances which hledger and
+ledger compute are the wallet's. The same period gives the same bytes, from any of these.
+
+With --addr the servers send the past of all partitions up to now, as for a backup, and it is
+decided here: with API keys it needs the scope cluster:admin. Position in --json says up to
+which entry of each partition.
 
 The period goes from --from up to --until, without it: moments in the form of RFC 3339, or
 days (in UTC). Of what happened between partitions, each one's part is an entry of its own,
@@ -68,19 +75,22 @@ standard output.`,
   maru wallet export --from 2026-11-01 --until 2026-12-01 -o november.journal
   maru wallet export --format csv --account alice --account bob -o both.csv --json
   maru wallet export --data /backup/maru --format jsonl | jq .transaction_id
+  maru wallet export --addr pay1.example.com:7480,pay2.example.com:7480 --until 2026-12-01 -o past.journal
   maru wallet export --data none --archive /archive/maru --until 2026-11-01 -o past.journal`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return export(cmd, &o) },
 	}
 	o.past.register(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.tenant, "tenant", string(wallet.DefaultTenant), "`tenant` whose accounts they are")
+	f.StringVar(&o.addr, "addr", "", "`address` of a server that runs, instead of --data: host:port, or a URL; of several nodes, with commas between")
+	o.credentials.register(cmd, time.Minute)
+	o.tenant = string(wallet.DefaultTenant)
+	f.Lookup("tenant").DefValue, f.Lookup("tenant").Usage = o.tenant, "`tenant` whose accounts they are (env MARU_TENANT)"
 	f.StringVar(&o.format, "format", "journal", "`format`: journal (or hledger, or ledger: both read it), csv or jsonl")
 	f.StringVar(&o.from, "from", "", "first `moment`, such as 2026-11-01 or 2026-11-01T12:00:00Z (default: the beginning)")
 	f.StringVar(&o.until, "until", "", "first `moment` that is not part of the period any more (default: the end)")
 	f.StringArrayVar(&o.accounts, "account", nil, "only what touches this account, an `ID`; may be repeated")
 	f.StringVarP(&o.output, "output", "o", "", "`file` to be written; it is there when all is in it (default: standard output)")
-	fromEnvironment(cmd, "tenant")
 	completeFlag(cmd, "format", "journal", "hledger", "ledger", "csv", "jsonl")
 	jsonFlag(cmd, &o.json)
 	return cmd
@@ -89,6 +99,9 @@ standard output.`,
 func export(cmd *cobra.Command, o *exportOptions) error {
 	if o.format == "hledger" || o.format == "ledger" {
 		o.format = "journal"
+	}
+	if o.addr != "" && (cmd.Flags().Changed("data") || cmd.Flags().Changed("archive")) {
+		return usageError("leave out --data and --archive (and MARU_DATA, MARU_ARCHIVE) to ask a server, or --addr", "--addr is instead of --data and --archive")
 	}
 	e := &exporter{sum: exported{Tenant: o.tenant, Format: o.format}, period: span{math.MinInt64, math.MaxInt64}}
 	if err := e.configure(o); err != nil {
@@ -101,7 +114,7 @@ func export(cmd *cobra.Command, o *exportOptions) error {
 	if e.out, err = walletjournal.NewMovementWriter(o.format, out, e.assets); err != nil {
 		return errors.Join(usageError("the formats are journal, csv and jsonl", "--format: %s is none", quoted(o.format)), done(false))
 	}
-	err = e.run(cmd, &o.past)
+	err = e.run(cmd, o)
 	if err == nil {
 		err = e.out.Flush()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -49,11 +50,15 @@ type exportStream struct {
 	period  span
 	machine *wallet.Machine
 
-	entries chan *exportEntry
-	err     error // read it when entries is closed
-	opened  bool
-	lastAt  int64          // of the log
-	ahead   []*exportEntry // that were received, and are not written yet
+	entries   chan *exportEntry
+	err       error // read it when entries is closed
+	opened    bool
+	lastAt    int64              // of the log
+	lastIndex rsm.Index          // that was decided
+	known     bool               // the tenant, at the end
+	found     []wallet.AccountID // of wanted, at the end
+	wanted    map[wallet.AccountID]bool
+	ahead     []*exportEntry // that were received, and are not written yet
 }
 
 // exportEntry is what an entry of the log did; or before all that of the period, the
@@ -68,9 +73,14 @@ type exportEntry struct {
 	assets   []wallet.Asset     // that it made
 }
 
-// run exports the log in a directory.
-func (e *exporter) run(cmd *cobra.Command, f *pastFlags) (err error) {
-	past, err := openPast(cmd, f)
+// run exports the log in a directory, or what servers give.
+func (e *exporter) run(cmd *cobra.Command, o *exportOptions) (err error) {
+	var past *pastNode
+	if o.addr != "" {
+		past, err = openServed(cmd, &httpOptions{credentials: o.credentials, addr: o.addr})
+	} else {
+		past, err = openPast(cmd, &o.past)
+	}
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func (e *exporter) run(cmd *cobra.Command, f *pastFlags) (err error) {
 	defer group.Wait()
 	defer cancel()
 	for _, p := range past.partitions {
-		s := &exportStream{verifier: v, p: p, tenant: e.tenant, period: e.period, entries: make(chan *exportEntry, exportAhead)}
+		s := &exportStream{verifier: v, p: p, tenant: e.tenant, period: e.period, wanted: e.accounts, entries: make(chan *exportEntry, exportAhead)}
 		e.streams = append(e.streams, s)
 		group.Go(func() {
 			defer close(s.entries)
@@ -102,18 +112,45 @@ func (e *exporter) run(cmd *cobra.Command, f *pastFlags) (err error) {
 		return err
 	}
 	e.end()
+	return e.exists()
+}
+
+// exists refuses an export of a tenant or account that there was not.
+func (e *exporter) exists() error {
+	known := false
+	missing := maps.Clone(e.accounts)
+	for _, s := range e.streams {
+		known = known || s.known
+		for _, id := range s.found {
+			delete(missing, id)
+		}
+	}
+	when := ""
+	if e.sum.Until != nil {
+		when = " before " + e.sum.Until.Format(time.RFC3339Nano)
+	}
+	switch {
+	case !known:
+		return &failure{fmt.Errorf("there is no tenant %s%s", quoted(string(e.tenant)), when), "`maru tenant list` lists those of a server that runs; nothing was exported", exitRefused}
+	case len(missing) > 0:
+		id := slices.Min(slices.Collect(maps.Keys(missing)))
+		return &failure{fmt.Errorf("tenant %s has no account %s%s", e.tenant, quoted(string(id)), when), "correct --account, or leave it out for all", exitRefused}
+	}
 	return nil
 }
 
 // end notes how far the logs went.
 func (e *exporter) end() {
 	last := int64(0)
+	var positions wallet.HistoryPositions
 	for _, s := range e.streams {
 		last = max(last, s.lastAt)
+		positions = append(positions, wallet.HistoryPosition{Partition: s.p.number, Index: s.lastIndex})
 		if s.lastAt < e.period.until {
 			e.sum.Undecided += s.p.log.Undecided
 		}
 	}
+	e.sum.Position = positions.String()
 	if last > 0 {
 		t := time.Unix(0, last).UTC()
 		e.sum.LogEnds = &t
@@ -146,6 +183,13 @@ func (s *exportStream) read(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	s.lastIndex = d.at().Index
+	_, s.known = s.machine.TenantNumber(s.tenant)
+	for id := range s.wanted {
+		if _, ok := s.machine.Find(s.tenant, id); ok {
+			s.found = append(s.found, id)
+		}
 	}
 	return s.open(ctx)
 }

@@ -13,7 +13,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"maru.example/internal/booktest"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
 	"maru.example/wallet/walletjournal"
@@ -73,26 +73,10 @@ func (s bookSums) exported(t *testing.T) bookSums {
 	return all
 }
 
-// tool runs hledger, ledger or one of beancount's tools; without it the test is skipped.
-func tool(t *testing.T, name string, args ...string) []byte {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not there: apt-get install hledger ledger beancount", name)
-	}
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
-	var out, diagnosis bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &diagnosis
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, diagnosis.Bytes())
-	}
-	return out.Bytes()
-}
-
 // byLedger returns what ledger computes.
 func byLedger(t *testing.T, file string) bookSums {
 	t.Helper()
-	out := tool(t, "ledger", "--init-file", os.DevNull, "-f", file, "register", "--format", `%(account)\t%(commodity(amount))\t%(quantity(amount))\n`)
+	out := booktest.MustRun(t, "ledger", "--init-file", os.DevNull, "-f", file, "register", "--format", `%(account)\t%(commodity(amount))\t%(quantity(amount))\n`)
 	s := bookSums{}
 	for line := range strings.Lines(string(out)) {
 		parts := strings.Split(strings.TrimRight(line, "\n"), "\t")
@@ -107,7 +91,7 @@ func byLedger(t *testing.T, file string) bookSums {
 // byHLedger returns what hledger computes.
 func byHLedger(t *testing.T, file string) bookSums {
 	t.Helper()
-	out := tool(t, "hledger", "-f", file, "balance", "--flat", "--no-total", "--output-format", "json")
+	out := booktest.MustRun(t, "hledger", "-f", file, "balance", "--flat", "--no-total", "--output-format", "json")
 	report := []any{&[][]json.RawMessage{}, new(json.RawMessage)} // the accounts, and no total
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatalf("hledger printed %s: %v", out, err)
@@ -231,6 +215,34 @@ func (p *journalTest) export(tenant string, args ...string) (file string, sum ex
 	return file, sum
 }
 
+// exportServed exports from the server that runs.
+func (p *journalTest) exportServed(tenant string) string {
+	p.t.Helper()
+	file := filepath.Join(p.t.TempDir(), "export")
+	out, errOut, err := runHere(p.t, "wallet", "export", "--json", "--addr", p.addr, "--tenant", tenant, "-o", file)
+	var sum exported
+	if err != nil || json.Unmarshal([]byte(out), &sum) != nil {
+		p.t.Fatalf("export of a server that runs: %v: %s\n%s", err, out, errOut)
+	}
+	if at, err := wallet.ParseHistoryPositions(sum.Position); err != nil || len(at) != 4 || at[3].Index < 2 || sum.Transactions == 0 {
+		p.t.Errorf("%s: %+v, %v", tenant, sum, err)
+	}
+	if tenant == "bean" {
+		return contentOf(p.t, file)
+	}
+	for _, nothing := range [][]string{{"--tenant", "nobody"}, {"--account", "nobody"}, {"--until", "1971-01-01"}} {
+		none := filepath.Join(p.t.TempDir(), "none")
+		args := append([]string{"wallet", "export", "--addr", p.addr, "--tenant", tenant, "--account", "Equity:@conversion", "-o", none}, nothing...)
+		if _, _, err := runHere(p.t, args...); err == nil || failureOf(err).status != exitRefused || !strings.HasPrefix(err.Error(), "there is no tenant ") && !strings.Contains(err.Error(), " has no account ") {
+			p.t.Errorf("%v: %v", nothing, err)
+		}
+		if _, err := os.Stat(none); err == nil {
+			p.t.Errorf("%v: there is a file", nothing)
+		}
+	}
+	return contentOf(p.t, file)
+}
+
 // checkExport compares what both tools compute of a journal with the wallet. What is on its way is nowhere else.
 func (p *journalTest) checkExport(what, file string, want bookSums) {
 	p.t.Helper()
@@ -269,8 +281,8 @@ func TestJournals(t *testing.T) {
 		t.Skip("ledger's sample is not there: apt-get install ledger")
 	}
 	bean := filepath.Join(t.TempDir(), "example.beancount")
-	tool(t, "bean-example", "--seed", "1", "--date-birth", "1985-01-01", "--date-begin", "2021-01-01", "--date-end", "2024-01-01", "--output", bean)
-	tool(t, "bean-report", "--output", bean+".ledger", bean, "ledger")
+	booktest.MustRun(t, "bean-example", "--seed", "1", "--date-birth", "1985-01-01", "--date-begin", "2021-01-01", "--date-end", "2024-01-01", "--output", bean)
+	booktest.MustRun(t, "bean-report", "--output", bean+".ledger", bean, "ledger")
 	journals := map[string]string{"sample": sample, "bean": bean + ".ledger"}
 
 	p := newJournalTest(t)
@@ -298,9 +310,16 @@ func TestJournals(t *testing.T) {
 	}
 	p.refused()
 	own := p.live()
+	served := map[string]string{}
+	for tenant := range journals {
+		served[tenant] = p.exportServed(tenant)
+	}
 	p.stop()
 
 	for tenant := range journals {
+		if file, _ := p.export(tenant); contentOf(t, file) != served[tenant] {
+			t.Errorf("%s: a server that runs exports something else than its directory", tenant)
+		}
 		if tenant == "bean" {
 			continue // in periods
 		}
@@ -423,6 +442,7 @@ func (p *journalTest) live() bookSums {
 	p.must("default", "hold", "place", "user0", "30", "USD", "--id", uuid(20), "--for", "1h")
 	p.must("default", "hold", "capture", uuid(20), "user0", "user1", "12.5", "USD", "--id", uuid(21))
 	p.must("default", "reverse", uuid(2), "--transfer", "mint user1 100 USD", "--amount", "40.01", "--id", uuid(22), "--reference", "back", "--metadata", "why=too much, 2026:x")
+	p.must("default", "transfer", "user3", "user0", "1", "USD", "--id", uuid(24), "--reference", "pay-1", "--metadata", "shop=3")
 	p.must("default", "transaction", "--debit", "user1 1 USD", "--debit", "user2 2 USD", "--credit", "user3 3 USD", "--id", uuid(23), "--reference", "order-1", "--metadata", "a b=c")
 	return p.balances("default", names)
 }
@@ -496,7 +516,7 @@ func (p *journalTest) other(tenant string, want bookSums) {
 	file, _ := p.export(tenant)
 	p.checkExport(tenant, file, want)
 	text := contentOf(p.t, file)
-	for _, wanted := range []string{"(back) Received from another partition\n", "; reverses: " + uuid(2), "; why: too much, 2026:x\n", "(order-1) ", `; metadata: {"a b":"c"}`, "=2026-02-01 * (7) Twice\n", "; why: not\n"} {
+	for _, wanted := range []string{"(back) Received from another partition\n", "; reverses: " + uuid(2), "; why: too much, 2026:x\n", "(order-1) ", "(pay-1) ", "; shop: 3\n", `; metadata: {"a b":"c"}`, "=2026-02-01 * (7) Twice\n", "; why: not\n"} {
 		if !strings.Contains(text, wanted) {
 			p.t.Errorf("the journal lacks %q:\n%s", wanted, text)
 		}
@@ -522,7 +542,7 @@ func (p *journalTest) other(tenant string, want bookSums) {
 	if diff := gocmp.Diff(want, sums); diff != "" {
 		p.t.Errorf("(-the wallet's balances +those of CSV):\n%s", diff)
 	}
-	for _, bad := range [][]string{{"--format", "xml"}, {"--from", "yesterday"}, {"--from", "2026-02-01", "--until", "2026-01-01"}, {"--account", "a b"}, {"--data", p.t.TempDir()}, {"-o", filepath.Join(p.dir, "no", "file")}} {
+	for _, bad := range [][]string{{"--format", "xml"}, {"--from", "yesterday"}, {"--from", "2026-02-01", "--until", "2026-01-01"}, {"--account", "a b"}, {"--data", p.t.TempDir()}, {"--addr", p.addr}, {"--tenant", "nobody"}, {"-o", filepath.Join(p.dir, "no", "file")}} {
 		if out, _, err := runHere(p.t, append([]string{"wallet", "export", "--data", p.data}, bad...)...); err == nil || out != "" {
 			p.t.Errorf("%v: %v, %q", bad, err, out)
 		}

@@ -145,12 +145,12 @@ func TestMoments(t *testing.T) {
 		if s, err := parseSpan("", text); (err == nil) != fits || err == nil && s.until != at.UnixNano() {
 			t.Errorf("--until %s: got %v, %v", text, s, err)
 		}
-		if err := (&exporter{}).configure(&exportOptions{tenant: "default", until: text}); fits && err != nil && !strings.Contains(err.Error(), "nothing between") || !fits && err == nil {
+		if err := (&exporter{}).configure(&exportOptions{credentials: credentials{tenant: "default"}, until: text}); fits && err != nil && !strings.Contains(err.Error(), "nothing between") || !fits && err == nil {
 			t.Errorf("export --until %s: got %v", text, err)
 		}
 	}
 	for _, day := range []string{"9999-12-31", "1677-01-01"} {
-		if err := (&exporter{}).configure(&exportOptions{tenant: "default", until: day}); err == nil {
+		if err := (&exporter{}).configure(&exportOptions{credentials: credentials{tenant: "default"}, until: day}); err == nil {
 			t.Errorf("export --until %s was taken", day)
 		}
 	}

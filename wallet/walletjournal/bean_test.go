@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"maru.example/internal/booktest"
 	"maru.example/money"
 	"maru.example/wallet"
 	"maru.example/wallet/walletjournal"
@@ -20,13 +21,13 @@ import (
 func convert(t *testing.T, file, tool string) string {
 	t.Helper()
 	converted := file + "." + tool
-	run(t, "bean-report", "--output", converted, file, tool)
+	booktest.MustRun(t, "bean-report", "--output", converted, file, tool)
 	return converted
 }
 
 func TestYearsOfBeancount(t *testing.T) {
 	bean := filepath.Join(t.TempDir(), "example.beancount")
-	run(t, "bean-example", "--seed", "1", "--date-birth", "1985-01-01", "--date-begin", "2020-01-01", "--date-end", "2024-01-01", "--output", bean)
+	booktest.MustRun(t, "bean-example", "--seed", "1", "--date-birth", "1985-01-01", "--date-begin", "2020-01-01", "--date-end", "2024-01-01", "--output", bean)
 	file := convert(t, bean, "ledger")
 	checkJournal(t, file, walletjournal.Ledger)
 	checkImport(t, file, walletjournal.Ledger)

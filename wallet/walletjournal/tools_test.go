@@ -1,19 +1,17 @@
 package walletjournal_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"maru.example/internal/booktest"
 	"maru.example/wallet/walletjournal"
 )
 
@@ -47,35 +45,10 @@ func (f files) Open(from, name string) (file io.ReadCloser, known string, err er
 	return opened, name, err
 }
 
-// run returns what a tool prints. It fails the test if the tool does.
-func run(t *testing.T, tool string, args ...string) []byte {
-	t.Helper()
-	out, err := tryRun(t, tool, args...)
-	if err != nil {
-		t.Fatalf("%s %s: %v", tool, strings.Join(args, " "), err)
-	}
-	return out
-}
-
-func tryRun(t *testing.T, tool string, args ...string) ([]byte, error) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		t.Skipf("%s is not there: apt-get install hledger ledger beancount", tool)
-	}
-	cmd := exec.CommandContext(t.Context(), tool, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
-	var out, diagnosis bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &diagnosis
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, diagnosis.Bytes())
-	}
-	return out.Bytes(), nil
-}
-
 // ledgerBalances returns what ledger computes, with all places that it keeps.
 func ledgerBalances(t *testing.T, file string) (sums, error) {
 	t.Helper()
-	out, err := tryRun(t, "ledger", "--init-file", os.DevNull, "-f", file, "balance", "--flat", "--no-total", "--unround",
+	out, err := booktest.Run(t, "ledger", "--init-file", os.DevNull, "-f", file, "balance", "--flat", "--no-total", "--unround",
 		"--format", `%(account)\t%(strip(account.amount))\n`)
 	if err != nil {
 		return nil, err
@@ -136,7 +109,7 @@ func plain(t *testing.T, text string) walletjournal.Decimal {
 // hledgerBalances returns what hledger computes, to the tenth decimal place: its JSON has no more.
 func hledgerBalances(t *testing.T, file string) (sums, error) {
 	t.Helper()
-	out, err := tryRun(t, "hledger", "-f", file, "balance", "--flat", "--no-total", "--output-format", "json")
+	out, err := booktest.Run(t, "hledger", "-f", file, "balance", "--flat", "--no-total", "--output-format", "json")
 	if err != nil {
 		return nil, err
 	}
