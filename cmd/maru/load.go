@@ -16,6 +16,7 @@ import (
 
 	"maru.example/wallet"
 	"maru.example/wallet/walletgrpc"
+	"maru.example/wallet/walletjournal"
 )
 
 // shownProblems is how many refused or malformed lines a load lists on standard
@@ -74,7 +75,7 @@ transfers between few accounts is loaded by tcc or saga, which lock none.`,
 	o.register(cmd)
 	o.protocol.register(cmd)
 	cmd.Flags().StringVar(&o.format, "format", "auto", "`format` of the file: csv, ndjson, or auto, by its name or first byte")
-	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`")
+	cmd.Flags().StringVar(&o.refusals, "refusals", "", "write refused and malformed lines to this CSV `file`; a text that a spreadsheet would take for a formula has an apostrophe before it")
 	cmd.Flags().BoolVar(&o.progress, "progress", isTerminal(os.Stderr), "show progress on standard error")
 	completeFlag(cmd, "format", "csv", "ndjson", "auto")
 	jsonFlag(cmd, &o.json)
@@ -217,7 +218,7 @@ func (l *problemList) add(p problem) error {
 	if l.csv == nil {
 		return nil
 	}
-	return l.csv.Write([]string{strconv.FormatInt(p.line, 10), p.kind, p.id, p.code.String(), p.reason})
+	return l.csv.Write([]string{strconv.FormatInt(p.line, 10), p.kind, walletjournal.SpreadsheetText(p.id), p.code.String(), walletjournal.SpreadsheetText(p.reason)})
 }
 
 // close writes what is left of the file.

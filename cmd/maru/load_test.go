@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -426,5 +427,20 @@ func TestHandleCache(t *testing.T) {
 		if n := len(c.young) + len(c.old); n > 4 {
 			t.Fatalf("%d names are in memory, want 4 at the most", n)
 		}
+	}
+}
+
+// A list of refusals is opened in spreadsheets: no id and no reason is a formula there.
+func TestRefusalsAreNoFormulas(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "refused.csv")
+	l, err := newProblemList(io.Discard, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.add(problem{line: 2, kind: "account", id: "-1", code: wallet.AccountExists, reason: "=1+1"}), l.close()); err != nil {
+		t.Fatal(err)
+	}
+	if got := contentOf(t, name); !strings.HasSuffix(got, "\n2,account,'-1,account_exists,'=1+1\n") {
+		t.Errorf("got %s", got)
 	}
 }

@@ -69,7 +69,9 @@ its other sides; then the balances of these alone are the wallet's.
 
 In a journal a reference is the code, and the transaction's id, time, position in the log and
 metadata are tags; names of accounts that a journal cannot have are written in another way.
-CSV has a line a posting. What was exported is said on standard error, or with --output on
+CSV has a line a posting; so that no spreadsheet takes a text for a formula, one that begins
+with = + - @, a tab, the end of a line or an apostrophe has an apostrophe before it, which a
+program takes away. With csv-exact texts stay as they are. What was exported is said on standard error, or with --output on
 standard output.`,
 		Example: `  maru wallet export -o all.journal
   maru wallet export --from 2026-11-01 --until 2026-12-01 -o november.journal
@@ -83,15 +85,15 @@ standard output.`,
 	o.past.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "", "`address` of a server that runs, instead of --data: host:port, or a URL; of several nodes, with commas between")
-	o.credentials.register(cmd, time.Minute)
+	o.register(cmd, time.Minute)
 	o.tenant = string(wallet.DefaultTenant)
 	f.Lookup("tenant").DefValue, f.Lookup("tenant").Usage = o.tenant, "`tenant` whose accounts they are (env MARU_TENANT)"
-	f.StringVar(&o.format, "format", "journal", "`format`: journal (or hledger, or ledger: both read it), csv or jsonl")
+	f.StringVar(&o.format, "format", "journal", "`format`: journal (or hledger, or ledger: both read it), csv, csv-exact or jsonl")
 	f.StringVar(&o.from, "from", "", "first `moment`, such as 2026-11-01 or 2026-11-01T12:00:00Z (default: the beginning)")
 	f.StringVar(&o.until, "until", "", "first `moment` that is not part of the period any more (default: the end)")
 	f.StringArrayVar(&o.accounts, "account", nil, "only what touches this account, an `ID`; may be repeated")
 	f.StringVarP(&o.output, "output", "o", "", "`file` to be written; it is there when all is in it (default: standard output)")
-	completeFlag(cmd, "format", "journal", "hledger", "ledger", "csv", "jsonl")
+	completeFlag(cmd, "format", "journal", "hledger", "ledger", "csv", "csv-exact", "jsonl")
 	jsonFlag(cmd, &o.json)
 	return cmd
 }
@@ -112,7 +114,7 @@ func export(cmd *cobra.Command, o *exportOptions) error {
 		return err
 	}
 	if e.out, err = walletjournal.NewMovementWriter(o.format, out, e.assets); err != nil {
-		return errors.Join(usageError("the formats are journal, csv and jsonl", "--format: %s is none", quoted(o.format)), done(false))
+		return errors.Join(usageError("the formats are journal, csv, csv-exact and jsonl", "--format: %s is none", quoted(o.format)), done(false))
 	}
 	err = e.run(cmd, o)
 	if err == nil {

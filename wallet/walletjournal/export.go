@@ -11,7 +11,9 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"maru.example/money"
 	"maru.example/wallet"
@@ -23,22 +25,24 @@ type MovementWriter interface {
 	Flush() error // in the end
 }
 
-// NewMovementWriter returns the [MovementWriter] to w of a format: journal, csv or
-// jsonl. The journal has names as [Journal] gives them; the others have the wallet's ids of
+// NewMovementWriter returns the [MovementWriter] to w of a format: journal, csv (whose texts are
+// as [SpreadsheetText] makes them), csv-exact or jsonl. The journal has names as [Journal] gives them; the others have the wallet's ids of
 // accounts, and its names of currencies.
 func NewMovementWriter(format string, w io.Writer, a *Assets) (MovementWriter, error) {
 	switch format {
 	case "journal":
 		return &journalMovements{NewJournalWriter(w), a}, nil
 	case "csv":
-		return &csvMovements{out: csv.NewWriter(w), assets: a}, nil
+		return &csvMovements{out: csv.NewWriter(w), assets: a, text: SpreadsheetText}, nil
+	case "csv-exact":
+		return &csvMovements{out: csv.NewWriter(w), assets: a, text: func(s string) string { return s }}, nil
 	case "jsonl":
 		buffered := bufio.NewWriter(w)
 		out := json.NewEncoder(buffered)
 		out.SetEscapeHTML(false)
 		return &jsonMovements{out, buffered, a}, nil
 	}
-	return nil, fmt.Errorf("walletjournal: %q is no format: journal, csv or jsonl", format)
+	return nil, fmt.Errorf("walletjournal: %q is no format: journal, csv, csv-exact or jsonl", format)
 }
 
 // journalMovements writes a journal.
@@ -125,7 +129,20 @@ func identifier(id wallet.TransactionID) string {
 type csvMovements struct {
 	out    *csv.Writer
 	assets *Assets
+	text   func(string) string // what is written for a text that others chose
 	n      int
+}
+
+// SpreadsheetText returns a text as a field of CSV that no spreadsheet takes for a formula (OWASP: CSV
+// injection): one that begins with = + - @, their full-width forms, a tab or the end of a line gets an apostrophe before
+// it, and so does one that begins with an apostrophe. Who takes a leading apostrophe away has the text. Amounts are
+// numbers, and need none.
+func SpreadsheetText(s string) string {
+	first, _ := utf8.DecodeRuneInString(s)
+	if s != "" && strings.ContainsRune("=+-@\t\r\n'＝＋－＠", first) {
+		return "'" + s
+	}
+	return s
 }
 
 var csvNames = []string{
@@ -151,8 +168,8 @@ func (w *csvMovements) Write(m *Movement) error {
 	}
 	for _, l := range m.Legs {
 		err := w.out.Write([]string{
-			strconv.Itoa(w.n), moment(m.Time), identifier(m.ID), part, m.Position, identifier(m.Reverses), m.Date2.String(), m.Code, m.Description, notes,
-			string(l.Account), l.Amount.Format(l.Currency), w.assets.Name(l.Currency),
+			strconv.Itoa(w.n), moment(m.Time), identifier(m.ID), part, m.Position, identifier(m.Reverses), m.Date2.String(), w.text(m.Code), w.text(m.Description), notes,
+			w.text(string(l.Account)), l.Amount.Format(l.Currency), w.text(w.assets.Name(l.Currency)),
 		})
 		if err != nil {
 			return written(err)

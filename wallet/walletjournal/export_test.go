@@ -70,7 +70,7 @@ func TestMovementWriters(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", format, diff)
 		}
 	}
-	rows, err := csv.NewReader(strings.NewReader(exportOne(t, "csv"))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(exportOne(t, "csv-exact"))).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,5 +215,45 @@ func TestJournalWriterRefuses(t *testing.T) {
 		if err := w.Write(&bad); err == nil || w.Flush() != nil || out.Len() > 0 {
 			t.Errorf("%s: error %v, wrote %q", name, err, out.String())
 		}
+	}
+}
+
+// A spreadsheet takes no text of the wallet for a formula, amounts stay numbers, and a program gets the texts back.
+func TestSpreadsheet(t *testing.T) {
+	usd := money.MustParseCurrency("USD")
+	a, _, err := walletjournal.NewAssets(nil, []wallet.Asset{{Name: "-5", Currency: money.Asset(0, 2)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(format string, m *walletjournal.Movement) []string {
+		var out strings.Builder
+		w, err := walletjournal.NewMovementWriter(format, &out, a)
+		if err := errors.Join(err, w.Write(m), w.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(strings.NewReader(out.String())).ReadAll()
+		if err != nil || len(rows) != 2 {
+			t.Fatal(rows, err)
+		}
+		return rows[1]
+	}
+	for text, want := range map[string]string{
+		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\tx": "'\tx", "\nx": "'\nx", "\rx": "'\rx", "＝1": "'＝1", "'x": "''x",
+		"": "", "x=1": "x=1", "2-1": "2-1", "é": "é",
+	} {
+		m := &walletjournal.Movement{Code: text, Description: text, Legs: []walletjournal.Leg{{"-a", usd, -150}}}
+		row := read("csv", m)
+		if row[7] != want || row[8] != want || row[10] != "'-a" || row[11] != "-1.50" {
+			t.Errorf("%q: got %q, want %q", text, row, want)
+		}
+		if back := strings.TrimPrefix(row[7], "'"); back != text {
+			t.Errorf("%q: %q is what a program gets", text, back)
+		}
+		if row := read("csv-exact", m); row[7] != text || row[8] != text || row[10] != "-a" {
+			t.Errorf("%q, exact: got %q", text, row)
+		}
+	}
+	if row := read("csv", &walletjournal.Movement{Legs: []walletjournal.Leg{{"a", money.Asset(0, 2), -150}}}); row[11] != "-1.50" || row[12] != "'-5" {
+		t.Errorf("an asset: got %q", row)
 	}
 }
