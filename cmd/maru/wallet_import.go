@@ -27,8 +27,11 @@ type importOptions struct {
 	by       protocolFlag
 	dialect  string
 	smallest []string
+	assets   []string
 	ignore   bool
 	dryRun   bool
+
+	uniqueCodes bool
 }
 
 // imported says what an import did, as --json prints it.
@@ -41,7 +44,8 @@ type imported struct {
 	Accounts       int64  `json:"accounts"`     // of the journal, and those that conversion adds
 	Applied        int64  `json:"applied"`      // transactions made now
 	AlreadyApplied int64  `json:"already_applied"`
-	OtherContent   int64  `json:"other_content"` // of those: they have other tags, or another asset
+	OtherContent   int64  `json:"other_content"`     // of those: they have other tags, or another asset
+	Changed        int64  `json:"changed,omitempty"` // by --unique-codes: not made, as the wallet has the code with other content
 	Refused        int64  `json:"refused"`
 	Pending        int64  `json:"pending"` // under way between partitions
 	Dialect        string `json:"dialect"`
@@ -60,11 +64,15 @@ says by whose rules it is read, where the two tools differ; see wallet/walletjou
 
 A transaction's id follows from its date, code, description and amounts, and from how many equal
 ones stand before it. So to import a journal again, one that has become longer, or one whose
-import was interrupted, moves nothing twice. An entry that was corrected is another transaction:
-reverse the first. The code becomes the reference; date, description
+import was interrupted, moves nothing twice. An entry that was corrected is another transaction,
+and is made as well: reverse the first. Where each entry has a code of its own, --unique-codes finds
+them: an entry whose code the wallet has with other content is listed and not made (reverse the
+first and give the corrected entry another code); the server needs its history for it. The code becomes the reference; date, description
 and tags are metadata. Accounts are opened without a smallest balance, unless --min-balance says
 otherwise for one and those below it; accounts that exist keep their limits. Commodities that
-are no currency of ISO 4217 become assets. What is exchanged goes through ` + walletjournal.ConversionAccount + `.
+are no currency of ISO 4217 become assets, and so do currencies with more decimal places than ISO
+gives them; one that would become another than the wallet has it as, since earlier journals had
+other places, is refused until --asset says which it is to be. What is exchanged goes through ` + walletjournal.ConversionAccount + `.
 
 A transaction that the wallet refuses is listed, the others are made, and the exit status is 3.`,
 		Example: `  maru wallet import books.ledger --dry-run
@@ -80,6 +88,8 @@ A transaction that the wallet refuses is listed, the others are made, and the ex
 	f := cmd.Flags()
 	f.StringVar(&o.dialect, "dialect", walletjournal.Ledger.String(), "`tool` by whose rules the journal is read: ledger or hledger")
 	f.StringArrayVar(&o.smallest, "min-balance", nil, "smallest balance of an account and those below it, `ACCOUNT=AMOUNT`; may be repeated (default: unlimited)")
+	f.StringArrayVar(&o.assets, "asset", nil, "what a commodity is in the wallet, `COMMODITY=ASSET` or a currency's code; may be repeated")
+	f.BoolVar(&o.uniqueCodes, "unique-codes", false, "each code is of one entry: do not make an entry whose code the wallet has with other content")
 	f.BoolVar(&o.ignore, "ignore-assertions", false, "do not check the balances that the journal asserts")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything, and say what would be made; nothing is")
 	completeFlag(cmd, "dialect", walletjournal.Ledger.String(), walletjournal.HLedger.String())
@@ -96,6 +106,8 @@ type importer struct {
 	name    string // of the journal
 	dialect walletjournal.Dialect
 	floors  []floor
+	names   map[string]string // of --asset, by commodity
+	codes   map[string]int    // the line of each, with --unique-codes
 	client  *wallethttp.Client
 
 	plan    importPlan
@@ -112,6 +124,9 @@ func importJournal(cmd *cobra.Command, name string, o *importOptions) (err error
 		return usageError("it is ledger or hledger", "--dialect: %w", err)
 	}
 	if i.floors, err = parseFloors(o.smallest); err != nil {
+		return err
+	}
+	if i.names, err = parseAssetNames(o.assets); err != nil {
 		return err
 	}
 	if name == "-" {
@@ -139,7 +154,7 @@ func importJournal(cmd *cobra.Command, name string, o *importOptions) (err error
 // finish prints what was done, and returns how it ended.
 func (i *importer) finish(err error) error {
 	s := &i.sum
-	s.Complete = err == nil && !s.DryRun && s.Refused+s.Pending == 0
+	s.Complete = err == nil && !s.DryRun && s.Refused+s.Pending+s.Changed == 0
 	if printErr := s.print(i.cmd.OutOrStdout(), i.json); err == nil && printErr != nil {
 		return printErr
 	}
@@ -152,6 +167,8 @@ func (i *importer) finish(err error) error {
 		return err
 	case s.Refused > 0:
 		return &failure{fmt.Errorf("%s transactions refused", count(s.Refused)), "the others were made; what is refused for the money or an account stays refused: another description makes it another transaction", exitRefused}
+	case s.Changed > 0:
+		return &failure{fmt.Errorf("%s entries have changed since they were imported", count(s.Changed)), "they were not made, the others were: reverse what was imported, and give the corrected entry another code", exitRefused}
 	case s.Pending > 0:
 		return &failure{fmt.Errorf("%s transactions are under way", count(s.Pending)), "they will be done or refused: import the same file again to learn it", exitPending}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,9 +51,17 @@ func (i *importer) check() error {
 	}); err != nil {
 		return err
 	}
+	for _, commodity := range slices.Sorted(maps.Keys(i.names)) {
+		if _, ok := i.plan.places[commodity]; !ok {
+			return &failure{fmt.Errorf("--asset: the journal has no commodity %s", quoted(commodity)), "nothing was imported: give the commodity as the journal has it", exitRefused}
+		}
+	}
 	assets, err := i.planAssets(own)
 	if err != nil {
 		return i.locate(err, own)
+	}
+	if err := i.checkForms(own); err != nil {
+		return err
 	}
 	c := walletjournal.NewConverter(assets)
 	if _, err := i.read(func(t *walletjournal.Transaction) error {
@@ -65,6 +74,9 @@ func (i *importer) check() error {
 			return nil
 		}
 		i.sum.Transactions++
+		if err := i.checkCode(m); err != nil {
+			return err
+		}
 		if err := m.Transaction().Validate(); err != nil {
 			return &walletjournal.Error{File: t.File, Line: t.Line, Reason: plain(err)}
 		}
@@ -77,7 +89,7 @@ func (i *importer) check() error {
 
 // planAssets returns the assets of the journal, with numbers for those that are missing.
 func (i *importer) planAssets(own []wallet.Asset) (*walletjournal.Assets, error) {
-	_, missing, err := walletjournal.NewAssets(i.plan.places, own)
+	_, missing, err := walletjournal.MapAssets(i.plan.places, own, i.names)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +104,7 @@ func (i *importer) planAssets(own []wallet.Asset) (*walletjournal.Assets, error)
 		all = append(all, wallet.Asset{Name: a.Name, Currency: c})
 	}
 	i.sum.Assets = int64(len(missing))
-	assets, _, err := walletjournal.NewAssets(i.plan.places, all)
+	assets, _, err := walletjournal.MapAssets(i.plan.places, all, i.names)
 	return assets, err
 }
 
@@ -109,7 +121,7 @@ func (i *importer) locate(cause error, own []wallet.Asset) error {
 				continue
 			}
 			looked[c] = places
-			if _, _, err := walletjournal.NewAssets(map[string]int{c: places}, own); err != nil {
+			if _, _, err := walletjournal.MapAssets(map[string]int{c: places}, own, i.names); err != nil {
 				return &walletjournal.Error{File: t.File, Line: t.Line, Reason: err.Error()}
 			}
 		}
@@ -202,7 +214,7 @@ func (i *importer) makeAssets() (*walletjournal.Assets, error) {
 	if err != nil {
 		return nil, err
 	}
-	assets, missing, err := walletjournal.NewAssets(i.plan.places, own)
+	assets, missing, err := walletjournal.MapAssets(i.plan.places, own, i.names)
 	if err != nil || len(missing) > 0 {
 		return nil, failed(errors.Join(fmt.Errorf("%d assets are still missing", len(missing)), err), importAgain)
 	}
@@ -278,14 +290,21 @@ func (i *importer) openAccount(ctx context.Context, a *importAccount) (limited b
 func (i *importer) transact(ctx context.Context, m *walletjournal.Movement) error {
 	var result wallet.Result
 	var other bool
+	var by wallet.TransactionID
 	err := i.request(ctx, func(ctx context.Context) (err error) {
-		result, other, err = i.transactOnce(ctx, m)
+		if by, err = i.corrected(ctx, m); err == nil && by == (wallet.TransactionID{}) {
+			result, other, err = i.transactOnce(ctx, m)
+		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", idOf(m), err)
 	}
 	i.done.Add(1)
+	if by != (wallet.TransactionID{}) {
+		i.change(m, by)
+		return nil
+	}
 	i.counting.Lock()
 	defer i.counting.Unlock()
 	switch code := result.Code(); {

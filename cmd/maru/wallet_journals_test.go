@@ -125,12 +125,12 @@ type journalTest struct {
 	addr    string
 }
 
-func newJournalTest(t *testing.T) *journalTest {
+func newJournalTest(t *testing.T, args ...string) *journalTest {
 	t.Helper()
 	dir := t.TempDir()
 	p := &journalTest{t: t, dir: dir, data: filepath.Join(dir, "data")}
 	var err error
-	if p.process, err = startServer(dir, "--data", p.data, "--partitions", "4", "--history=false"); err != nil {
+	if p.process, err = startServer(dir, append([]string{"--data", p.data, "--partitions", "4"}, args...)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.process.kill)
@@ -285,7 +285,7 @@ func TestJournals(t *testing.T) {
 	booktest.MustRun(t, "bean-report", "--output", bean+".ledger", bean, "ledger")
 	journals := map[string]string{"sample": sample, "bean": bean + ".ledger"}
 
-	p := newJournalTest(t)
+	p := newJournalTest(t, "--history=false")
 	ours := map[string]bookSums{}
 	p.interrupted("bean", journals["bean"])
 	for tenant, file := range journals {

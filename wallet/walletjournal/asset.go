@@ -34,19 +34,36 @@ type Assets struct {
 // number: USD@.5. So every commodity has another asset. The error says which cannot be named in 32
 // bytes, has more than 15 places, or more than the asset that there is.
 func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []NewAsset, err error) {
+	return MapAssets(places, own, nil)
+}
+
+// MapAssets is NewAssets where some commodities are to be assets, or currencies of ISO 4217, with names
+// that are given. Two commodities cannot be one.
+func MapAssets(places map[string]int, own []wallet.Asset, names map[string]string) (a *Assets, missing []NewAsset, err error) {
 	a = &Assets{map[string]money.Currency{}, map[money.Currency]string{}, map[money.Currency]string{}}
 	byName := map[string]money.Currency{}
 	for _, o := range own {
 		byName[o.Name] = o.Currency
 		a.Add(o)
 	}
+	used := map[string]string{}
 	for _, commodity := range slices.Sorted(maps.Keys(places)) {
 		digits := places[commodity]
-		if c, ok := isoCurrency(commodity); ok && digits <= c.Digits() {
+		name, given := names[commodity]
+		if !given {
+			name = AssetName(commodity, digits)
+		}
+		if other, ok := used[name]; ok {
+			return nil, nil, fmt.Errorf("commodities %q and %q would both be %s", other, commodity, name)
+		}
+		used[name] = commodity
+		if c, ok := isoCurrency(name); ok {
+			if digits > c.Digits() {
+				return nil, nil, fmt.Errorf("commodity %q has %d decimal places, and the currency %s has %d", commodity, digits, name, c.Digits())
+			}
 			a.currencies[commodity] = c
 			continue
 		}
-		name := assetOf(commodity, digits)
 		if err := wallet.ValidateAsset(name, digits); err != nil {
 			return nil, nil, fmt.Errorf("commodity %q with %d decimal places, as asset %s: %w", commodity, digits, name, err)
 		}
@@ -61,6 +78,27 @@ func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []
 		}
 	}
 	return a, missing, nil
+}
+
+// AssetName returns what [NewAssets] calls a commodity with so many decimal places in the wallet: the code of a
+// currency, or an asset's name.
+func AssetName(commodity string, digits int) string {
+	if c, ok := isoCurrency(commodity); ok && digits <= c.Digits() {
+		return commodity
+	}
+	return assetOf(commodity, digits)
+}
+
+// Forms returns the names of the assets of a wallet that are the commodity, a currency of ISO 4217, with more decimal
+// places than that has, and the places of each.
+func Forms(commodity string, own []wallet.Asset) map[string]int {
+	forms := map[string]int{}
+	for _, o := range own {
+		if digits := o.Currency.Digits(); o.Name == commodity+digitsMark+strconv.Itoa(digits) {
+			forms[o.Name] = digits
+		}
+	}
+	return forms
 }
 
 // Add adds an asset that was made later.
