@@ -145,7 +145,7 @@ A reversal is a transaction with an id of its own: see ` + "`maru wallet transac
 	cmd.Flags().StringVar(&of.transfer, "transfer", "", "what the transfer was: '`FROM TO AMOUNT CURRENCY`'")
 	cmd.Flags().StringVar(&of.capture, "capture", "", "what the capture was: '`HOLD FROM TO AMOUNT CURRENCY`'")
 	of.notes.register(cmd, "transfer-")
-	cmd.Flags().StringVar(&amount, "amount", "", "how much of a transfer is taken back, an `amount` (default: all)")
+	cmd.Flags().StringVar(&amount, "amount", "", "how much is taken back of what moved between two accounts, an `amount` (default: all)")
 	cmd.Flags().StringVar(&of.file, "file", "", "`file` with what the transaction was, in JSON; - is standard input")
 	o.register(cmd)
 	return cmd

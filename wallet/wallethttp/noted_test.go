@@ -41,7 +41,7 @@ func TestNotedTransfers(t *testing.T) {
 		{"zero", "", transferPath, notedBody("0", "4", both), 422, code("amount_not_positive", "4")},
 		{"backwards", "", transferPath, notedBody("-1", "4", both), 422, code("amount_not_positive", "4")},
 		{"to itself", "", transferPath, same, 422, code("same_account", "9")},
-		{"asked", "GET", "/v1/wallet/transfers/" + id("1"), "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
+		{"asked", "GET", "/v1/wallet/transfers/" + id("1") + "?content=false", "", 200, `{"transaction_id":"` + id("1") + `","status":"applied"}`},
 		{"by saga", "", transferPath, notedBody("1", "5", both+`,"protocol":"saga"`), 200, success("5")},
 
 		{"reversed without its notes", "", reversals("1"), `{"transaction_id":"` + id("20") + `",` + of("") + `}`, 409, code("not_reversible", "20")},

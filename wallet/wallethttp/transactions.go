@@ -55,7 +55,7 @@ type reversalRequest struct {
 	Transfer    *originalTransfer    `json:"transfer,omitempty" doc:"What is reversed, as it was made: a transfer, a capture or a transaction. Without any the server's history has to have it."`
 	Capture     *originalCapture     `json:"capture,omitempty" doc:"The same of a capture of a hold. What is taken back is available again, and not held."`
 	Transaction *originalTransaction `json:"transaction,omitempty" doc:"The same of a transaction."`
-	Amount      amount               `json:"amount,omitempty" doc:"Of a transfer or a capture, how much is taken back; all of it by default."`
+	Amount      amount               `json:"amount,omitempty" doc:"Of what moved one amount between two accounts, how much is taken back; all of it by default."`
 	Postings    []postingBody        `json:"postings,omitempty" minItems:"2" maxItems:"64" nullable:"false" doc:"What is taken back, instead of amount: with the opposite signs. All of it by default."`
 	Reference   reference            `json:"reference,omitempty"`
 	Metadata    metadata             `json:"metadata,omitempty"`
