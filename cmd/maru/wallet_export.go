@@ -71,13 +71,13 @@ In a journal a reference is the code, and the transaction's id, time, position i
 metadata are tags; names of accounts that a journal cannot have are written in another way.
 CSV has a line a posting; so that no spreadsheet takes a text for a formula, one that begins
 with = + - @, a tab, the end of a line or an apostrophe has an apostrophe before it, which a
-program takes away. With csv-exact texts stay as they are. What was exported is said on standard error, or with --output on
-standard output.`,
+program takes away. With csv-exact texts stay as they are. What was exported is said on
+standard error, or with --output on standard output.`,
 		Example: `  maru wallet export -o all.journal
   maru wallet export --from 2026-11-01 --until 2026-12-01 -o november.journal
   maru wallet export --format csv --account alice --account bob -o both.csv --json
   maru wallet export --data /backup/maru --format jsonl | jq .transaction_id
-  maru wallet export --addr pay1.example.com:7480,pay2.example.com:7480 --until 2026-12-01 -o past.journal
+  maru wallet export --addr pay1.example.com:7480,pay2.example.com:7480 -o past.journal
   maru wallet export --data none --archive /archive/maru --until 2026-11-01 -o past.journal`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return export(cmd, &o) },

@@ -65,14 +65,16 @@ says by whose rules it is read, where the two tools differ; see wallet/walletjou
 A transaction's id follows from its date, code, description and amounts, and from how many equal
 ones stand before it. So to import a journal again, one that has become longer, or one whose
 import was interrupted, moves nothing twice. An entry that was corrected is another transaction,
-and is made as well: reverse the first. Where each entry has a code of its own, --unique-codes finds
-them: an entry whose code the wallet has with other content is listed and not made (reverse the
-first and give the corrected entry another code); the server needs its history for it. The code becomes the reference; date, description
-and tags are metadata. Accounts are opened without a smallest balance, unless --min-balance says
-otherwise for one and those below it; accounts that exist keep their limits. Commodities that
+and is made as well: reverse the first. Where each entry has a code of its own, --unique-codes
+finds them: an entry whose code the wallet has with other content is listed and not made (reverse
+the first and give the corrected entry another code); the server needs its history for it. The
+code becomes the reference; date, description and tags are metadata. Accounts are opened without
+a smallest balance, unless --min-balance says otherwise for one and those below it; accounts that
+exist keep their limits. Commodities that
 are no currency of ISO 4217 become assets, and so do currencies with more decimal places than ISO
 gives them; one that would become another than the wallet has it as, since earlier journals had
-other places, is refused until --asset says which it is to be. What is exchanged goes through ` + walletjournal.ConversionAccount + `.
+other places, is refused until --asset says which it is to be. What is exchanged goes
+through ` + walletjournal.ConversionAccount + `.
 
 A transaction that the wallet refuses is listed, the others are made, and the exit status is 3.`,
 		Example: `  maru wallet import books.ledger --dry-run

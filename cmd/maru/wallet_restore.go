@@ -46,7 +46,7 @@ taken from go on beside it as the same one.
 ` + helpLocation,
 		Example: `  maru wallet restore --from /backup/wallet --data ./restored
   maru wallet restore --from s3://backups/wallet --data ./restored --until 2026-11-30T12:00:00Z
-  maru wallet restore --from s3://backups/wallet --data ./restored --checkpoint november.checkpoint --public-key auditor.pub
+  maru wallet restore --from ./backup --data ./new --checkpoint nov.note --public-key auditor.pub
   maru wallet restore --from /var/lib/maru --data ./repaired`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

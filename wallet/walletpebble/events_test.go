@@ -54,9 +54,6 @@ func (w *world) transact(from, to int, a money.Amount, reference string) {
 	results := w.apply(wallet.Header{Kind: wallet.KindTransactions, Count: 1}, func(b []byte) []byte { return wallet.AppendTransaction(b, t) })
 	if wallet.Result(results[0]) == wallet.Result(wallet.Applied) && from != to {
 		w.sides(id, from, to, a, usd)
-		for i := range w.pending[len(w.pending)-2:] {
-			w.pending[len(w.pending)-1-i].Other = 0 // it is not known
-		}
 	}
 }
 
@@ -68,9 +65,6 @@ func (w *world) reverse(from, to int, of, a money.Amount) wallet.TransactionID {
 	results := w.apply(wallet.Header{Kind: wallet.KindTransactions, Count: 1}, func(b []byte) []byte { return wallet.AppendTransaction(b, t) })
 	if wallet.Result(results[0]) == wallet.Result(wallet.Applied) {
 		w.sides(id, to, from, a, usd)
-		for i := range w.pending[len(w.pending)-2:] {
-			w.pending[len(w.pending)-1-i].Other = 0 // it is not known
-		}
 	}
 	return id
 }

@@ -61,6 +61,7 @@ type follower struct {
 	kept     time.Time
 	indexed  bool          // what was taken up is in the indexes by transaction id
 	captures map[idOf]bool // those of the batch that is being made
+	made     idOf          // the transaction that was said last: debits of the same id are its
 
 	mu      sync.Mutex
 	mark    wallet.HistoryMark

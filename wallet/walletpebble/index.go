@@ -33,9 +33,11 @@ type idOf struct {
 }
 
 // decidesTransfer says that an event is the debit of a transfer or a capture that was
-// decided here. The debits of transactions name no other side; what they were is said
-// by an event of their own, and those for another partition's are none of ours.
-func decidesTransfer(e *wallet.Event) bool { return e.Kind == wallet.Debit && e.Other != 0 }
+// decided here. Transactions are said by an event of their own, and then the debits of those
+// that were decided here; debits for another partition's name no other side.
+func (f *follower) decidesTransfer(e *wallet.Event) bool {
+	return e.Kind == wallet.Debit && e.Other != 0 && f.made != idOf{e.Tenant, e.ID}
+}
 
 // id takes up a transaction id.
 func (r *rows) id(k wallet.LineKey, e *wallet.Event) {
@@ -75,6 +77,7 @@ func (f *follower) indexTransaction(batch *pebble.Batch, k wallet.LineKey, e *wa
 		return nil, fmt.Errorf("transaction %v cannot be read", e.ID)
 	}
 	f.rows.id(k, e)
+	f.made = idOf{e.Tenant, e.ID}
 	if t.Reverses == nil {
 		return t, nil
 	}
@@ -179,7 +182,7 @@ func (f *follower) addRow(batch *pebble.Batch, key, value []byte) error {
 		e := &events[i]
 		e.Tenant = tenant
 		switch {
-		case decidesTransfer(&e.Event):
+		case f.decidesTransfer(&e.Event):
 			f.rows.id(e.LineKey, &e.Event)
 		case e.Kind == wallet.TransactionMade:
 			_, err = f.indexTransaction(batch, e.LineKey, &e.Event)

@@ -130,7 +130,7 @@ func (f *follower) entry(batch *pebble.Batch, d *rsm.Decided) (lines uint64, err
 			lines++
 			f.of(e.Tenant, e.Currency).Take(e)
 			f.rows.line(k, e)
-			if decidesTransfer(e) {
+			if f.decidesTransfer(e) {
 				f.rows.id(k, e)
 			}
 			return f.feed(batch, k, e)
