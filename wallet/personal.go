@@ -21,7 +21,7 @@ const (
 	MaxPersonalValue = 1 << 10  // bytes of a value
 )
 
-// Errors of personal data. With ErrPersonalData nothing was done; with the others neither, but for
+// Errors of personal data, and of the store that has it and webhooks. With ErrPersonalData nothing was done; with the others neither, but for
 // ErrStoreUnavailable of a write, of which the outcome is then unknown: repeat it.
 var (
 	ErrPersonalData = errors.New("wallet: personal data has up to 64 keys of 1 to 64 bytes, values of up to 1024 bytes, all of it UTF-8, " +
@@ -32,6 +32,8 @@ var (
 	ErrPersonalDamaged  = errors.New("wallet: sealed personal data cannot be opened: it was altered, or is not where it was written")
 	ErrMasterKey        = errors.New("wallet: the personal data is sealed with another master key")
 	ErrStoreUnavailable = errors.New("wallet: the store of personal data is not available")
+	ErrStoreOfAnother   = errors.New("wallet: the database belongs to another wallet")
+	ErrStoreOfPast      = errors.New("wallet: the database belongs to this wallet as it was before a restore, or as another restore made it")
 	ErrStoreNotShared   = errors.New("wallet: the nodes of a cluster need a store that they share")
 )
 

@@ -225,6 +225,9 @@ type WebhookLane struct {
 	// GapTo says, if it is not 0, that the lane stands still: entries from Next on are
 	// not on record (of one whose place is not known, some at Since or later), the first that is again is GapTo.
 	GapTo rsm.Index
+	// SetBack says, if it is not 0, that its place was there, of another past of the wallet (before a restore) or beyond
+	// the end of the log, and that it was set back to where this past began, or ended.
+	SetBack rsm.Index
 }
 
 // WebhookAttempt is one try to deliver a message.
@@ -305,7 +308,7 @@ type WebhookStore interface {
 	// WebhookLanes returns the lanes of a webhook, by partition; none if there is no such webhook.
 	WebhookLanes(ctx context.Context, id WebhookID) ([]WebhookLane, error)
 	// SaveWebhook keeps progress. The error is ErrWebhookBehind, and nothing is kept, if the
-	// lane that is kept is of another generation or further, or there is none. Of attempts and dead letters the newest are
+	// lane that is kept is of a later generation, or of the same one and further, or there is none. Of attempts and dead letters the newest are
 	// kept; a dead letter takes the place of one of the same message.
 	SaveWebhook(ctx context.Context, id WebhookID, p *WebhookProgress) error
 	// WebhookAttempts returns the newest attempts, the newest first.

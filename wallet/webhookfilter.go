@@ -117,10 +117,14 @@ func (f *WebhookFilter) crossed(t *Threshold, e *Event) bool {
 }
 
 // Messages returns those about an event that is wanted, in order. Their ids are made of the
-// event's place, so that they are the same each time.
-func (f *WebhookFilter) Messages(partition uint16, at EventPosition, time int64, e *Event) []WebhookMessage {
+// event's place, so that they are the same each time, and of a tag of the wallet's past, "" for none: after
+// a restore, other events come to stand at the places of those that are not there any more.
+func (f *WebhookFilter) Messages(past string, partition uint16, at EventPosition, time int64, e *Event) []WebhookMessage {
+	if past != "" {
+		past += "-"
+	}
 	m := WebhookMessage{
-		ID:   fmt.Sprintf("evt_%d-%d-%d", partition, at.Index, at.Number),
+		ID:   fmt.Sprintf("evt_%s%d-%d-%d", past, partition, at.Index, at.Number),
 		Kind: e.Kind.String(), Partition: partition, EventPosition: at, Time: time, Event: *e,
 	}
 	var all []WebhookMessage

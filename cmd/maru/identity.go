@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"maru.example/cluster"
+	"maru.example/rsm"
 	"maru.example/rsm/rsmpeer"
 )
 
@@ -29,6 +30,8 @@ type identity struct {
 	Peers       []peerAddress    `json:"peers,omitempty"`    // those that it begins with
 	// Archive is where the node was archived last: a place, or a directory in the data directory.
 	Archive string `json:"archive,omitempty"`
+	// Restored is the last entry of each partition that came of a backup, if the node was made of one.
+	Restored []rsm.Index `json:"restored,omitempty"`
 }
 
 // peerAddress is where another node is.

@@ -92,6 +92,11 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if n.side, err = openSide(o); err != nil {
 		return nil, err
 	}
+	n.side.claim = n.claimSide
+	n.side.known = func() bool {
+		_, ok := n.owner()
+		return ok
+	}
 	if err := n.listenPeers(ctx, o); err != nil {
 		return nil, err
 	}
@@ -142,6 +147,9 @@ func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
 	}
 	n.followers.start()
 	n.wallet.Store(wallet.NewDividedService(n.parts, service))
+	if err := n.checkSide(ctx, o); err != nil {
+		return err
+	}
 	if o.personal {
 		if n.personal, err = openPersonal(ctx, o, n); err != nil {
 			return err

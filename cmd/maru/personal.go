@@ -180,47 +180,63 @@ func makeMasterKey(name string) (key wallet.MasterKey, made bool, err error) {
 	return key, err == nil, err
 }
 
-// Personal implements wallethttp.Personal.
-func (p *personal) Personal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem) (wallet.PersonalData, uint64, error) {
-	data, err := p.ready(ctx)
-	if err != nil {
-		return wallet.PersonalData{}, 0, err
-	}
-	return data.Personal(ctx, o, item)
-}
-
-// PutPersonal implements wallethttp.Personal.
-func (p *personal) PutPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, d wallet.PersonalData, at uint64) (uint64, wallet.Code, error) {
-	data, err := p.ready(ctx)
-	if err != nil {
-		return 0, wallet.Undecided, err
-	}
-	return data.PutPersonal(ctx, o, item, d, at)
-}
-
-// PatchPersonal implements wallethttp.Personal.
-func (p *personal) PatchPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, c wallet.PersonalChange, at uint64) (wallet.PersonalData, uint64, wallet.Code, error) {
-	data, err := p.ready(ctx)
-	if err != nil {
-		return wallet.PersonalData{}, 0, wallet.Undecided, err
-	}
-	return data.PatchPersonal(ctx, o, item, c, at)
-}
-
-// DeletePersonal implements wallethttp.Personal.
-func (p *personal) DeletePersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, at uint64) error {
+// with runs f on the personal data; after a rotation of the master key, once more with the key that is in the file then.
+func (p *personal) with(ctx context.Context, f func(*wallet.Personal) error) error {
 	data, err := p.ready(ctx)
 	if err != nil {
 		return err
 	}
-	return data.DeletePersonal(ctx, o, item, at)
+	if err = f(data); !errors.Is(err, wallet.ErrMasterKey) {
+		return err
+	}
+	p.mu.Lock()
+	if p.data == data {
+		p.data = nil
+	}
+	p.mu.Unlock()
+	if data, err = p.ready(ctx); err != nil {
+		return err
+	}
+	return f(data)
+}
+
+// Personal implements wallethttp.Personal.
+func (p *personal) Personal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem) (d wallet.PersonalData, version uint64, err error) {
+	err = p.with(ctx, func(data *wallet.Personal) (err error) {
+		d, version, err = data.Personal(ctx, o, item)
+		return err
+	})
+	return d, version, err
+}
+
+// PutPersonal implements wallethttp.Personal.
+func (p *personal) PutPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, d wallet.PersonalData, at uint64) (version uint64, code wallet.Code, err error) {
+	err = p.with(ctx, func(data *wallet.Personal) (err error) {
+		version, code, err = data.PutPersonal(ctx, o, item, d, at)
+		return err
+	})
+	return version, code, err
+}
+
+// PatchPersonal implements wallethttp.Personal.
+func (p *personal) PatchPersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, c wallet.PersonalChange, at uint64) (d wallet.PersonalData, version uint64, code wallet.Code, err error) {
+	err = p.with(ctx, func(data *wallet.Personal) (err error) {
+		d, version, code, err = data.PatchPersonal(ctx, o, item, c, at)
+		return err
+	})
+	return d, version, code, err
+}
+
+// DeletePersonal implements wallethttp.Personal.
+func (p *personal) DeletePersonal(ctx context.Context, o wallet.PersonalOwner, item wallet.PersonalItem, at uint64) error {
+	return p.with(ctx, func(data *wallet.Personal) error { return data.DeletePersonal(ctx, o, item, at) })
 }
 
 // ErasePersonal implements wallethttp.Personal.
-func (p *personal) ErasePersonal(ctx context.Context, o wallet.PersonalOwner, by string) (wallet.Erasure, wallet.Code, error) {
-	data, err := p.ready(ctx)
-	if err != nil {
-		return wallet.Erasure{}, wallet.Undecided, err
-	}
-	return data.ErasePersonal(ctx, o, by)
+func (p *personal) ErasePersonal(ctx context.Context, o wallet.PersonalOwner, by string) (e wallet.Erasure, code wallet.Code, err error) {
+	err = p.with(ctx, func(data *wallet.Personal) (err error) {
+		e, code, err = data.ErasePersonal(ctx, o, by)
+		return err
+	})
+	return e, code, err
 }

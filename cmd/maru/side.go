@@ -13,8 +13,11 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"maru.example/cluster"
 	"maru.example/internal/sqldb"
 	"maru.example/internal/telemetry"
+	"maru.example/rsm"
+	"maru.example/wallet"
 	"maru.example/wallet/walletsql"
 )
 
@@ -29,6 +32,10 @@ const sideRetry = time.Second
 type side struct {
 	file   string // of SQLite, "" with PostgreSQL
 	shared bool   // other nodes have it too
+	// claim makes sure that the database belongs to the wallet; nil: of whichever it is.
+	claim func(ctx context.Context, store *walletsql.Store) error
+	// known says whether the wallet is known for which it is claimed; nil: it need not be.
+	known func() bool
 
 	opened atomic.Pointer[sqldb.DB] // for the metrics
 	turn   chan struct{}            // who has put something into it may use the rest
@@ -82,8 +89,11 @@ func openSide(o *serveOptions) (*side, error) {
 	return s, nil
 }
 
-// written says whether something may have been written to the database before.
+// written says whether something may have been written to the database before, as far as can be known yet.
 func (s *side) written() bool {
+	if s.known != nil && !s.known() {
+		return false
+	}
 	if s.shared {
 		return true
 	}
@@ -122,7 +132,75 @@ func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrateTimeout)
 	defer cancel()
-	return walletsql.Open(ctx, s.db)
+	store, err := walletsql.Open(ctx, s.db)
+	if err == nil && s.claim != nil {
+		err = s.claim(ctx, store)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// owner returns the wallet that a node is of, as databases know it; false says that nothing is known yet.
+func (n *node) owner() (walletsql.Owner, bool) {
+	o := walletsql.Owner{Cluster: string(n.identity.Cluster)}
+	if n.identity.Node == firstNode {
+		o.Past = string(n.identity.Incarnation)
+		return o, true
+	}
+	s := n.machine.State()
+	if s.Cluster == "" {
+		return o, false
+	}
+	if first := s.Node(firstNode); first != nil { // else more were removed since than are remembered
+		o.Past = string(first.Incarnation)
+	}
+	return o, true
+}
+
+// firstNode is the one that a cluster begins with.
+const firstNode cluster.NodeID = 1
+
+// claimSide claims the database beside the log for the wallet.
+func (n *node) claimSide(ctx context.Context, store *walletsql.Store) error {
+	o, ok := n.owner()
+	if !ok {
+		return fmt.Errorf("%w: nothing of the metadata has come here yet", sqldb.ErrUnavailable)
+	}
+	var restored []rsm.Index
+	if n.identity.Founding { // it is served for the first time
+		restored = n.identity.Restored
+	}
+	return store.Claim(ctx, o, restored)
+}
+
+// checkSide refuses to begin with the database of another wallet. One that is away is found later.
+func (n *node) checkSide(ctx context.Context, o *serveOptions) error {
+	if !n.side.written() {
+		return nil
+	}
+	_, err := n.side.ready(ctx)
+	switch {
+	case errors.Is(err, wallet.ErrStoreOfAnother):
+		return failed(err, "give this wallet a database of its own with --store, or leave --store out")
+	case errors.Is(err, wallet.ErrStoreOfPast):
+		return failed(err, "if this directory is what goes on, give it the database: stop the other wallet, then `maru wallet take-store --data "+o.data+"`, with --store as here; else give it another database")
+	}
+	return nil
+}
+
+// pastTag is how many digits of a wallet's past are in the ids of webhooks' messages.
+const pastTag = 8
+
+// past returns the tag of the wallet's past, as the database knows it.
+func (s *side) past(ctx context.Context) (string, error) {
+	store, err := s.ready(ctx)
+	if err != nil {
+		return "", err
+	}
+	past := store.Owner().Past
+	return past[:min(len(past), pastTag)], nil
 }
 
 // migrateTimeout bounds what brings the tables up to date.

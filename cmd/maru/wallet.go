@@ -56,6 +56,7 @@ An amount that begins with a minus sign stands behind two dashes, or an equals s
 		newEraseCommand(),
 		newRotateCommand(),
 		newMoveStoreCommand(),
+		newTakeStoreCommand(),
 		newTotalsCommand(),
 		newInFlightCommand(),
 		newLoadCommand(),

@@ -126,7 +126,7 @@ func copyStore(ctx context.Context, o *serveOptions, file, to string) (moved wal
 	}
 	moved, err = from.CopyTo(ctx, into)
 	switch {
-	case errors.Is(err, walletsql.ErrMoveConflict), errors.Is(err, wallet.ErrTooManyWebhooks):
+	case errors.Is(err, walletsql.ErrMoveConflict), errors.Is(err, wallet.ErrTooManyWebhooks), errors.Is(err, wallet.ErrStoreOfAnother), errors.Is(err, wallet.ErrStoreOfPast):
 		return moved, failed(err, "the database has been in use by another wallet, or by this one without its side.db: nothing was moved; erase there, or here, what is not to stay")
 	case err != nil:
 		return moved, storeError(err)

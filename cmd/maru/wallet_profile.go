@@ -165,6 +165,8 @@ func explainPersonal(err error) error {
 		return &failure{err: p, status: exitRefused}
 	case p.Status == http.StatusServiceUnavailable && p.Code == "store_unavailable":
 		return failed(p, "see the log of the server: its store of personal data is away, or it runs with --personal=false; the wallet goes on")
+	case p.Code == "store_unusable":
+		return failed(p, "it does not pass by itself: bring the node the file of the new master key, which it reads when it is asked again, or start it with the right database; the wallet goes on")
 	case p.Status == http.StatusNotImplemented:
 		return failed(p, "the other commands do without")
 	}

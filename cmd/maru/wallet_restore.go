@@ -43,6 +43,11 @@ API keys are not in a backup: make new ones. What happened after the moment is g
 may be used again, and handles of accounts that were opened later stand for others, so
 clients of the stream have to look handles up anew. Do not let the wallet that it was
 taken from go on beside it as the same one.
+
+The database beside the log (--store, or side.db) is not in a backup: it still belongs to
+the wallet before. Stop that one, then give it to the restored one with maru wallet
+take-store: personal data goes on with it, and webhooks begin again at the end of what was
+restored, with other message ids, as other events come to stand at the same places.
 ` + helpLocation,
 		Example: `  maru wallet restore --from /backup/wallet --data ./restored
   maru wallet restore --from s3://backups/wallet --data ./restored --until 2026-11-30T12:00:00Z
@@ -231,6 +236,9 @@ func (c *restoreCommand) restore(cmd *cobra.Command, from *restorable) ([]restor
 	id := &identity{
 		Version: identityVersion, Cluster: m.Cluster, Node: 1, Incarnation: newID(), Partitions: len(m.Partitions),
 		Protocol: m.Protocol, Founding: true, Archive: archiveName,
+	}
+	for _, p := range r.parts {
+		id.Restored = append(id.Restored, p.at.Index)
 	}
 	if id.Protocol == "" {
 		id.Protocol = cluster.TCC

@@ -26,9 +26,9 @@ func newRotateCommand() *cobra.Command {
 copies that were made of the database before are then of no use to who has not the former
 key. The names themselves stay as they are sealed.
 
-A server that runs meanwhile answers nothing about personal data from then on, until it
-is started again, each node of a cluster with the new file. If the command is
-interrupted, repeat it. When it is done, destroy all copies of the former key.`,
+A server that runs meanwhile answers nothing about personal data from then on, until the
+new key is in its file: here it is put there at the end, to other nodes of a cluster bring
+it. If the command is interrupted, repeat it. When it is done, destroy all copies of the former key.`,
 		Example: "  maru wallet rotate-personal-key --data /var/lib/maru",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,7 +37,7 @@ interrupted, repeat it. When it is done, destroy all copies of the former key.`,
 				return err
 			}
 			return printResult(cmd.OutOrStdout(), o.json, map[string]any{"status": "success", "keys": rotated, "file": file},
-				fmt.Sprintf("%s keys are sealed under the new master key in %s; start the server again", count(rotated), file))
+				fmt.Sprintf("%s keys are sealed under the new master key in %s; other nodes need that file", count(rotated), file))
 		},
 	}
 	f := cmd.Flags()

@@ -153,6 +153,7 @@ type laneView struct {
 	LastError      string    `json:"last_error,omitempty"`
 	LastSuccess    time.Time `json:"last_success_at,omitzero"`
 	GapTo          string    `json:"gap_to,omitempty"`
+	SetBack        string    `json:"set_back_from,omitempty"`
 }
 
 func viewWebhook(c *wallethttp.Client, w *wallet.WebhookState) webhookView {
@@ -182,6 +183,9 @@ func viewWebhook(c *wallethttp.Client, w *wallet.WebhookState) webhookView {
 		}
 		if l.GapTo > 0 {
 			lane.GapTo = wallet.HistoryPosition{Partition: l.Partition, Index: l.GapTo}.String()
+		}
+		if l.SetBack > 0 {
+			lane.SetBack = wallet.HistoryPosition{Partition: l.Partition, Index: l.SetBack}.String()
 		}
 		v.Partitions = append(v.Partitions, lane)
 	}
@@ -221,6 +225,9 @@ func (v *webhookView) print(cmd *cobra.Command) error {
 		}
 		if l.GapTo != "" {
 			text += fmt.Sprintf(": events are not on record any more up to %s; `maru wallet webhook replay %s --from %s` goes on there", l.GapTo, v.ID, l.GapTo)
+		}
+		if l.SetBack != "" {
+			text += fmt.Sprintf(", set back from %s by a restore", l.SetBack)
 		}
 		add("partition "+strconv.Itoa(int(l.Partition)), text)
 	}
@@ -602,7 +609,7 @@ func newWebhookRedeliverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "redeliver ID MESSAGE",
 		Short:   "Try to deliver a dead letter once more; if that succeeds, it is removed",
-		Example: "  maru wallet webhook redeliver wh_4f1c8a03b7d29e56 evt_0-1234-1",
+		Example: "  maru wallet webhook redeliver wh_4f1c8a03b7d29e56 evt_5b0c9e17-0-1234-1",
 		Args:    exactArgs("ID", "MESSAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.tryWebhook(cmd, func(ctx context.Context, c *wallethttp.Client) (wallet.WebhookAttempt, error) {

@@ -225,13 +225,16 @@ func (r *hookReceiver) check(t *testing.T, want int) {
 
 // before says whether the event of an id is before that of another.
 func before(a, b string) bool {
-	var p, q struct{ partition, index, number int }
+	var p, q struct {
+		past                     string
+		partition, index, number int
+	}
 	if a != "" {
-		if _, err := fmt.Sscanf(a, "evt_%d-%d-%d", &p.partition, &p.index, &p.number); err != nil {
+		if _, err := fmt.Sscanf(a, "evt_%8s-%d-%d-%d", &p.past, &p.partition, &p.index, &p.number); err != nil {
 			return false
 		}
 	}
-	if _, err := fmt.Sscanf(b, "evt_%d-%d-%d", &q.partition, &q.index, &q.number); err != nil {
+	if _, err := fmt.Sscanf(b, "evt_%8s-%d-%d-%d", &q.past, &q.partition, &q.index, &q.number); err != nil {
 		return false
 	}
 	return p.index < q.index || p.index == q.index && p.number < q.number

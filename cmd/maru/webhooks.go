@@ -36,6 +36,7 @@ func openWebhooks(o *serveOptions, n *node) *wallethook.Engine {
 			}
 			return nil
 		},
+		Past:    n.side.past,
 		Busy:    n.followers.busy.Load,
 		AnyHTTP: o.webhookHTTP, PublicOnly: o.webhookPublicOnly, Logger: n.logger,
 	})

@@ -25,6 +25,7 @@ type lane struct {
 	ended     chan struct{}
 
 	filter   *wallet.WebhookFilter
+	past     string             // tag of the wallet's past
 	state    wallet.WebhookLane // as it will be kept
 	attempts []wallet.WebhookAttempt
 	worked   time.Duration // looking for events, since the last rest
@@ -101,6 +102,11 @@ func (l *lane) follow(ctx context.Context) error {
 		<-ctx.Done() // until somebody moves the lane, which makes it anew
 		return ctx.Err()
 	}
+	if l.beyond() {
+		if err := l.setBack(ctx); err != nil {
+			return err
+		}
+	}
 	if l.state.Next.Index == 0 {
 		if err := l.locate(ctx); err != nil {
 			return err
@@ -144,11 +150,39 @@ func (l *lane) load(ctx context.Context) (ok bool, err error) {
 	if !known {
 		return false, fmt.Errorf("there is no tenant %s", l.webhook.Tenant)
 	}
+	if l.past, err = l.e.o.Past(ctx); err != nil {
+		return false, err
+	}
 	l.filter, err = wallet.NewWebhookFilter(ctx, l.webhook, tenant, l.number, uint16(len(l.e.partitions)),
 		func(ctx context.Context, id wallet.AccountID) (wallet.Handle, error) {
 			return l.e.wallet.AccountHandle(ctx, l.webhook.Tenant, id)
 		})
 	return ok, err
+}
+
+// beyond says that the lane's place is beyond what this node has decided, which leads: of what earlier leaders
+// decided, it has everything.
+func (l *lane) beyond() bool {
+	return l.partition.Leads() && l.state.Next.Index > l.partition.Applied()+1
+}
+
+// setBack lets a lane whose place is beyond the end begin at the end, if that lasts: the log is not the one that the
+// place was of.
+func (l *lane) setBack(ctx context.Context) error {
+	if l.wait(ctx, beyondFor); !l.beyond() || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s := &l.state
+	s.SetBack, s.Next, s.GapTo = s.Next.Index, wallet.EventPosition{Index: l.partition.Applied() + 1}, 0
+	s.Attempts, s.FirstAttempt, s.NextAttempt = 0, time.Time{}, time.Time{}
+	s.Generation++
+	if err := l.save(ctx, nil); err != nil {
+		return err
+	}
+	l.next.Store(uint64(s.Next.Index))
+	l.e.o.Logger.WarnContext(ctx, "the place of a webhook was beyond the end of the log, which is not the one that it was of: it goes on at the end",
+		"webhook", string(l.webhook.ID), "partition", l.number, "from", uint64(s.SetBack), "to", uint64(s.Next.Index))
+	return nil
 }
 
 // take delivers what a source gives, until it fails.
@@ -214,7 +248,7 @@ func (l *lane) deliverAll(ctx context.Context, d *rsm.Decided) error {
 			l.state.Attempts, l.state.FirstAttempt, l.state.NextAttempt = 0, time.Time{}, time.Time{} // those of what is not wanted any more
 		}
 		l.waiting.Store(d.Time)
-		messages := l.filter.Messages(l.number, at, d.Time, &events[i].event)
+		messages := l.filter.Messages(l.past, l.number, at, d.Time, &events[i].event)
 		for j := range messages {
 			if err := l.deliver(ctx, &messages[j]); err != nil {
 				return err

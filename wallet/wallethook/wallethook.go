@@ -56,6 +56,9 @@ type Options struct {
 	// Refuse says, with an error that wraps wallet.ErrWebhooksElsewhere, why no webhooks can be made here; nil or no
 	// error: they can.
 	Refuse func() error
+	// Past returns a tag of the wallet's past, which is a part of all ids of messages: a wallet that was restored
+	// has another. Default: none.
+	Past func(ctx context.Context) (string, error)
 	// AnyHTTP allows http without TLS to other hosts than this one.
 	AnyHTTP bool
 	// PublicOnly refuses addresses of private networks and of this host.
@@ -95,6 +98,9 @@ const (
 	againAfter  = 500 * time.Millisecond // the store or a source failed
 	againAtMost = 30 * time.Second
 	storeWithin = 10 * time.Second // an operation of the store, of a lane
+	// beyondFor is how long a place has to be beyond the end until it is believed: one that does not lead any more,
+	// and does not know, may be behind.
+	beyondFor = 10 * time.Second
 )
 
 func (o *Options) setDefaults() {
@@ -119,6 +125,9 @@ func (o *Options) setDefaults() {
 		o.Encode = func(_ context.Context, _ wallet.Tenant, m *wallet.WebhookMessage) (json.RawMessage, error) {
 			return json.Marshal(m.Event)
 		}
+	}
+	if o.Past == nil {
+		o.Past = func(context.Context) (string, error) { return "", nil }
 	}
 	if o.Refuse == nil {
 		o.Refuse = func() error { return nil }

@@ -327,7 +327,14 @@ func personalFailure(err error) (p *Problem) {
 	case errors.Is(err, wallet.ErrPersonalDamaged):
 		p = newProblem(http.StatusInternalServerError, codePersonalDamaged, reason(wallet.ErrPersonalDamaged))
 		p.cause = err
-	case errors.Is(err, wallet.ErrMasterKey), errors.Is(err, wallet.ErrStoreUnavailable):
+	case errors.Is(err, wallet.ErrMasterKey):
+		p = newProblem(http.StatusServiceUnavailable, codeStoreUnusable,
+			"the personal data is sealed with another master key than this server has: after a rotation each node needs the new file; nothing was done")
+		p.cause = err
+	case errors.Is(err, wallet.ErrStoreOfAnother), errors.Is(err, wallet.ErrStoreOfPast):
+		p = newProblem(http.StatusServiceUnavailable, codeStoreUnusable, "the store of webhooks and personal data belongs to another wallet; nothing was done")
+		p.cause = err
+	case errors.Is(err, wallet.ErrStoreUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, codeStoreUnavailable, "the store of webhooks and personal data is not available; whether a write was done is then unknown: repeat it")
 		p.RetryAfter, p.cause = retryStore, err
 	case errors.Is(err, wallet.ErrStoreNotShared):

@@ -41,6 +41,7 @@ const (
 	codeStoreUnavailable    = "store_unavailable"
 	codeStoreNotShared      = "store_not_shared"
 	codeTooManyReaders      = "too_many_event_readers"
+	codeStoreUnusable       = "store_unusable"
 )
 
 // retryStore is when a client may ask again for what a database that is away has.
@@ -55,7 +56,7 @@ const retryStore = time.Second
 // invalid_request (see Errors), unauthenticated, forbidden, not_found,
 // method_not_allowed, transaction_not_found, history_unavailable, history_behind, personal_not_found,
 // personal_changed, personal_damaged, erased, webhook_not_found,
-// dead_letter_not_found, webhook_conflict, webhooks_unavailable, too_many_webhooks, store_not_shared, wrong_cluster, busy, too_many_event_readers, closing, disk_full
+// dead_letter_not_found, webhook_conflict, webhooks_unavailable, too_many_webhooks, store_not_shared, store_unusable, wrong_cluster, busy, too_many_event_readers, closing, disk_full
 // and no_leader (nothing was done), deadline_exceeded, outcome_unknown, log_failed, store_unavailable
 // and internal (whether anything was done is unknown: repeat the request, a
 // transfer with the same transaction_id, or ask what was decided).

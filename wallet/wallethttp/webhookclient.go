@@ -250,7 +250,7 @@ func (a *webhookLane) parse() (l wallet.WebhookLane, err error) {
 	for _, p := range []struct {
 		text string
 		to   *rsm.Index
-	}{{a.Position, &l.Next.Index}, {a.GapTo, &l.GapTo}} {
+	}{{a.Position, &l.Next.Index}, {a.GapTo, &l.GapTo}, {a.SetBack, &l.SetBack}} {
 		if p.text == "" {
 			continue
 		}

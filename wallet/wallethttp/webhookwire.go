@@ -61,7 +61,7 @@ func (webhookFrom) Schema(huma.Registry) *huma.Schema {
 
 // Schema describes the id of a message.
 func (messageID) Schema(huma.Registry) *huma.Schema {
-	return stringSchema(`^[A-Za-z0-9_-]{1,128}$`, "The header webhook-id of a message: the same for each attempt, and for the same event.", "evt_0-7-1")
+	return stringSchema(`^[A-Za-z0-9_-]{1,128}$`, "The header webhook-id of a message: the same for each attempt, and for the same event.", "evt_5b0c9e17-0-7-1")
 }
 
 // Schema describes a side of a threshold.
@@ -145,6 +145,7 @@ type webhookLane struct {
 	LastSuccess  string `json:"last_success_at,omitempty" format:"date-time"`
 	FailingSince string `json:"failing_since,omitempty" format:"date-time"`
 	GapTo        string `json:"gap_to,omitempty" pattern:"^[0-9]+:[0-9]+$" doc:"Entries from position on are not on record; this is the first that is again."`
+	SetBack      string `json:"set_back_from,omitempty" pattern:"^[0-9]+:[0-9]+$" doc:"It was there, in a past of the wallet that a restore took back, and went on at the end of what was restored."`
 }
 
 type webhooksAnswer struct {
@@ -245,6 +246,9 @@ func newWebhookLane(l *wallet.WebhookLane) webhookLane {
 	}
 	if l.GapTo > 0 {
 		a.GapTo = wallet.HistoryPosition{Partition: l.Partition, Index: l.GapTo}.String()
+	}
+	if l.SetBack > 0 {
+		a.SetBack = wallet.HistoryPosition{Partition: l.Partition, Index: l.SetBack}.String()
 	}
 	return a
 }

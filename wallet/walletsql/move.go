@@ -26,11 +26,15 @@ type Moved struct {
 // CopyTo copies everything into another store, in one transaction: all of it, or nothing. Both are to be marked with the same
 // master key; the marks stay. What is there already stays as it is: it was copied before, and may have changed since. So
 // it can be repeated, also when the other store has been in use since. An account that was erased in either store is erased in the
-// other. The error wraps [ErrMoveConflict] where an account has personal data of its own in both.
+// other. The error wraps [ErrMoveConflict] where an account has personal data of its own in both, and wallet.ErrStoreOfAnother
+// or wallet.ErrStoreOfPast where the other store is another wallet's.
 func (s *Store) CopyTo(ctx context.Context, to *Store) (moved Moved, err error) {
 	err = s.db.View(ctx, func(ctx context.Context, from *sql.Tx) error {
 		return to.db.Update(ctx, func(ctx context.Context, into *sql.Tx) error {
 			moved = Moved{}
+			if err := moveClaim(ctx, from, into); err != nil {
+				return err
+			}
 			if err := copyPersonal(ctx, from, into, &moved); err != nil {
 				return err
 			}
@@ -38,6 +42,22 @@ func (s *Store) CopyTo(ctx context.Context, to *Store) (moved Moved, err error) 
 		})
 	})
 	return moved, unavailable(err)
+}
+
+// moveClaim gives the other store to the wallet that this one belongs to, if nobody has claimed it.
+func moveClaim(ctx context.Context, from, into *sql.Tx) error {
+	own, err := ownerOf(ctx, from)
+	if err != nil || own == nil {
+		return err
+	}
+	there, err := ownerOf(ctx, into)
+	switch {
+	case err != nil:
+		return err
+	case there != nil:
+		return own.fits(*there)
+	}
+	return putOwner(ctx, into, *own)
 }
 
 // copyPersonal copies keys and items, but for the mark.
@@ -101,9 +121,9 @@ var webhookTables = []struct{ insert, read string }{
 		`SELECT id, tenant, url, note, chosen, secrets, enabled, reason, created, revision, attempts FROM webhooks WHERE id = $1`,
 	},
 	{
-		`INSERT INTO webhook_lanes (webhook, part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		`SELECT webhook, part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to FROM webhook_lanes WHERE webhook = $1`,
+		`INSERT INTO webhook_lanes (webhook, part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to, set_back)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		`SELECT webhook, part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to, set_back FROM webhook_lanes WHERE webhook = $1`,
 	},
 	{
 		`INSERT INTO webhook_attempts (webhook, seq, at, message, kind, try, status, latency, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,

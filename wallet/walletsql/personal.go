@@ -12,12 +12,12 @@ import (
 
 // UpdatePersonal implements wallet.PersonalStore.
 func (s *Store) UpdatePersonal(ctx context.Context, f func(ctx context.Context, tx wallet.PersonalTx) error) error {
-	return unavailable(s.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { return f(ctx, personalTx{tx}) }))
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return f(ctx, personalTx{tx}) })
 }
 
 // ViewPersonal implements wallet.PersonalStore.
 func (s *Store) ViewPersonal(ctx context.Context, f func(ctx context.Context, tx wallet.PersonalTx) error) error {
-	return unavailable(s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error { return f(ctx, personalTx{tx}) }))
+	return s.view(ctx, func(ctx context.Context, tx *sql.Tx) error { return f(ctx, personalTx{tx}) })
 }
 
 // ScrubPersonal implements wallet.PersonalStore: it overwrites what was deleted from a file of SQLite. PostgreSQL

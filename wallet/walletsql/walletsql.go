@@ -16,7 +16,8 @@ var migrations embed.FS
 
 // Store is a wallet's tables in a database.
 type Store struct {
-	db *sqldb.DB
+	db    *sqldb.DB
+	owner *Owner // nil: it was not claimed
 }
 
 // Open brings the wallet's tables in a database up to date. The database remains the
@@ -29,5 +30,5 @@ func Open(ctx context.Context, db *sqldb.DB) (*Store, error) {
 	if err := db.Migrate(ctx, "wallet", files); err != nil {
 		return nil, err
 	}
-	return &Store{db}, nil
+	return &Store{db: db}, nil
 }

@@ -118,7 +118,7 @@ func fromOptional(n sql.NullInt64) time.Time {
 
 // Webhooks implements wallet.WebhookStore.
 func (s *Store) Webhooks(ctx context.Context) (all []wallet.Webhook, err error) {
-	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		all = nil
 		return rows(ctx, tx, func(scan func(...any) error) error {
 			var w wallet.Webhook
@@ -136,7 +136,7 @@ func (s *Store) Webhooks(ctx context.Context) (all []wallet.Webhook, err error) 
 			return err
 		}, `SELECT id, tenant, url, note, chosen, secrets, enabled, reason, created, revision FROM webhooks ORDER BY created, id`)
 	})
-	return all, unavailable(err)
+	return all, err
 }
 
 // rows calls f for each row of a query.
@@ -164,7 +164,7 @@ func (s *Store) PutWebhook(ctx context.Context, w *wallet.Webhook, lanes []walle
 	if err != nil {
 		return err
 	}
-	return unavailable(s.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := mayPut(ctx, tx, w); err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (s *Store) PutWebhook(ctx context.Context, w *wallet.Webhook, lanes []walle
 			}
 		}
 		return nil
-	}))
+	})
 }
 
 // mayPut compares the revision with the one that is kept.
@@ -208,9 +208,9 @@ func mayPut(ctx context.Context, tx *sql.Tx, w *wallet.Webhook) error {
 
 func insertLane(ctx context.Context, tx *sql.Tx, id wallet.WebhookID, l *wallet.WebhookLane) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO webhook_lanes (webhook, part, generation, entry, number, since, attempts, first_attempt, next_attempt,
-		last_error, last_success, failing_since, gap_to) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		last_error, last_success, failing_since, gap_to, set_back) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		string(id), int64(l.Partition), int64(l.Generation), int64(l.Next.Index), int64(l.Next.Number), optional(l.Since), int64(l.Attempts),
-		optional(l.FirstAttempt), optional(l.NextAttempt), l.LastError, optional(l.LastSuccess), optional(l.FailingSince), int64(l.GapTo))
+		optional(l.FirstAttempt), optional(l.NextAttempt), l.LastError, optional(l.LastSuccess), optional(l.FailingSince), int64(l.GapTo), int64(l.SetBack))
 	return err
 }
 
@@ -221,7 +221,7 @@ func (s *Store) DeleteWebhook(ctx context.Context, id wallet.WebhookID) error {
 
 // remove removes one row, or returns an error if there is none.
 func (s *Store) remove(ctx context.Context, none error, statement string, args ...any) error {
-	return unavailable(s.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { return change(ctx, tx, none, statement, args...) }))
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return change(ctx, tx, none, statement, args...) })
 }
 
 // change carries out a statement that changes a row, or returns an error if there is none.
@@ -238,27 +238,27 @@ func change(ctx context.Context, tx *sql.Tx, none error, statement string, args 
 
 // WebhookLanes implements wallet.WebhookStore.
 func (s *Store) WebhookLanes(ctx context.Context, id wallet.WebhookID) (lanes []wallet.WebhookLane, err error) {
-	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		lanes = nil
 		return rows(ctx, tx, func(scan func(...any) error) error {
 			var l wallet.WebhookLane
-			var generation, entry, gap int64
+			var generation, entry, gap, back int64
 			var since, first, next, success, failing sql.NullInt64
-			err := scan(&l.Partition, &generation, &entry, &l.Next.Number, &since, &l.Attempts, &first, &next, &l.LastError, &success, &failing, &gap)
-			l.Generation, l.Next.Index, l.GapTo = uint64(generation), rsm.Index(entry), rsm.Index(gap)
+			err := scan(&l.Partition, &generation, &entry, &l.Next.Number, &since, &l.Attempts, &first, &next, &l.LastError, &success, &failing, &gap, &back)
+			l.Generation, l.Next.Index, l.GapTo, l.SetBack = uint64(generation), rsm.Index(entry), rsm.Index(gap), rsm.Index(back)
 			l.Since, l.FirstAttempt, l.NextAttempt = fromOptional(since), fromOptional(first), fromOptional(next)
 			l.LastSuccess, l.FailingSince = fromOptional(success), fromOptional(failing)
 			lanes = append(lanes, l)
 			return err
-		}, `SELECT part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to
+		}, `SELECT part, generation, entry, number, since, attempts, first_attempt, next_attempt, last_error, last_success, failing_since, gap_to, set_back
 			FROM webhook_lanes WHERE webhook = $1 ORDER BY part`, string(id))
 	})
-	return lanes, unavailable(err)
+	return lanes, err
 }
 
 // SaveWebhook implements wallet.WebhookStore.
 func (s *Store) SaveWebhook(ctx context.Context, id wallet.WebhookID, p *wallet.WebhookProgress) error {
-	return unavailable(s.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if p.Lane != nil {
 			if err := saveLane(ctx, tx, id, p.Lane); err != nil {
 				return err
@@ -271,16 +271,16 @@ func (s *Store) SaveWebhook(ctx context.Context, id wallet.WebhookID, p *wallet.
 			return nil
 		}
 		return saveDead(ctx, tx, id, p.Dead)
-	}))
+	})
 }
 
 // saveLane keeps a lane, if it is not behind the one that is kept.
 func saveLane(ctx context.Context, tx *sql.Tx, id wallet.WebhookID, l *wallet.WebhookLane) error {
 	return change(ctx, tx, wallet.ErrWebhookBehind, `UPDATE webhook_lanes SET entry = $4, number = $5, since = $6, attempts = $7, first_attempt = $8,
-		next_attempt = $9, last_error = $10, last_success = $11, failing_since = $12, gap_to = $13
-		WHERE webhook = $1 AND part = $2 AND generation = $3 AND (entry < $4 OR entry = $4 AND number <= $5)`,
+		next_attempt = $9, last_error = $10, last_success = $11, failing_since = $12, gap_to = $13, set_back = $14, generation = $3
+		WHERE webhook = $1 AND part = $2 AND (generation < $3 OR generation = $3 AND (entry < $4 OR entry = $4 AND number <= $5))`,
 		string(id), int64(l.Partition), int64(l.Generation), int64(l.Next.Index), int64(l.Next.Number), optional(l.Since), int64(l.Attempts),
-		optional(l.FirstAttempt), optional(l.NextAttempt), l.LastError, optional(l.LastSuccess), optional(l.FailingSince), int64(l.GapTo))
+		optional(l.FirstAttempt), optional(l.NextAttempt), l.LastError, optional(l.LastSuccess), optional(l.FailingSince), int64(l.GapTo), int64(l.SetBack))
 }
 
 // saveAttempts keeps attempts, and the newest of all.
@@ -330,7 +330,7 @@ func saveDead(ctx context.Context, tx *sql.Tx, id wallet.WebhookID, d *wallet.De
 
 // WebhookAttempts implements wallet.WebhookStore.
 func (s *Store) WebhookAttempts(ctx context.Context, id wallet.WebhookID, limit int) (list []wallet.WebhookAttempt, err error) {
-	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		list = nil
 		return rows(ctx, tx, func(scan func(...any) error) error {
 			var a wallet.WebhookAttempt
@@ -341,12 +341,12 @@ func (s *Store) WebhookAttempts(ctx context.Context, id wallet.WebhookID, limit 
 			return err
 		}, `SELECT at, message, kind, try, status, latency, error FROM webhook_attempts WHERE webhook = $1 ORDER BY seq DESC LIMIT $2`, string(id), limit)
 	})
-	return list, unavailable(err)
+	return list, err
 }
 
 // DeadLetters implements wallet.WebhookStore.
 func (s *Store) DeadLetters(ctx context.Context, id wallet.WebhookID, after string, limit int) (list []wallet.DeadLetter, err error) {
-	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		list = nil
 		return rows(ctx, tx, func(scan func(...any) error) error {
 			var d wallet.DeadLetter
@@ -359,7 +359,7 @@ func (s *Store) DeadLetters(ctx context.Context, id wallet.WebhookID, after stri
 			(at, message) > (SELECT at, message FROM webhook_dead_letters WHERE webhook = $1 AND message = $2)) ORDER BY at, message LIMIT $3`,
 			string(id), after, limit)
 	})
-	return list, unavailable(err)
+	return list, err
 }
 
 // RemoveDeadLetter implements wallet.WebhookStore.

@@ -22,7 +22,7 @@ func TestWebhookStore(t *testing.T, open func(t *testing.T) wallet.WebhookStore)
 		{"a change of another revision is refused", webhookRevision},
 		{"there is a limit", webhookLimit},
 		{"a lane goes on and not back", webhookLanes},
-		{"a lane of another generation is refused", webhookGeneration},
+		{"a lane of an earlier generation is refused", webhookGeneration},
 		{"nothing is kept of progress that is refused", webhookWhole},
 		{"the newest attempts are kept", webhookAttempts},
 		{"dead letters", webhookDeadLetters},
@@ -47,7 +47,7 @@ func sampleWebhook(n int) (*wallet.Webhook, []wallet.WebhookLane) {
 	}
 	lanes := []wallet.WebhookLane{{Partition: 0, Since: webhookTime(7)}, {
 		Partition: 1, Generation: 3, Next: wallet.EventPosition{Index: 1 << 40, Number: 1 << 30}, Attempts: 2, FirstAttempt: webhookTime(1),
-		NextAttempt: webhookTime(2), LastError: "é", LastSuccess: webhookTime(3), FailingSince: webhookTime(4), GapTo: 1<<40 + 5,
+		NextAttempt: webhookTime(2), LastError: "é", LastSuccess: webhookTime(3), FailingSince: webhookTime(4), GapTo: 1<<40 + 5, SetBack: 1 << 41,
 	}}
 	return w, lanes
 }
@@ -166,6 +166,13 @@ func webhookGeneration(t *testing.T, s wallet.WebhookStore) {
 	wantError(t, "the lane before", s.SaveWebhook(t.Context(), id, &wallet.WebhookProgress{Lane: &old}), wallet.ErrWebhookBehind)
 	further.Next.Index = 3
 	wantError(t, "the lane now", s.SaveWebhook(t.Context(), id, &wallet.WebhookProgress{Lane: &further}), nil)
+	back := further
+	back.Generation, back.Next.Index, back.SetBack = 5, 1, 3
+	wantError(t, "the lane set back", s.SaveWebhook(t.Context(), id, &wallet.WebhookProgress{Lane: &back}), nil)
+	wantError(t, "the one before that", s.SaveWebhook(t.Context(), id, &wallet.WebhookProgress{Lane: &further}), wallet.ErrWebhookBehind)
+	got, err := s.WebhookLanes(t.Context(), id)
+	wantError(t, "lanes", err, nil)
+	wantEqual(t, "lane", got[1], back)
 }
 
 func sampleAttempt(n int) wallet.WebhookAttempt {

@@ -97,7 +97,10 @@ func (s *WebhookMemory) SaveWebhook(_ context.Context, id wallet.WebhookID, p *w
 	}
 	if p.Lane != nil {
 		i := slices.IndexFunc(k.lanes, func(l wallet.WebhookLane) bool { return l.Partition == p.Lane.Partition })
-		if i < 0 || k.lanes[i].Generation != p.Lane.Generation || p.Lane.Next.Before(k.lanes[i].Next) {
+		if i < 0 {
+			return wallet.ErrWebhookBehind
+		}
+		if g := k.lanes[i].Generation; p.Lane.Generation < g || p.Lane.Generation == g && p.Lane.Next.Before(k.lanes[i].Next) {
 			return wallet.ErrWebhookBehind
 		}
 		k.lanes[i] = *p.Lane
