@@ -27,6 +27,8 @@ var (
 	// ErrHistoryBehind says that the history has not come to the position that was
 	// asked for in the time that there was.
 	ErrHistoryBehind = errors.New("wallet: history behind")
+	// ErrAtLeast says that a position that an answer has to reflect is of no partition.
+	ErrAtLeast = errors.New("wallet: a position is of a partition that does not exist")
 	// ErrPosition says that a text is no position.
 	ErrPosition = errors.New("wallet: a position is partition:index, such as 0:1234, or several joined by commas")
 )

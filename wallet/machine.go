@@ -32,9 +32,10 @@ type Machine struct {
 	decided   [len(codeNames)]uint64
 	repeated  uint64
 	window    [window]prefetched
-	command   uint32 // the number of the command, in its batch, that is being decided
-	effects   []byte // of the batch that was applied last: see Effects
-	onHolds   []byte // the part of them that is about holds, while the batch is applied
+	command   uint32    // the number of the command, in its batch, that is being decided
+	effects   []byte    // of the batch that was applied last: see Effects
+	index     rsm.Index // of the batch that was applied last; 0 before the first since it was made or restored
+	onHolds   []byte    // the part of them that is about holds, while the batch is applied
 }
 
 // tenant is one of the worlds apart.
@@ -104,6 +105,7 @@ func (m *Machine) addTenant(name string) {
 // says. A batch that breaks the format has one byte as its result: Malformed.
 func (m *Machine) Apply(dst []byte, b rsm.Batch) []byte {
 	m.changes++
+	m.index = b.Index
 	m.command, m.effects, m.onHolds = 0, m.effects[:0], m.onHolds[:0]
 	m.age()
 	m.expire(b.Time)

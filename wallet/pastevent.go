@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"maru.example/rsm"
@@ -99,6 +100,9 @@ func (s *Service) HistoryEvents(ctx context.Context, r *EventsRequest) (EventPag
 		}
 		p = s.partition(r.Tenant, r.Account)
 	}
+	if err := r.AtLeast.within(len(s.parts)); err != nil {
+		return EventPage{}, Undecided, err
+	}
 	q.Past.AtLeast = r.AtLeast.of(p.number)
 	f, err := s.past(ctx, p, q)
 	if err != nil {
@@ -123,6 +127,16 @@ func (s *Service) nameEvents(ctx context.Context, r *EventsRequest, events []Pas
 		sides = append(sides, namedSide{e.Other, &e.OtherID})
 	}
 	return s.nameSides(ctx, r.Tenant, sides)
+}
+
+// within returns ErrAtLeast if a position is of none of so many partitions.
+func (ps HistoryPositions) within(partitions int) error {
+	for _, p := range ps {
+		if int(p.Partition) >= partitions {
+			return fmt.Errorf("%w: %d of %d", ErrAtLeast, p.Partition, partitions)
+		}
+	}
+	return nil
 }
 
 // of returns the largest index of a partition.
@@ -175,6 +189,9 @@ var ErrNoReference = errors.New("wallet: a reference has 1 to 64 bytes of UTF-8"
 func (s *Service) HistoryTransactions(ctx context.Context, r *ReferenceRequest) (page ReferencePage, code Code, err error) {
 	if r.Reference == "" || len(r.Reference) > MaxReference {
 		return page, Undecided, ErrNoReference
+	}
+	if err := r.AtLeast.within(len(s.parts)); err != nil {
+		return page, Undecided, err
 	}
 	number, ok, err := s.Tenant(ctx, r.Tenant)
 	if err != nil || !ok {

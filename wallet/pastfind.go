@@ -120,6 +120,9 @@ func (s *Service) HistoryFind(ctx context.Context, r *FindRequest) (found Found,
 	if err != nil || !ok {
 		return Found{Code: UnknownTenant}, err
 	}
+	if err := r.AtLeast.within(len(s.parts)); err != nil {
+		return found, err
+	}
 	p, f, err := s.decisionOf(ctx, number, r.ID)
 	if err != nil || f.Code == Undecided {
 		return found, err
@@ -264,6 +267,9 @@ func (s *Service) HistoryReversals(ctx context.Context, r *ReversalsRequest) (pa
 	number, ok, err := s.Tenant(ctx, r.Tenant)
 	if err != nil || !ok {
 		return page, UnknownTenant, err
+	}
+	if err := r.AtLeast.within(len(s.parts)); err != nil {
+		return page, Undecided, err
 	}
 	p, of, err := s.decisionOf(ctx, number, r.ID)
 	if err != nil || of.Code == Undecided {

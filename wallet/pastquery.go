@@ -231,6 +231,9 @@ func (s *Service) pastOf(ctx context.Context, r *HistoryRequest, kind pastKind) 
 			return nil, UnknownAccount, err
 		}
 	}
+	if err := r.AtLeast.within(len(s.parts)); err != nil {
+		return nil, Undecided, err
+	}
 	q.Past.AtLeast = r.AtLeast.of(h.Partition())
 	f, err := s.past(ctx, s.partition(r.Tenant, r.Account), q)
 	if err != nil {
@@ -289,6 +292,9 @@ func (s *Service) HistoryTotals(ctx context.Context, tenant Tenant, atLeast Hist
 	number, ok, err := s.Tenant(ctx, tenant)
 	if err != nil || !ok {
 		return nil, nil, UnknownTenant, err
+	}
+	if err := atLeast.within(len(s.parts)); err != nil {
+		return nil, nil, Undecided, err
 	}
 	all := map[money.Currency]*CurrencyTurnover{}
 	var reflects HistoryPositions

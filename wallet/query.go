@@ -37,6 +37,7 @@ const (
 	aboutHold     subject = "hold"      // Tenant, Transaction: Code and the hold
 	aboutHolds    subject = "holds"     // Name, Accounts[0], After, Limit: Code, Holds and More
 	aboutAssets   subject = "assets"    // Name: Assets, Code
+	aboutPosition subject = "position"  // Index of the entry that was decided last, 0 if that is not known
 	aboutPast     subject = "past"      // Past: Past; asked of the history, not of the machine
 )
 
@@ -74,6 +75,7 @@ type finding struct {
 	Holds     []Hold         `json:"holds,omitempty"`
 	More      bool           `json:"more,omitzero"`
 	Assets    []Asset        `json:"assets,omitempty"`
+	Index     rsm.Index      `json:"index,omitzero"`
 	Past      *pastFinding   `json:"past,omitempty"`
 
 	Reversed []money.Amount `json:"reversed,omitzero"` // nil: a program that did not know of it
@@ -83,7 +85,7 @@ type finding struct {
 func (q *query) known() bool {
 	switch q.Subject {
 	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutHandles, aboutHashes, aboutNames, aboutTotals, aboutInFlight,
-		aboutHold, aboutHolds, aboutAssets:
+		aboutHold, aboutHolds, aboutAssets, aboutPosition:
 		return q.Consistency <= asItIs
 	case aboutPast:
 		return q.Past != nil
@@ -138,6 +140,8 @@ func (m *Machine) query(q *query) *finding {
 		if n := m.tenantNumber(string(q.Name)); n >= 0 {
 			f.Assets, f.Code = m.tenants[n].assets, Applied
 		}
+	case aboutPosition:
+		f.Index = m.index
 	case aboutPast:
 	}
 	return f
@@ -271,7 +275,7 @@ func (f *finding) answers(q *query) bool {
 		return len(f.Accounts) == len(q.Handles)
 	case aboutPast:
 		return f.Past.answers(q.Past.Kind)
-	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds, aboutAssets:
+	case aboutTenant, aboutTenants, aboutAccount, aboutDecision, aboutTotals, aboutInFlight, aboutHold, aboutHolds, aboutAssets, aboutPosition:
 	}
 	return true
 }

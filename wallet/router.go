@@ -40,6 +40,7 @@ type routed struct {
 	forwarded bool            // another node's Service asked for it
 	unknown   bool            // it was tried before, with an unknown outcome
 	receipt   *Receipt        // takes the positions; nil: nobody wants them
+	others    []uint16        // partitions that take part beside those that decide, for the receipt
 	done      func(result []byte, at rsm.Position, err error)
 
 	s      *Service
@@ -108,6 +109,11 @@ func (s *Service) route(b *routed, data []byte) {
 	b.result = make([]byte, h.Count*b.size)
 	pieces := b.divide(body)
 	b.left = len(pieces)
+	for _, p := range pieces {
+		if b.receipt != nil && p.crosses() {
+			b.others = p.others(b.others)
+		}
+	}
 	for _, p := range pieces {
 		p.begin(b.waits)
 	}

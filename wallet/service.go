@@ -102,16 +102,22 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 	}
 	var outcome struct { // a batch that has outlived ctx may still write it
 		result []byte
+		others []uint16
 		err    error
 	}
 	err := s.await(ctx, func(done func()) {
-		s.route(&routed{ctx: ctx, protocol: protocol, unknown: unknown, receipt: receiptOf(ctx), done: func(result []byte, _ rsm.Position, err error) {
-			outcome.result, outcome.err = slices.Clone(result), err
+		b := &routed{ctx: ctx, protocol: protocol, unknown: unknown, receipt: receiptOf(ctx)}
+		b.done = func(result []byte, _ rsm.Position, err error) {
+			outcome.result, outcome.others, outcome.err = slices.Clone(result), b.others, err
 			done()
-		}}, data)
+		}
+		s.route(b, data)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", rsm.ErrUnknown, err)
+	}
+	if outcome.err == nil {
+		s.noteOthers(ctx, receiptOf(ctx), outcome.others, outcome.result)
 	}
 	return outcome.result, outcome.err
 }

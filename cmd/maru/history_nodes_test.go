@@ -124,6 +124,7 @@ func TestHistoryOfLateNodes(t *testing.T) {
 	c.join()
 	c.join()
 	pay(1, 60)
+	c.readsWhatWasWritten(ids, eur)
 	for node := range c.nodes {
 		for _, id := range ids {
 			balance, lines, err := c.pastOf(node, id, early, nil)
@@ -165,6 +166,39 @@ func TestHistoryOfLateNodes(t *testing.T) {
 				}
 				return err
 			})
+		}
+	}
+}
+
+// readsWhatWasWritten makes transfers, also between partitions, at one node, and asks another for what the payees got.
+func (c *testCluster) readsWhatWasWritten(ids []wallet.AccountID, currency money.Currency) {
+	c.t.Helper()
+	ask := func(id wallet.AccountID, atLeast wallet.HistoryPositions) (past wallet.PastBalances, err error) {
+		r := &wallet.HistoryRequest{Account: id, At: math.MaxInt64, AtLeast: atLeast}
+		for range 30 { // each of which waits for two seconds
+			if past, _, err = c.nodes[2].clients.Load().http.HistoryBalances(c.t.Context(), r); problemOf(err) != "history_behind" {
+				break
+			}
+		}
+		return past, err
+	}
+	if _, err := ask(ids[0], wallet.HistoryPositions{{Partition: 2, Index: 1}}); problemOf(err) != "invalid_request" {
+		c.t.Errorf("at least a position of a partition that does not exist: %v", err)
+	}
+	for i, payee := range ids {
+		payer := ids[(i+1)%len(ids)]
+		ctx, receipt := wallet.WithReceipt(c.t.Context())
+		t := wallet.Transfer{ID: wallet.TransactionID{9, byte(i)}, From: payer, To: payee, Amount: 1000, Currency: currency}
+		if r, err := c.nodes[0].clients.Load().http.Transfer(ctx, t); err != nil || r.Code() != wallet.Applied {
+			c.t.Fatal(r, err)
+		}
+		a, _, err := c.nodes[0].clients.Load().http.Account(c.t.Context(), payee)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		past, err := ask(payee, receipt.Positions())
+		if err != nil || len(past.Balances) != 1 || past.Balances[0].Amount != a.Balances[0].Amount {
+			c.t.Errorf("%s paid %s, committed at %v: another node says %+v, %v, want %d", payer, payee, receipt.Positions(), past, err, a.Balances[0].Amount)
 		}
 	}
 }

@@ -189,6 +189,9 @@ func (c *Client) ask(ctx context.Context, base string, header http.Header, call 
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return nil, &url.Error{Op: call.method, URL: base + call.path, Err: err}
 	}
+	if ps, err := wallet.ParseHistoryPositions(resp.Header.Get(PositionHeader)); err == nil && call.method != http.MethodGet {
+		wallet.NoteReceipt(ctx, ps)
+	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return resp.Header, problem(resp, content)
 	}

@@ -133,6 +133,41 @@ func TestPending(t *testing.T) {
 	})
 }
 
+// Answers say where all partitions are that took part, so that the payee's side can be read too; those of refusals where
+// the command was decided, and while a partition is away what is known.
+func TestPositionsOfSeveralPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, away, stop := openDivided(t)
+		defer stop()
+		capture := holdsPath + "/" + id("9") + "/capture"
+		for _, tt := range []struct {
+			name, path, body string
+			away             bool
+			want             []uint16
+		}{
+			{"transfer", transferPath, transferBody("a", "b", "1", id("1")), false, []uint16{0, 1}},
+			{"again", transferPath, transferBody("a", "b", "1", id("1")), false, []uint16{0, 1}},
+			{"several", "/v1/wallet/balance_transfers", batch(transferBody("a", "b", "1", id("2")), transferBody("b", "a", "1", id("3"))), false, []uint16{0, 1}},
+			{"transaction", transactionsPath, transactionBody("4", posting("a", "-1"), posting("b", "1")), false, []uint16{0, 1}},
+			{"hold", holdsPath, holdBody("9", "a", "5", inAnHour()), false, []uint16{0}},
+			{"capture", capture, transferBody("a", "b", "1", id("5")), false, []uint16{0, 1}},
+			{"refused", transferPath, transferBody("b", "a", "9", id("6")), false, []uint16{1}},
+			{"pending", transferPath, transferBody("a", "b", "1", id("7")), true, []uint16{0}},
+		} {
+			away.Store(tt.away)
+			got := ask(t, h, "POST", tt.path, tt.body)
+			ps, err := wallet.ParseHistoryPositions(got.header.Get(wallethttp.PositionHeader))
+			var of []uint16
+			for _, p := range ps {
+				of = append(of, p.Partition)
+			}
+			if diff := cmp.Diff(tt.want, of); diff != "" || err != nil {
+				t.Errorf("%s: %d %s: positions of partitions (-want +got), %v:\n%s", tt.name, got.status, got.body, err, diff)
+			}
+		}
+	})
+}
+
 // TestProtocolOfARequest checks that a transfer is made by the protocol that was
 // asked for first, and by the wallet's if none was.
 func TestProtocolOfARequest(t *testing.T) {

@@ -242,6 +242,8 @@ func failure(err error) *Problem {
 	}
 	switch {
 	case p != nil:
+	case errors.Is(err, wallet.ErrAtLeast):
+		p = invalidParameter("at_least", err)
 	case errors.Is(err, wallet.ErrHistoryUnavailable):
 		p = newProblem(http.StatusGone, codeHistoryUnavailable, reason(err))
 	case errors.Is(err, wallet.ErrHistoryBehind):
