@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,8 +174,12 @@ func (w *Webhook) Validate(anyHTTP bool) error {
 func ValidateWebhookURL(text string, anyHTTP bool) error {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || len(text) > MaxWebhookURLBytes || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+	case len(text) > MaxWebhookURLBytes:
+		return fmt.Errorf("%w: the URL has %d bytes, and %d are the most", ErrWebhook, len(text), MaxWebhookURLBytes)
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
 		return fmt.Errorf("%w: the URL is not like https://example.com/hook", ErrWebhook)
+	case !validPort(u.Port()):
+		return fmt.Errorf("%w: the URL's port is not one from 1 to 65535", ErrWebhook)
 	case u.User != nil:
 		return fmt.Errorf("%w: the URL must not have a name or a password: messages are signed", ErrWebhook)
 	case u.Fragment != "":
@@ -185,6 +190,12 @@ func ValidateWebhookURL(text string, anyHTTP bool) error {
 		return fmt.Errorf("%w: http is for loopback addresses only: use https, or serve with --webhook-http", ErrWebhook)
 	}
 	return fmt.Errorf("%w: the URL is neither https nor http", ErrWebhook)
+}
+
+// validPort says whether the port of a URL, "" for the usual one, is one.
+func validPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }
 
 func isThisHost(name string) bool {

@@ -58,6 +58,10 @@ func (o *httpOptions) explain(err error) error {
 		return err
 	case errors.As(err, &problem) && problem.Code == "no_leader":
 		return failed(problem, "nothing was done: try again in a moment, a transfer with the same --id; while it lasts, `maru cluster status` shows which nodes are silent")
+	case errors.As(err, &problem) && (problem.Code == "history_unavailable" || problem.Code == "history_behind"):
+		return failed(problem, "ask another node with --addr, or try again later: `maru wallet rebuild-history` makes a node's history anew, of its log and archive; --history=false keeps none")
+	case errors.As(err, &problem) && problem.Code == wallet.UnknownAccount.String():
+		return &failure{err: problem, status: exitRefused, hint: explain(wallet.UnknownAccount).hint}
 	case errors.As(err, &problem):
 		return explainStatus(problem, problem.Status)
 	case isMalformed(err):

@@ -209,14 +209,35 @@ func (j *joining) takeBack(refusal error) error {
 }
 
 func newClusterRemoveCommand() *cobra.Command {
-	return overviewCommand("remove NODE", "Let a node leave: its replicas move to others first", "  maru cluster remove 2",
+	left := 0
+	cmd := overviewCommand("remove NODE", "Let a node leave: its replicas move to others first", "  maru cluster remove 2",
 		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
 			id, err := nodeArg(args[0])
 			if err != nil {
 				return nil, err
 			}
-			return client.RemoveNode(ctx, id)
+			view, err := client.RemoveNode(ctx, id)
+			if err == nil {
+				left = stay(view)
+			}
+			return view, err
 		}, "NODE")
+	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
+		if left > 0 && left < 3 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "nodes that stay: %d; none of them may fail then, as there is no majority without it: add others with `maru cluster add`\n", left)
+		}
+	}
+	return cmd
+}
+
+// stay counts the nodes that do not leave.
+func stay(view *cluster.Overview) (n int) {
+	for i := range view.Nodes {
+		if view.Nodes[i].Status == cluster.Active {
+			n++
+		}
+	}
+	return n
 }
 
 func newClusterTransferLeaderCommand() *cobra.Command {

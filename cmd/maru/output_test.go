@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"maru.example/money"
 	"maru.example/wallet"
 	"maru.example/wallet/wallethttp"
 )
@@ -117,6 +118,24 @@ func TestCount(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", -100: "-100", 100000: "100,000"} {
 		if got := count(n); got != want {
 			t.Errorf("count(%d) = %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{"Zoë 李 (A)": "Zoë 李 (A)", "a\x1b[2Jb": `"a\x1b[2Jb"`, "two\nlines": `"two\nlines"`, "\u202eback": `"\u202eback"`} {
+		if got := printable(text); got != want {
+			t.Errorf("printable(%q) = %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestSmallest has amounts that a smallest balance may be: what stands for no limit is written as a word only.
+func TestSmallest(t *testing.T) {
+	usd := money.MustParseCurrency("USD")
+	for text, want := range map[string]error{"-92233720368547758.07": nil, "-92233720368547758.08": money.ErrOverflow, "unlimited": nil} {
+		if _, err := parseMin(text, usd); !errors.Is(err, want) {
+			t.Errorf("parseMin(%s): %v, want %v", text, err, want)
 		}
 	}
 }

@@ -300,7 +300,11 @@ func parseMin(s string, c money.Currency) (money.Amount, error) {
 	if s == unlimited {
 		return wallet.Unlimited, nil
 	}
-	return money.ParseAmount(s, c)
+	a, err := money.ParseAmount(s, c)
+	if err == nil && a == wallet.Unlimited {
+		err = money.ErrOverflow // it stands for no limit
+	}
+	return a, err
 }
 
 // unlimited is how people and files write [wallet.Unlimited].

@@ -151,6 +151,7 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	takeStandardLog(logger)
 	spareProcessors()
 	if err := o.limitConnections(logger); err != nil {
 		return err
@@ -177,6 +178,13 @@ func serve(cmd *cobra.Command, o *serveOptions) error {
 		return errors.Join(err, s.stop(stopTimeout))
 	}
 	return s.run(cmd.Context())
+}
+
+// takeStandardLog sends what packages of the standard library log by themselves, such as net/http about receivers of webhooks
+// that answer more than they may, to the logger, at the level debug.
+func takeStandardLog(logger *slog.Logger) {
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(logger)
 }
 
 // spareProcessors lets two more threads run Go code than there are processors: one

@@ -199,7 +199,13 @@ func newRebuildCommand() *cobra.Command {
 		Example: "  maru wallet rebuild-history",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error { return client.RebuildHistory(ctx) })
+			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
+				if err := client.RebuildHistory(ctx); err != nil {
+					return err
+				}
+				return printResult(cmd.OutOrStdout(), o.json, map[string]any{"status": "success"},
+					"the node makes its history anew; until that is done, answers about the past say history_behind or history_unavailable")
+			})
 		},
 	}
 	o.register(cmd)

@@ -390,7 +390,8 @@ func newDailyLimitCommand() *cobra.Command {
 		Short: "Change how much may leave an account in a currency on one day",
 		Long: `Change how much may leave an account in a currency on one day, by UTC: the sum AMOUNT and the
 number --count of transfers and holds. Either may be unlimited. A capture does not count
-again; what is given back on the same day does not count.`,
+again. What a hold gives back on the same day does not count, nor does a transfer that was
+not made in the end. A reversal changes nothing: it is a transfer of its own.`,
 		Example: `  maru wallet daily-limit alice USD 500.00
   maru wallet daily-limit alice USD 500.00 --count 20
   maru wallet daily-limit alice USD unlimited`,

@@ -40,9 +40,9 @@ func (o *httpOptions) printProfile(cmd *cobra.Command, id string, d wallet.Perso
 	if o.json {
 		return printJSON(cmd.OutOrStdout(), profileView{id, d.Text, d.Metadata})
 	}
-	pairs := [][2]string{{"account", id}, {"name", d.Text}}
+	pairs := [][2]string{{"account", id}, {"name", printable(d.Text)}}
 	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
-		pairs = append(pairs, [2]string{key, d.Metadata[key]})
+		pairs = append(pairs, [2]string{printable(key), printable(d.Metadata[key])})
 	}
 	return printPairs(cmd.OutOrStdout(), pairs...)
 }

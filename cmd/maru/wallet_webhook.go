@@ -221,7 +221,11 @@ func (v *webhookView) print(cmd *cobra.Command) error {
 			text = "looks for its place"
 		}
 		if l.FailedAttempts > 0 {
-			text += fmt.Sprintf(", %d failed attempts, the next at %s: %s", l.FailedAttempts, l.NextAttempt.Format(time.RFC3339), l.LastError)
+			text += fmt.Sprintf(", %d failed attempts", l.FailedAttempts)
+			if !l.NextAttempt.IsZero() {
+				text += ", the next at " + l.NextAttempt.Format(time.RFC3339)
+			}
+			text += ": " + l.LastError
 		}
 		if l.GapTo != "" {
 			text += fmt.Sprintf(": events are not on record any more up to %s; `maru wallet webhook replay %s --from %s` goes on there", l.GapTo, v.ID, l.GapTo)
@@ -249,6 +253,9 @@ func (o *httpOptions) showWebhook(cmd *cobra.Command, ask func(context.Context, 
 		return v.print(cmd)
 	})
 }
+
+// maxOverlap is for how long two secrets sign at the most.
+const maxOverlap = 720 * time.Hour
 
 func newWebhookCreateCommand() *cobra.Command {
 	var o webhookOptions
@@ -433,6 +440,9 @@ are not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if overlap < 0 || overlap%time.Hour != 0 {
 				return usageError("such as 24h", "--overlap %v is not a number of hours", overlap)
+			}
+			if overlap > maxOverlap {
+				return usageError("720h, 30 days, is the most", "--overlap %v is too long", overlap)
 			}
 			return o.showWebhook(cmd, func(ctx context.Context, c *wallethttp.Client) (wallet.WebhookState, error) {
 				return c.RotateWebhook(ctx, wallet.WebhookID(args[0]), overlap)

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -200,6 +203,40 @@ func TestWebhooksAfterKills(t *testing.T) {
 		t.Errorf("a signature: %v", r.wrong)
 	}
 	r.check(t, 2*paid)
+}
+
+// TestStandardLog has a receiver that answers more than it may: net/http's complaint is for who debugs.
+func TestStandardLog(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\nbody")
+		}
+	}()
+	r, w := io.Pipe()
+	takeStandardLog(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	defer r.Close() // what comes later goes nowhere
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String(), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil || !strings.Contains(line, "level=DEBUG") || !strings.Contains(line, "Unsolicited") {
+		t.Errorf("logged %q, %v", line, err)
+	}
 }
 
 // check finds out whether the messages came in order, repeats aside, and all of them. All are

@@ -413,6 +413,31 @@ func TestGap(t *testing.T) {
 	})
 }
 
+func TestFromBeyondTheEnd(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.pay(1, 2)
+		s := create(b.T, b.engine, all())
+		for _, tt := range []struct {
+			at   wallet.HistoryPosition
+			want error
+		}{
+			{wallet.HistoryPosition{Index: 3}, nil},
+			{wallet.HistoryPosition{Index: 4}, wallet.ErrPosition},
+			{wallet.HistoryPosition{Partition: 1, Index: 1}, wallet.ErrPosition},
+		} {
+			from := wallet.WebhookFrom{Positions: wallet.HistoryPositions{tt.at}}
+			if _, err := b.engine.ReplayWebhook(b.Context(), wallet.DefaultTenant, s.ID, &from); !errors.Is(err, tt.want) {
+				b.Errorf("replay from %v: %v, want %v", tt.at, err, tt.want)
+			}
+			n := all()
+			n.From = from
+			if _, err := b.engine.CreateWebhook(b.Context(), wallet.DefaultTenant, n); !errors.Is(err, tt.want) {
+				b.Errorf("create from %v: %v, want %v", tt.at, err, tt.want)
+			}
+		}
+	})
+}
+
 // TestBeyondTheEnd takes entries away that were delivered: what is decided then is delivered too.
 func TestBeyondTheEnd(t *testing.T) {
 	inBubble(t, func(b *bench) {

@@ -18,6 +18,8 @@ type oneAccount struct{}
 
 func (oneAccount) Tenant(context.Context, wallet.Tenant) (uint16, bool, error) { return 0, true, nil }
 
+func (oneAccount) Position(context.Context, uint16) (rsm.Index, error) { return 0, nil }
+
 func (oneAccount) AccountHandle(context.Context, wallet.Tenant, wallet.AccountID) (wallet.Handle, error) {
 	return 1, nil
 }

@@ -149,6 +149,16 @@ func TestAddresses(t *testing.T) {
 		{"0.0.0.0:80", false, false},
 		{"[::]:80", false, false},
 		{"8.8.8.8:443", true, true},
+		{"[64:ff9b::7f00:1]:80", true, false},
+		{"[64:ff9b::a9fe:a9fe]:80", false, false},
+		{"[64:ff9b::808:808]:80", true, true},
+		{"[64:ff9b:1::808:808]:80", true, false},
+		{"[2002:a01:203::1]:80", true, false},
+		{"[2002:a9fe:a9fe::]:80", false, false},
+		{"[2002:808:808::1]:80", true, true},
+		{"[2001:0:808:808::f5fe:fdfc]:80", true, false},
+		{"[2001:0:808:808::f7f7:f7f7]:80", true, true},
+		{"[::10.0.0.1]:80", true, false},
 		{"[2001:4860:4860::8888]:443", true, true},
 	} {
 		for _, public := range []bool{false, true} {
@@ -171,7 +181,12 @@ func TestPublicOnly(t *testing.T) {
 	}
 	defer l.Close()
 	e, _ := serve(t, &Options{PublicOnly: true})
-	s := create(t, e, &wallet.NewWebhook{URL: "http://" + l.Addr().String(), Kinds: []wallet.EventKind{wallet.Debit}})
+	n := &wallet.NewWebhook{URL: "http://" + l.Addr().String(), Kinds: []wallet.EventKind{wallet.Debit}}
+	if _, err := e.CreateWebhook(t.Context(), wallet.DefaultTenant, n); !errors.Is(err, wallet.ErrWebhook) {
+		t.Errorf("made with such an address: %v", err)
+	}
+	e.o.PublicOnly = false // as it was when the webhook was made; the transport is as before
+	s := create(t, e, n)
 	a, err := e.TestWebhook(t.Context(), wallet.DefaultTenant, s.ID)
 	if err != nil || !strings.Contains(a.Error, "127.0.0.1 is not public") {
 		t.Errorf("%+v, %v", a, err)

@@ -30,6 +30,7 @@ const (
 	reasonGone    = "gone"    // the receiver answered 410
 	reasonFailing = "failing" // nothing but failure for so long
 	kindTest      = "test"
+	answerIn      = 2 * time.Second // before the end of a request that waits for an attempt
 )
 
 // newSecret returns a key for signatures.
@@ -80,13 +81,18 @@ func (o *outcome) delivered() bool { return o.Error == "" }
 func (e *Engine) send(ctx context.Context, w *wallet.Webhook, id, kind string, try uint32, body []byte) outcome {
 	began := time.Now()
 	o := outcome{WebhookAttempt: wallet.WebhookAttempt{Time: began.UTC(), Message: id, Kind: kind, Try: try}}
-	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
+	within := e.o.Timeout
+	if end, ok := ctx.Deadline(); ok { // somebody waits for what became of it
+		left := time.Until(end)
+		within = min(within, max(left-answerIn, left/2)).Round(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	err := e.post(ctx, w, began, body, &o)
 	o.Latency = time.Since(began)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		o.Error = fmt.Sprintf("no answer within %v", e.o.Timeout)
+		o.Error = fmt.Sprintf("no answer within %v", within)
 	case err != nil:
 		o.Error = limitText(err.Error())
 	}

@@ -29,14 +29,17 @@ func (e *Engine) CreateWebhook(ctx context.Context, tenant wallet.Tenant, n *wal
 	if err := w.Validate(e.o.AnyHTTP); err != nil {
 		return wallet.WebhookState{}, err
 	}
+	if err := e.checkURL(w.URL); err != nil {
+		return wallet.WebhookState{}, err
+	}
 	lanes := make([]wallet.WebhookLane, len(e.partitions))
 	for i := range lanes {
 		lanes[i].Partition = uint16(i)
 	}
-	if err := e.move(lanes, &wallet.WebhookFrom{}, now); err != nil { // for those that From does not name
+	if err := e.move(ctx, lanes, &wallet.WebhookFrom{}, now); err != nil { // for those that From does not name
 		return wallet.WebhookState{}, err
 	}
-	if err := e.move(lanes, &n.From, now); err != nil {
+	if err := e.move(ctx, lanes, &n.From, now); err != nil {
 		return wallet.WebhookState{}, err
 	}
 	if err := e.store.PutWebhook(ctx, &w, lanes); err != nil {
@@ -54,10 +57,10 @@ func newID() string {
 }
 
 // move lets lanes begin at another place.
-func (e *Engine) move(lanes []wallet.WebhookLane, from *wallet.WebhookFrom, now time.Time) error {
+func (e *Engine) move(ctx context.Context, lanes []wallet.WebhookLane, from *wallet.WebhookFrom, now time.Time) error {
 	for _, p := range from.Positions {
-		if int(p.Partition) >= len(lanes) {
-			return fmt.Errorf("%w: there is no partition %d", wallet.ErrPosition, p.Partition)
+		if err := e.checkPlace(ctx, p); err != nil {
+			return err
 		}
 	}
 	for i := range lanes {
@@ -81,6 +84,21 @@ func (e *Engine) move(lanes []wallet.WebhookLane, from *wallet.WebhookFrom, now 
 			l.Since = now
 		}
 		lanes[i] = l
+	}
+	return nil
+}
+
+// checkPlace refuses a place that there is not yet.
+func (e *Engine) checkPlace(ctx context.Context, p wallet.HistoryPosition) error {
+	if int(p.Partition) >= len(e.partitions) {
+		return fmt.Errorf("%w: there is no partition %d", wallet.ErrPosition, p.Partition)
+	}
+	last, err := e.wallet.Position(ctx, p.Partition)
+	if err != nil {
+		return err
+	}
+	if last = max(last, e.partitions[p.Partition].Applied()); last > 0 && p.Index > last+1 {
+		return fmt.Errorf("%w: %v is beyond the end, which is %v", wallet.ErrPosition, p, wallet.HistoryPosition{Partition: p.Partition, Index: last})
 	}
 	return nil
 }
@@ -157,6 +175,11 @@ func (e *Engine) changeWebhook(ctx context.Context, tenant wallet.Tenant, id wal
 // failures forgotten.
 func (e *Engine) UpdateWebhook(ctx context.Context, tenant wallet.Tenant, id wallet.WebhookID, c *wallet.WebhookChange) (wallet.WebhookState, error) {
 	return e.changeWebhook(ctx, tenant, id, func(s *wallet.WebhookState) (bool, error) {
+		if c.URL != nil {
+			if err := e.checkURL(*c.URL); err != nil {
+				return false, err
+			}
+		}
 		set(&s.URL, c.URL)
 		set(&s.Note, c.Note)
 		set(&s.Kinds, c.Kinds)
@@ -212,7 +235,7 @@ func (e *Engine) RotateWebhook(ctx context.Context, tenant wallet.Tenant, id wal
 // again, with the same ids.
 func (e *Engine) ReplayWebhook(ctx context.Context, tenant wallet.Tenant, id wallet.WebhookID, from *wallet.WebhookFrom) (wallet.WebhookState, error) {
 	return e.changeWebhook(ctx, tenant, id, func(s *wallet.WebhookState) (bool, error) {
-		return true, e.move(s.Lanes, from, time.Now().UTC())
+		return true, e.move(ctx, s.Lanes, from, time.Now().UTC())
 	})
 }
 

@@ -45,6 +45,8 @@ type Partition struct {
 type Wallet interface {
 	Tenant(ctx context.Context, name wallet.Tenant) (number uint16, ok bool, err error)
 	AccountHandle(ctx context.Context, tenant wallet.Tenant, id wallet.AccountID) (wallet.Handle, error)
+	// Position returns an index that a partition has decided, of all that was acknowledged the last; 0: not known.
+	Position(ctx context.Context, partition uint16) (rsm.Index, error)
 }
 
 // Encode returns what a message says of an event: the member data of its body.

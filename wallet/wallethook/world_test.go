@@ -220,6 +220,10 @@ func (w world) AccountHandle(_ context.Context, tenant wallet.Tenant, id wallet.
 	return p.handles[id], nil
 }
 
+func (w world) Position(_ context.Context, partition uint16) (rsm.Index, error) {
+	return w.partitions()[partition].Applied(), nil
+}
+
 // got is a request that came to a receiver.
 type got struct {
 	id     string

@@ -99,7 +99,7 @@ func TestHistoryParameters(t *testing.T) {
 	const account = "/v1/wallet/accounts/a/"
 	a, get := historyOf(t)
 	for _, path := range []string{
-		"transfers?from=yesterday", "transfers?from=1969-12-31T00:00:00Z", "transfers?to=2300-01-01T00:00:00Z", "transfers?limit=0", "transfers?limit=1001",
+		"transfers?from=yesterday", "transfers?from=1969-12-31T00:00:00Z", "transfers?to=2300-01-01T00:00:00Z", "transfers?limit=0", "transfers?limits=5", "transfers?limit=1001",
 		"transfers?cursor=1.2", "transfers?cursor=a.2.3", "transfers?order=oldes", "transfers?direction=both", "transfers?counterparty=a%20b",
 		"transfers?currency=USX", "transfers?at_least=7", "transfers?at_least=0:1,", "transfers?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z",
 		"balances?at=", "statement?limit=x", "transfers?limit=1&limit=2",

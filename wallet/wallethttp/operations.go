@@ -110,8 +110,8 @@ func accountOperations() []operation {
 	}, {
 		id: "set-daily-limit", method: "PUT", path: "/v1/wallet/accounts/{id}/daily-limits/{currency}",
 		summary: "Change how much may leave an account on one day",
-		description: "Transfers and holds count on the day (UTC) on which they are made; a capture does not count again. What was given back on the same day " +
-			"does not count, nor does what left before there was a limit.",
+		description: "Transfers and holds count on the day (UTC) on which they are made; a capture does not count again. What a hold gave back on the same day, and a " +
+			"transfer that was not made in the end, do not count, nor does what left before there was a limit. A reversal changes nothing: it is a transfer of its own.",
 		request: dailyRequest{}, do: (*server).setDaily,
 		codes: append(account, wallet.AccountClosed, wallet.CurrencyNotHeld),
 	}, {

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -99,6 +101,9 @@ func (s *server) serve(op *operation, r *http.Request, w http.ResponseWriter) (*
 	if op.webhooks && s.o.Webhooks == nil {
 		return nil, errNoWebhooks
 	}
+	if err := op.knows(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
 	if op.request == nil && hasBody(r) {
 		return nil, invalid([]FieldError{{Pointer: "#", Detail: "must not be there: this operation takes no body"}})
 	}
@@ -177,6 +182,23 @@ func (q query) parameter(name string) (string, error) {
 		return "", invalidParameter(name, errors.New("must not be empty"))
 	}
 	return values[0], nil
+}
+
+// knows refuses parameters that the operation has not: one that is misspelled would otherwise be passed over.
+func (op *operation) knows(rawQuery string) error {
+	if rawQuery == "" {
+		return nil
+	}
+	all, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil // said where one is read
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if !slices.ContainsFunc(op.parameters, func(p parameter) bool { return p.name == name }) {
+			return invalidParameter(name, errors.New("is no parameter of this operation"))
+		}
+	}
+	return nil
 }
 
 // hasBody says whether a request has a body, of which it may read a byte.

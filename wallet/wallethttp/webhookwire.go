@@ -224,7 +224,11 @@ func (q query) newWebhook(s *wallet.WebhookState) webhookAnswer {
 		a.Thresholds = append(a.Thresholds, webhookThreshold{accountID(t.Account), q.currency(t.Currency), sideOf(&t), amount(t.Amount.Format(t.Currency))})
 	}
 	for i := range s.Lanes {
-		a.Lanes = append(a.Lanes, newWebhookLane(&s.Lanes[i]))
+		l := newWebhookLane(&s.Lanes[i])
+		if !s.Enabled {
+			l.NextAttempt = "" // there is none until it is enabled
+		}
+		a.Lanes = append(a.Lanes, l)
 	}
 	return a
 }

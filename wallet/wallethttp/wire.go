@@ -157,7 +157,11 @@ func parseLimit(s string, c money.Currency) (money.Amount, error) {
 	if s == unlimited {
 		return wallet.Unlimited, nil
 	}
-	return money.ParseAmount(s, c)
+	a, err := money.ParseAmount(s, c)
+	if err == nil && a == wallet.Unlimited {
+		err = money.ErrOverflow // it stands for no limit, which nobody meant who wrote it down
+	}
+	return a, err
 }
 
 func formatLimit(a money.Amount, c money.Currency) string {
