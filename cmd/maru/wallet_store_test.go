@@ -112,7 +112,7 @@ func TestUnclaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer func() { _ = s.close() }()
 	s.claim = func(context.Context, *walletsql.Store) error { return wallet.ErrStoreOfAnother }
 	for range 3 {
 		if store, err := s.ready(t.Context()); store != nil || !errors.Is(err, wallet.ErrStoreOfAnother) {

@@ -88,12 +88,10 @@ func (e *Engine) checkURL(text string) error {
 	if err != nil {
 		return err
 	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		return nil
-	}
-	if err := checkAddress(netip.AddrPortFrom(ip, 0).String(), e.o.PublicOnly); err != nil {
-		return fmt.Errorf("%w: the URL: %w", wallet.ErrWebhook, err)
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := checkAddress(netip.AddrPortFrom(ip, 0).String(), e.o.PublicOnly); err != nil {
+			return fmt.Errorf("%w: the URL: %w", wallet.ErrWebhook, err)
+		}
 	}
 	return nil
 }

@@ -531,6 +531,20 @@ func TestSendTest(t *testing.T) {
 	})
 }
 
+// TestSilentReceiver has one that does not answer a test: who waits for that hears so before the time is over.
+func TestSilentReceiver(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		s := create(b.T, b.engine, all())
+		b.receiver.become(always(answer{latency: time.Hour}))
+		ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
+		defer cancel()
+		a, err := b.engine.TestWebhook(ctx, wallet.DefaultTenant, s.ID)
+		if err != nil || a.Error != "no answer within 8s" {
+			b.Errorf("got %+v, %v", a, err)
+		}
+	})
+}
+
 func TestTenantsDoNotSeeEachOther(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		s := create(b.T, b.engine, all())

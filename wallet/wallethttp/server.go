@@ -189,10 +189,7 @@ func (op *operation) knows(rawQuery string) error {
 	if rawQuery == "" {
 		return nil
 	}
-	all, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return nil // said where one is read
-	}
+	all, _ := url.ParseQuery(rawQuery) // what is malformed is said where one is read
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if !slices.ContainsFunc(op.parameters, func(p parameter) bool { return p.name == name }) {
 			return invalidParameter(name, errors.New("is no parameter of this operation"))
