@@ -88,15 +88,15 @@ func TestNamedAssets(t *testing.T) {
 		t.Errorf("of a currency that is added: %v", all)
 	}
 	m := NewMachine(&MachineOptions{Partitions: 2})
-	make := append(AppendHeader(nil, Header{KindCreateAssets, 0, 2}), AppendAsset(AppendAsset(nil, "shares", 0), "hours", 2)...)
-	results := m.Apply(nil, rsm.Batch{Data: make})
+	making := append(AppendHeader(nil, Header{KindCreateAssets, 0, 2}), AppendAsset(AppendAsset(nil, "shares", 0), "hours", 2)...)
+	results := m.Apply(nil, rsm.Batch{Data: making})
 	if !m.HasAsset(0, shares) || !m.HasAsset(0, hours) || m.HasAsset(0, money.Asset(1, 0)) || m.HasAsset(0, money.Asset(2, 0)) || m.HasAsset(1, shares) || m.HasAsset(0, usd) {
 		t.Error("it does not know its assets")
 	}
-	if tenant, all, sure := MadeAssets(make, results); tenant != 0 || len(all) != 2 || all[1] != hours || !sure {
+	if tenant, all, sure := MadeAssets(making, results); tenant != 0 || len(all) != 2 || all[1] != hours || !sure {
 		t.Errorf("made %v of tenant %d, %v", all, tenant, sure)
 	}
-	if _, all, sure := MadeAssets(make, nil); len(all) > 0 || sure {
+	if _, all, sure := MadeAssets(making, nil); len(all) > 0 || sure {
 		t.Errorf("without results: %v, %v", all, sure)
 	}
 	if _, all, sure := MadeAssets(two, nil); len(all) > 0 || !sure {

@@ -52,7 +52,7 @@ func (k ContentKind) String() string {
 
 // ParseContentKind returns the kind with a name, and whether there is one.
 func ParseContentKind(name string) (ContentKind, bool) {
-	for k := NoContent; k < endContent; k++ {
+	for k := range endContent {
 		if k.String() == name {
 			return k, true
 		}

@@ -146,7 +146,10 @@ func TestBackupIsDescribed(t *testing.T) {
 		path   string
 		status int
 	}{
-		{backupPath, 200}, {backupPath + "/0?" + positionQuery(origin).Encode(), 200}, {backupPath + "/9?" + positionQuery(origin).Encode(), 404}, {backupPath + "/0", 400},
+		{backupPath, 200},
+		{backupPath + "/0?" + positionQuery(origin).Encode(), 200},
+		{backupPath + "/9?" + positionQuery(origin).Encode(), 404},
+		{backupPath + "/0", 400},
 		{backupPath + "/0?" + positionQuery(rsmarchive.Position{Index: 1 << 40}).Encode(), 409},
 	} {
 		answer := httptest.NewRecorder()

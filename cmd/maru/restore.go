@@ -269,7 +269,7 @@ type comingAssets struct {
 // comingAssets reads all of the first partition once more. It is rarely needed: where a clock was wrong.
 func (r *restoring) comingAssets(ctx context.Context) (*comingAssets, error) {
 	all := &comingAssets{map[namedAsset]bool{}, map[uint16]bool{}}
-	note := func(data, results []byte) error {
+	note := func(data, results []byte) {
 		tenant, made, sure := wallet.MadeAssets(data, results)
 		for _, c := range made {
 			all.made[namedAsset{tenant, c}] = true
@@ -277,13 +277,18 @@ func (r *restoring) comingAssets(ctx context.Context) (*comingAssets, error) {
 		if !sure {
 			all.unsure[tenant] = true
 		}
-		return nil
 	}
 	return all, r.read(ctx, 0, func(d *rsm.Decided) error {
 		if len(d.Decision) == 0 {
-			return d.Commands(func(data []byte) error { return note(data, nil) })
+			return d.Commands(func(data []byte) error {
+				note(data, nil)
+				return nil
+			})
 		}
-		return d.Batches(func(b rsm.DecidedBatch) error { return note(b.Data, b.Results) })
+		return d.Batches(func(b rsm.DecidedBatch) error {
+			note(b.Data, b.Results)
+			return nil
+		})
 	})
 }
 

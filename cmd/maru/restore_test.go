@@ -160,7 +160,7 @@ func TestRestoreOfAssets(t *testing.T) {
 		account = "b"
 	}
 	shares := money.Asset(0, 0)
-	make := wallet.AppendAsset(wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindCreateAssets, Count: 1}), "shares", 0)
+	making := wallet.AppendAsset(wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindCreateAssets, Count: 1}), "shares", 0)
 	open := func(c money.Currency) []byte {
 		return wallet.AppendAccount(wallet.AppendHeader(nil, wallet.Header{Kind: wallet.KindOpenAccounts, Count: 1}), &wallet.NewAccount{ID: account, Currency: c})
 	}
@@ -192,7 +192,7 @@ func TestRestoreOfAssets(t *testing.T) {
 		{"no asset", true, money.MustParseCurrency("EUR"), at + 1, [2]rsm.Index{1, 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			all := [][]rsm.Decided{entries(tt.recorded, []int64{later}, make), entries(false, []int64{at}, open(tt.named))}
+			all := [][]rsm.Decided{entries(tt.recorded, []int64{later}, making), entries(false, []int64{at}, open(tt.named))}
 			from := &restorable{
 				manifest: &manifest{Cluster: newID(), Partitions: []backedUpTo{{Partition: 0, Index: 2}, {Partition: 1, Index: 2}}},
 				read: func(_ context.Context, partition uint16, f func(*rsm.Decided) error) error {

@@ -55,29 +55,45 @@ func TestFound(t *testing.T) {
 		found wallet.Found
 		want  string
 	}{
-		{"transfer", whole(contentOf(wallet.TransferContent, func(c *wallet.Content) { c.Postings = pair("a", "b", 500) })),
-			`"status":"applied",` + fmt.Sprintf(where, "transfer") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","postings":` + legs + `,"reversed":"none","reversed_amount":"0.00"` + reflects},
-		{"transfer in part", whole(contentOf(wallet.TransferContent, func(c *wallet.Content) { c.Postings = pair("a", "b", 500) }), 200, 200),
+		{
+			"transfer", whole(contentOf(wallet.TransferContent, func(c *wallet.Content) { c.Postings = pair("a", "b", 500) })),
+			`"status":"applied",` + fmt.Sprintf(where, "transfer") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","postings":` + legs + `,"reversed":"none","reversed_amount":"0.00"` + reflects,
+		},
+		{
+			"transfer in part", whole(contentOf(wallet.TransferContent, func(c *wallet.Content) { c.Postings = pair("a", "b", 500) }), 200, 200),
 			`"status":"applied",` + fmt.Sprintf(where, "transfer") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","postings":` + legs +
-				`,"reversed":"part","reversed_amount":"2.00","reversed_postings":[` + posting("a", "2.00") + `,` + posting("b", "-2.00") + `]` + reflects},
-		{"capture, all of it", whole(contentOf(wallet.CaptureContent, func(c *wallet.Content) { c.Postings, c.Hold = pair("a", "b", 500), xid("4") }), 500, 500),
+				`,"reversed":"part","reversed_amount":"2.00","reversed_postings":[` + posting("a", "2.00") + `,` + posting("b", "-2.00") + `]` + reflects,
+		},
+		{
+			"capture, all of it", whole(contentOf(wallet.CaptureContent, func(c *wallet.Content) { c.Postings, c.Hold = pair("a", "b", 500), xid("4") }), 500, 500),
 			`"status":"applied",` + fmt.Sprintf(where, "capture") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","postings":` + legs + `,"hold_id":"` + id("4") +
-				`","reversed":"whole","reversed_amount":"5.00","reversed_postings":[` + posting("a", "5.00") + `,` + posting("b", "-5.00") + `]` + reflects},
-		{"transaction", whole(contentOf(wallet.TransactionContent, func(c *wallet.Content) {
-			c.Postings, c.Reference, c.Metadata = append(pair("a", "b", 500), pair("a", "b", 100)...), "order", wallet.Metadata{"k": "v"}
-		}), 600, 600),
+				`","reversed":"whole","reversed_amount":"5.00","reversed_postings":[` + posting("a", "5.00") + `,` + posting("b", "-5.00") + `]` + reflects,
+		},
+		{
+			"transaction", whole(contentOf(wallet.TransactionContent, func(c *wallet.Content) {
+				c.Postings, c.Reference, c.Metadata = append(pair("a", "b", 500), pair("a", "b", 100)...), "order", wallet.Metadata{"k": "v"}
+			}), 600, 600),
 			`"status":"applied",` + fmt.Sprintf(where, "transaction") + `,"postings":[` + posting("a", "-5.00") + `,` + posting("b", "5.00") + `,` + posting("a", "-1.00") + `,` + posting("b", "1.00") +
-				`],"reference":"order","metadata":{"k":"v"},"reversed":"whole","reversed_postings":[` + posting("a", "6.00") + `,` + posting("b", "-6.00") + `]` + reflects},
-		{"reversal", whole(contentOf(wallet.ReversalContent, func(c *wallet.Content) { c.Postings, c.Reverses = pair("a", "b", 500), xid("3") })),
-			`"status":"applied",` + fmt.Sprintf(where, "reversal") + `,"postings":` + legs + `,"reverses":"` + id("3") + `"` + reflects},
-		{"hold", whole(contentOf(wallet.HoldContent, func(c *wallet.Content) {
-			c.Account, c.Payee, c.Amount, c.Currency, c.Expires = "a", "b", 500, usd, 1e12+1
-		})),
-			`"status":"applied",` + fmt.Sprintf(where, "hold") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","expires_at":"2001-09-09T01:46:40.001Z"` + reflects},
-		{"release", whole(contentOf(wallet.ReleaseContent, func(c *wallet.Content) { c.Account, c.Hold, c.Amount, c.Currency = "a", xid("4"), 500, usd })),
-			`"status":"applied",` + fmt.Sprintf(where, "release") + `,"from_account":"a","amount":"5.00","currency":"USD","hold_id":"` + id("4") + `"` + reflects},
-		{"extension", whole(contentOf(wallet.ExtensionContent, func(c *wallet.Content) { c.Account, c.Hold, c.Expires = "a", xid("4"), 1e12 })),
-			`"status":"applied",` + fmt.Sprintf(where, "extension") + `,"from_account":"a","hold_id":"` + id("4") + `","expires_at":"2001-09-09T01:46:40Z"` + reflects},
+				`],"reference":"order","metadata":{"k":"v"},"reversed":"whole","reversed_postings":[` + posting("a", "6.00") + `,` + posting("b", "-6.00") + `]` + reflects,
+		},
+		{
+			"reversal", whole(contentOf(wallet.ReversalContent, func(c *wallet.Content) { c.Postings, c.Reverses = pair("a", "b", 500), xid("3") })),
+			`"status":"applied",` + fmt.Sprintf(where, "reversal") + `,"postings":` + legs + `,"reverses":"` + id("3") + `"` + reflects,
+		},
+		{
+			"hold", whole(contentOf(wallet.HoldContent, func(c *wallet.Content) {
+				c.Account, c.Payee, c.Amount, c.Currency, c.Expires = "a", "b", 500, usd, 1e12+1
+			})),
+			`"status":"applied",` + fmt.Sprintf(where, "hold") + `,"from_account":"a","to_account":"b","amount":"5.00","currency":"USD","expires_at":"2001-09-09T01:46:40.001Z"` + reflects,
+		},
+		{
+			"release", whole(contentOf(wallet.ReleaseContent, func(c *wallet.Content) { c.Account, c.Hold, c.Amount, c.Currency = "a", xid("4"), 500, usd })),
+			`"status":"applied",` + fmt.Sprintf(where, "release") + `,"from_account":"a","amount":"5.00","currency":"USD","hold_id":"` + id("4") + `"` + reflects,
+		},
+		{
+			"extension", whole(contentOf(wallet.ExtensionContent, func(c *wallet.Content) { c.Account, c.Hold, c.Expires = "a", xid("4"), 1e12 })),
+			`"status":"applied",` + fmt.Sprintf(where, "extension") + `,"from_account":"a","hold_id":"` + id("4") + `","expires_at":"2001-09-09T01:46:40Z"` + reflects,
+		},
 		{"refused", wallet.Found{Code: wallet.InsufficientFunds}, `"status":"refused","code":"insufficient_funds","content":"none"}`},
 		{"behind", wallet.Found{Code: wallet.Pending, Missing: fmt.Errorf("%w: it is at 0:3", wallet.ErrHistoryBehind)}, `"status":"pending","content":"behind","content_detail":"history behind: it is at 0:3"}`},
 		{"gap", wallet.Found{Code: wallet.Applied, Missing: fmt.Errorf("%w: it begins later", wallet.ErrHistoryUnavailable)}, `"status":"applied","content":"unavailable","content_detail":"history unavailable: it begins later"}`},
