@@ -149,9 +149,18 @@ func TestGapInTheRecord(t *testing.T) {
 	other.mustSnapshot()
 	copySnapshot(t, other.mem, r.mem, 9)
 	r.log = other.log
+	since := func(what string, first, last rsm.Index) {
+		t.Helper()
+		if f, l := r.Decisions().Since(); f != first || l != last {
+			t.Errorf("%s: on record from %d to %d, want %d to %d", what, f, l, first, last)
+		}
+	}
+	since("before the gap", 1, 5)
 	r.restart(false)
+	since("with nothing behind the gap", 1, 5)
 	r.commit("after")
 	for range 2 {
+		since("behind the gap", 10, 10)
 		if got, gap := r.read(1); len(got) != 5 || gap == nil || !strings.Contains(gap.Error(), "goes on with entry 10") {
 			t.Errorf("from the beginning: %v, %v", got, gap)
 		}
@@ -161,8 +170,10 @@ func TestGapInTheRecord(t *testing.T) {
 		r.mustSnapshot()
 		r.restart(false)
 	}
+	since("behind the gap, on the disk", 10, 10)
 	r.Decisions().Cut(10)
 	r.settle()
+	since("after the cut", 10, 10)
 	if got, gap := r.read(1); len(got) != 0 || gap == nil || !strings.Contains(gap.Error(), "goes on with entry 10") {
 		t.Errorf("after the cut: %v, %v", got, gap)
 	}

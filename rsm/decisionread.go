@@ -131,6 +131,30 @@ func (d *DecisionLog) Newest() (Index, int64) {
 	return 0, 0
 }
 
+// Since returns the entry from which on all decisions are on record, one after the other, and the last of
+// them; zeros if none is.
+func (d *DecisionLog) Since() (first, last Index) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := len(d.recent)
+	if n > 0 {
+		first, last = d.recent[0].Index, d.recent[n-1].Index
+		if int(last-first) != n-1 {
+			for first = last; d.recent[n-2].Index == first-1; n-- {
+				first--
+			}
+			return first, last
+		}
+	}
+	if d.log == nil || d.log.Last() < d.log.First() {
+		return first, last
+	}
+	if end := Index(d.log.Last()); n == 0 || end+1 >= first {
+		first, last = Index(d.log.First()), max(last, end)
+	}
+	return first, last
+}
+
 // DecisionReader reads the decisions of a replica in order, from memory and from the
 // disk. It is for one goroutine.
 type DecisionReader struct {

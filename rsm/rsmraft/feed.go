@@ -62,6 +62,21 @@ func (f *Feed) Close() error { return errors.Join(f.decisions.Close(), f.entries
 // Applied returns up to which entry the feed has something to give now.
 func (g *Group) Applied() rsm.Index { return g.replica.Applied() }
 
+// Recorded returns the entry from which on a feed has all that is decided here: what was before came as
+// a snapshot, or was cut. With nothing on record it is the one after the newest.
+func (g *Group) Recorded() rsm.Index {
+	applied := g.Applied()
+	d := g.replica.Decisions()
+	if d == nil {
+		return applied + 1
+	}
+	first, last := d.Since()
+	if first == 0 || last < applied {
+		return applied + 1
+	}
+	return first
+}
+
 // Newest returns the newest entry that was decided here since the replica was opened, and its time;
 // zeros if there is none.
 func (g *Group) Newest() (rsm.Index, int64) {
