@@ -45,7 +45,7 @@ func Open(ctx context.Context, store Store, of Chained, opts *Options) (*Archive
 	if a.opts.Progress == nil {
 		a.opts.Progress = func(rsm.Index, rsm.Index) {}
 	}
-	names, err := store.List(ctx, of.folder())
+	names, err := store.List(ctx, of.Folder())
 	if err != nil {
 		return nil, fmt.Errorf("list the archive: %w", err)
 	}
@@ -58,6 +58,15 @@ func Open(ctx context.Context, store Store, of Chained, opts *Options) (*Archive
 	}
 	slices.Sort(a.segments)
 	return a, nil
+}
+
+// Begins returns the first entry in the archive, by the name of its first segment; 0: there is none.
+func (a *Archive) Begins() rsm.Index {
+	if len(a.segments) == 0 {
+		return 0
+	}
+	first, _ := a.claims(0)
+	return first
 }
 
 // Segments returns how many segments there are.
@@ -122,7 +131,7 @@ const tailGuess = 16 << 10
 // the segment is to blame, or is the store's.
 func (a *Archive) segment(ctx context.Context, i int) (*segment, error) {
 	name := a.segments[i]
-	s, err := readSegment(ctx, a.store, path.Join(a.of.folder(), name))
+	s, err := readSegment(ctx, a.store, path.Join(a.of.Folder(), name))
 	first, last := a.claims(i)
 	if err == nil && s.header.first != first {
 		err = fmt.Errorf("%w: it begins with entry %d, not as it is named", ErrDamaged, s.header.first)

@@ -50,6 +50,12 @@ type Position struct {
 	Link  Link
 }
 
+// Skip returns the position before the entry first, if those between are missing.
+func (p Position) Skip(first rsm.Index) Position {
+	p.Link, p.Index = p.Link.Skip(p.Index+1, first-1), first-1
+	return p
+}
+
 // Chain computes the links of a group's decided entries. It belongs to one goroutine.
 type Chain struct {
 	at     Position
@@ -87,8 +93,7 @@ func (c *Chain) Skip(first rsm.Index) error {
 	if first <= c.at.Index+1 {
 		return fmt.Errorf("%w: a gap after entry %d that ends before entry %d", ErrOrder, c.at.Index, first)
 	}
-	c.at.Link = c.at.Link.Skip(c.at.Index+1, first-1)
-	c.at.Index = first - 1
+	c.at = c.at.Skip(first)
 	return nil
 }
 

@@ -35,7 +35,7 @@ func (a *Archive) sizes(ctx context.Context) (map[string]int64, error) {
 	if !ok {
 		return nil, nil
 	}
-	sizes, err := s.Sizes(ctx, a.of.folder())
+	sizes, err := s.Sizes(ctx, a.of.Folder())
 	if err != nil {
 		return nil, fmt.Errorf("list the archive: %w", err)
 	}
@@ -89,7 +89,7 @@ func (a *Archive) Compare(ctx context.Context, last rsm.Index, was Listing) erro
 		if got, ok := sizes[s.name]; sizes != nil && (!ok || got != want) {
 			return &Finding{
 				Kind: Altered, Segment: s.name, Frame: -1, First: s.header.first, Last: s.footer.last.Index,
-				Why: fmt.Errorf("%w: %s has %d bytes, its footer says %d", ErrDamaged, path.Join(a.of.folder(), s.name), got, want),
+				Why: fmt.Errorf("%w: %s has %d bytes, its footer says %d", ErrDamaged, path.Join(a.of.Folder(), s.name), got, want),
 			}
 		}
 		at = s.footer.last

@@ -93,11 +93,11 @@ func (m *archiveModel) restart(t *rapid.T) {
 
 // lose removes a segment that is not the last, for a look.
 func (m *archiveModel) lose(t *rapid.T) {
-	names, err := m.store().List(t.Context(), of.folder())
+	names, err := m.store().List(t.Context(), of.Folder())
 	if err != nil || len(names) < 2 {
 		t.Skip("nothing to lose")
 	}
-	lost := fmt.Sprintf("a/%s/%s", of.folder(), names[rapid.IntRange(0, len(names)-2).Draw(t, "lost")])
+	lost := fmt.Sprintf("a/%s/%s", of.Folder(), names[rapid.IntRange(0, len(names)-2).Draw(t, "lost")])
 	if err := m.disk.Rename(lost, "a/lost"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func (m *archiveModel) lose(t *rapid.T) {
 	if err := m.disk.Rename("a/lost", lost); err != nil {
 		t.Fatal(err)
 	}
-	if err := vfs.SyncDir(m.disk, "a/"+of.folder()); err != nil {
+	if err := vfs.SyncDir(m.disk, "a/"+of.Folder()); err != nil {
 		t.Fatal(err)
 	}
 }

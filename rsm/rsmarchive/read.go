@@ -202,7 +202,7 @@ func (a *Archive) fetch(ctx context.Context, u *unpacker, r *run) error {
 	if last {
 		length += f.size() + 1 // there has to be no more
 	}
-	name := path.Join(a.of.folder(), r.segment.name)
+	name := path.Join(a.of.Folder(), r.segment.name)
 	b, err := a.store.Get(ctx, name, start, length)
 	if errors.Is(err, ErrNotFound) {
 		return &Finding{Kind: Missing, Segment: r.segment.name, Frame: -1, First: f.rows[r.from].first, Last: f.lastOf(r.to - 1), Why: err}

@@ -101,8 +101,8 @@ type Chained struct {
 // Origin returns the link before the first entry.
 func (c Chained) Origin() Link { return Origin(c.Cluster, c.Group) }
 
-// folder is where the store has the group's segments.
-func (c Chained) folder() string { return fmt.Sprintf("%08d", c.Group) }
+// Folder is where the store has the group's segments.
+func (c Chained) Folder() string { return fmt.Sprintf("%08d", c.Group) }
 
 const (
 	segmentSuffix = ".seg"
@@ -114,7 +114,7 @@ func segmentName(first rsm.Index) string {
 }
 
 func (c Chained) segmentPath(first rsm.Index) string {
-	return path.Join(c.folder(), segmentName(first))
+	return path.Join(c.Folder(), segmentName(first))
 }
 
 // parseSegmentName returns the first index in the name of a segment.

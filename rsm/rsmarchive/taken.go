@@ -59,9 +59,7 @@ func Add(ctx context.Context, store Store, of Chained, at Position, content []by
 // ReadTaken calls f with the entries of a segment that somebody else made, which goes on after a position, and
 // returns where it ends. The entries are valid during the call. The error is f's, or wraps [ErrDamaged] or [ErrConflict].
 func ReadTaken(ctx context.Context, of Chained, at Position, content []byte, f func(*rsm.Decided) error) (Position, error) {
-	taken := &Taken{of.segmentPath(at.Index + 1), content}
-	a := &Archive{store: taken, of: of, segments: []string{segmentName(at.Index + 1)}}
-	a.opts.Workers, a.opts.Progress = 1, func(rsm.Index, rsm.Index) {}
+	a := of.take(at.Index+1, content)
 	s, err := a.segment(ctx, 0)
 	if err != nil {
 		return at, err
@@ -73,4 +71,32 @@ func ReadTaken(ctx context.Context, of Chained, at Position, content []byte, f f
 		return at, err
 	}
 	return s.footer.last, nil
+}
+
+// take returns an archive of nothing but a segment that somebody else made.
+func (c Chained) take(first rsm.Index, content []byte) *Archive {
+	a := &Archive{store: &Taken{c.segmentPath(first), content}, of: c, segments: []string{segmentName(first)}}
+	a.opts.Workers, a.opts.Progress = 1, func(rsm.Index, rsm.Index) {}
+	return a
+}
+
+// AddBehind is [Add] behind a gap: of the entries from the position's to the one before first nobody has any. The
+// segment has to be made after [Position.Skip].
+func AddBehind(ctx context.Context, store Store, of Chained, at Position, first rsm.Index, content []byte) (Position, error) {
+	a := of.take(first, content)
+	s, err := a.segment(ctx, 0)
+	if err != nil {
+		return at, err
+	}
+	if s.header.before != at.Skip(first).Link || s.header.missing != 0 {
+		return at, fmt.Errorf("%w: the segment does not go on behind a gap from entry %d to %d", ErrConflict, at.Index+1, first-1)
+	}
+	w := NewWriter(store, of, at, &WriterOptions{SegmentBytes: MaxSegmentBytes})
+	if err := w.Gap(first); err != nil {
+		return at, err
+	}
+	if err := a.Read(ctx, first, s.footer.last.Index, w.Append); err != nil {
+		return at, err
+	}
+	return w.chain.At(), w.Seal(ctx)
 }

@@ -3,6 +3,8 @@ package rsmarchive
 import (
 	"errors"
 	"testing"
+
+	"maru.example/rsm"
 )
 
 // TestAdd makes segments for somebody else, who checks them and puts them into a store.
@@ -51,5 +53,51 @@ func TestAdd(t *testing.T) {
 	wantEntries(t, got, all)
 	if r := verify(t, store, nil); r.Found > 0 || r.Segments != 3 {
 		t.Errorf("%d segments, found %v", r.Segments, described(r))
+	}
+}
+
+// TestAddBehind adds a segment behind entries that nobody has: the archive says so, and goes on.
+func TestAddBehind(t *testing.T) {
+	all := decidedBy(1, 1, 60, 5)
+	store, begin := newDir(), Position{Link: of.Origin()}
+	segment := func(at Position, entries []rsm.Decided) []byte {
+		t.Helper()
+		taken := &Taken{}
+		w := NewWriter(taken, of, at, nil)
+		write(t, w, entries)
+		if err := w.Seal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return taken.Content
+	}
+	at, err := Add(t.Context(), store, of, begin, segment(begin, all[:1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"of another gap":  segment(at.Skip(30), all[29:40]),
+		"without the gap": segment(begin, all[:20]),
+	} {
+		if _, err := AddBehind(t.Context(), store, of, at, 21, content); !errors.Is(err, ErrConflict) && !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if at, err = AddBehind(t.Context(), store, of, at, 21, segment(at.Skip(21), all[20:40])); err != nil {
+		t.Fatal(err)
+	}
+	if at, err = Add(t.Context(), store, of, at, segment(at, all[40:])); err != nil {
+		t.Fatal(err)
+	}
+	a := openArchive(t, store)
+	if end, err := a.End(t.Context()); err != nil || end != at || a.Begins() != all[0].Index {
+		t.Errorf("it begins with entry %d and ends at %+v, %v, want %+v", a.Begins(), end, err, at)
+	}
+	got, err := read(t, a, 21, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, got, all[20:])
+	if r := verify(t, store, nil); r.Found != 1 || r.Findings[0].Kind != Gap || r.Findings[0].First != 2 || r.Findings[0].Last != 20 {
+		t.Errorf("found %v", described(r))
 	}
 }

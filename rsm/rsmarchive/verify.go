@@ -42,6 +42,9 @@ type Report struct {
 	// Unreached are expectations of entries that are not in the archive, or which were
 	// not to be read: those after End are to be compared with the log.
 	Unreached []Expected
+	// Incomparable are expectations that are not met, and cannot be, as entries before are missing (see [Gap]): where
+	// they come from, these may be there.
+	Incomparable []Expected
 }
 
 // Verify reads the whole archive, and finds and names what is missing, altered or inserted. It
@@ -79,10 +82,12 @@ type verification struct {
 	report   *Report
 	expected []Expected // that are not reached yet
 	agreed   rsm.Index  // up to which the chain was as expected
+	gap      bool       // entries are missing since
 }
 
 func (v *verification) found(x *Finding) error {
 	v.report.Found++
+	v.gap = v.gap || x.Kind == Gap
 	if len(v.report.Findings) < maxFindings {
 		v.report.Findings = append(v.report.Findings, x)
 	}
@@ -114,6 +119,9 @@ func (v *verification) expect(e Expected, at Position) error {
 	case e.Link == at.Link:
 		v.report.Matched = append(v.report.Matched, e)
 		v.agreed = at.Index
+		v.gap = false
+	case v.gap:
+		v.report.Incomparable = append(v.report.Incomparable, e)
 	default:
 		return v.found(&Finding{
 			Kind: Altered, Segment: "(some)", Frame: -1, First: v.agreed + 1, Last: e.Index,

@@ -65,7 +65,7 @@ func OpenWriter(ctx context.Context, store Store, of Chained, opts *WriterOption
 	}
 	w := NewWriter(store, of, at, opts)
 	if n := len(a.segments); n > 0 {
-		w.last = path.Join(of.folder(), a.segments[n-1])
+		w.last = path.Join(of.Folder(), a.segments[n-1])
 	}
 	return w, nil
 }
