@@ -151,6 +151,39 @@ func (s *Store) Rebuild(ctx context.Context) error {
 		all = append(all, f)
 	}
 	s.mu.Unlock()
+	return anew(ctx, all...)
+}
+
+// RebuildPartition is Rebuild of one partition, which has to be followed.
+func (s *Store) RebuildPartition(ctx context.Context, partition uint16) error {
+	f, err := s.following(partition)
+	if err != nil {
+		return err
+	}
+	return anew(ctx, f)
+}
+
+// Begins returns the first entry of which a partition's history tells, 0 or 1 where that is the first that there is. The
+// partition has to be followed.
+func (s *Store) Begins(partition uint16) (rsm.Index, error) {
+	f, err := s.following(partition)
+	if err != nil {
+		return 0, err
+	}
+	mark, _ := f.state()
+	return mark.First, nil
+}
+
+func (s *Store) following(partition uint16) (*follower, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.followers[partition]; f != nil {
+		return f, nil
+	}
+	return nil, fmt.Errorf("walletpebble: partition %d is not followed", partition)
+}
+
+func anew(ctx context.Context, all ...*follower) error {
 	for _, f := range all {
 		done := make(chan error, 1)
 		select {
