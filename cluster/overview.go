@@ -66,9 +66,22 @@ type ReplicaOverview struct {
 	DiskLow   bool               `json:"disk_low,omitempty"`  // its node takes no proposals before there is more room
 	// ArchiveLost is how many entries of the group the node's archive had, and neither that nor its log has now.
 	ArchiveLost uint64 `json:"archive_lost,omitempty"`
+	// Past is what the node has of the group's past; nil: not known, or of the metadata, which has none.
+	Past *PastOverview `json:"past,omitempty"`
 	// InFlight counts what the group has under way with other groups, by phase.
 	InFlight map[string]uint64 `json:"in_flight,omitempty"`
 }
+
+// PastOverview is what a node lacks of what a group decided before the node's own log begins.
+type PastOverview struct {
+	Missing uint64 `json:"missing,omitempty"` // entries that it gets from other nodes, and has not yet
+	Nowhere bool   `json:"nowhere,omitempty"` // no node of the cluster has the next of those
+	Cut     bool   `json:"cut,omitempty"`     // it keeps none: its log is cut, and it has no archive
+	Error   string `json:"error,omitempty"`   // why the last try failed
+}
+
+// Whole says whether nothing is missing.
+func (p *PastOverview) Whole() bool { return p != nil && p.Missing == 0 && !p.Cut }
 
 // ProposalsOverview is how long the proposals took that came to a replica in the
 // last 10 to 20 seconds, until they were committed and answered.
@@ -151,6 +164,44 @@ func (o *Overview) SetArchiveLost(id GroupID, node NodeID, entries uint64) {
 	if r := o.Groups[id].Replica(node); r != nil {
 		r.ArchiveLost = entries
 	}
+}
+
+// SetPast adds what a node has of a group's past.
+func (o *Overview) SetPast(id GroupID, node NodeID, past PastOverview) {
+	if int64(id) >= int64(len(o.Groups)) {
+		return
+	}
+	if r := o.Groups[id].Replica(node); r != nil {
+		r.Past = &past
+	}
+}
+
+// OnlyPast returns the groups of which nobody but a node, as far as is known, has the whole past, though others
+// keep it: were it removed, that would be lost. Of a node that says nothing it is taken for whole.
+func (o *Overview) OnlyPast(node NodeID) (groups []GroupID) {
+	for i := range o.Groups {
+		g := &o.Groups[i]
+		if g.ID == Metadata || !slices.Contains(g.Wanted, node) && !slices.Contains(g.Voters, node) && !slices.Contains(g.Learners, node) {
+			continue
+		}
+		if r := g.Replica(node); r != nil && r.Past != nil && !r.Past.Whole() {
+			continue
+		}
+		whole, others, cut := false, 0, 0
+		for j := range g.Replicas {
+			if r := &g.Replicas[j]; r.Node != node {
+				others++
+				whole = whole || r.Past.Whole()
+				if r.Past != nil && r.Past.Cut {
+					cut++
+				}
+			}
+		}
+		if unwanted := g.Replica(node) == nil && others > 0 && cut == others; !whole && !unwanted {
+			groups = append(groups, g.ID)
+		}
+	}
+	return groups
 }
 
 // see takes up what the local replica knows.

@@ -87,3 +87,43 @@ func TestOverviewOfReplicas(t *testing.T) {
 		t.Errorf("the leader's: %+v, another group's: %+v", r, whole.Groups[2].Replica(1))
 	}
 }
+
+// TestOnlyPast asks whose loss would take the past of a group away.
+func TestOnlyPast(t *testing.T) {
+	s := newCluster(t, 3).State()
+	whole, lacks, cut := &PastOverview{}, &PastOverview{Missing: 4}, &PastOverview{Cut: true}
+	for _, tt := range []struct {
+		name string
+		of   map[NodeID]*PastOverview // of group 1; nil: an older program's
+		want bool                     // node 1 alone may have it
+	}{
+		{"all have it", map[NodeID]*PastOverview{1: whole, 2: whole, 3: whole}, false},
+		{"one other has it", map[NodeID]*PastOverview{1: whole, 2: lacks, 3: whole}, false},
+		{"the others are getting it", map[NodeID]*PastOverview{1: whole, 2: lacks, 3: lacks}, true},
+		{"the others do not keep it", map[NodeID]*PastOverview{1: whole, 2: cut, 3: cut}, true},
+		{"the others do not say", map[NodeID]*PastOverview{1: whole, 2: nil}, true},
+		{"nobody else answers", map[NodeID]*PastOverview{1: whole}, true},
+		{"it lacks something too", map[NodeID]*PastOverview{1: lacks, 2: lacks}, false},
+		{"it keeps none", map[NodeID]*PastOverview{1: cut, 2: lacks}, false},
+		{"it is gone, and another has it", map[NodeID]*PastOverview{2: whole, 3: lacks}, false},
+		{"it is gone, and the others lack it", map[NodeID]*PastOverview{2: lacks, 3: lacks}, true},
+		{"it is gone, and nobody keeps it", map[NodeID]*PastOverview{2: cut, 3: cut}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := NewOverview(2, s, nil)
+			for i := range o.Groups[2:] { // of no matter here
+				o.Groups[2+i].Replicas = []ReplicaOverview{{Node: 2, Past: whole}}
+			}
+			for node, past := range tt.of {
+				o.Groups[1].Replicas = append(o.Groups[1].Replicas, ReplicaOverview{Node: node})
+				if past != nil {
+					o.SetPast(1, node, *past)
+				}
+			}
+			o.SetPast(99, 1, *lacks) // no group
+			if got := o.OnlyPast(1); len(got) > 0 != tt.want || tt.want && got[0] != 1 {
+				t.Errorf("got the groups %v, want one: %v", got, tt.want)
+			}
+		})
+	}
+}
