@@ -50,8 +50,8 @@ func verifyOfACutLog(t *testing.T, a *archivedTest) {
 			t.Errorf("the archive alone: %+v", p)
 		}
 	}
-	without, err := verifyArchive(t, "--data", a.data, "--archive", "none")
-	if err != nil || without.Partitions[0].FromSnapshot == 0 || without.Partitions[0].Head != "" {
+	without, err := verifyArchive(t, "--data", a.data, "--archive", "none", "--partial")
+	if err != nil || len(without.Partitions[0].Missing) != 1 || without.Partitions[0].FromSnapshot == 0 || without.Partitions[0].Head != "" {
 		t.Errorf("the log alone: %+v, %v", without, err)
 	}
 	r, err := runReplay(t, a.data)
@@ -145,7 +145,7 @@ func damageOfTheArchive(t *testing.T, a *archivedTest) {
 			for _, name := range s[1:] {
 				mustRemove(t, name)
 			}
-		}, []string{"the log does not go on where the archive ends"}},
+		}, []string{"which had entries up to"}},
 		{"a segment twice", func(t *testing.T, place string) {
 			s := segments(t, place, 1)
 			copyFile(t, s[1], filepath.Join(filepath.Dir(s[1]), fmt.Sprintf("%020d.seg", 7_000_000)))
@@ -255,7 +255,23 @@ func archiveWithAGap(t *testing.T, a *archivedTest) {
 		}
 		return w.Append(d)
 	})
-	v, err := verifyArchive(t, "--data", a.data, "--archive", place)
+	key := filepath.Join(t.TempDir(), "key")
+	for _, args := range [][]string{{"wallet", "checkpoint-key", key}, {"wallet", "checkpoint", "--data", "none", "--archive", a.place, "--key", key, "--out", key + ".checkpoint"}} {
+		if _, _, err := runHere(t, args...); err != nil {
+			t.Fatal(args, err)
+		}
+	}
+	v, err := verifyArchive(t, "--data", "none", "--archive", place, "--checkpoint", key+".checkpoint", "--public-key", key+".pub")
+	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || !strings.Contains(fmt.Sprint(v.Partitions[0].Unchecked), "lacks entries 2 to 14: this cannot be compared") {
+		t.Errorf("a checkpoint of before the gap: %+v, %v", v, err)
+	}
+	if v, err := verifyArchive(t, "--data", "none", "--archive", place); failureOf(err).status != exitFailed || v.Wrong > 0 || len(v.Partitions[0].Missing) != 1 {
+		t.Errorf("the archive alone: %+v, %v", v, err)
+	}
+	if v, err := verifyArchive(t, "--data", a.data, "--archive", place); failureOf(err).status != exitFailed || v.Wrong > 0 || len(v.Partitions[0].Missing) != 1 {
+		t.Errorf("not --partial: %+v, %v", v, err)
+	}
+	v, err = verifyArchive(t, "--data", a.data, "--archive", place, "--partial")
 	if err != nil {
 		t.Fatalf("%+v, %v", v, err)
 	}
@@ -263,7 +279,10 @@ func archiveWithAGap(t *testing.T, a *archivedTest) {
 	if p.FromSnapshot < behind-1 || p.Entries == 0 || p.Head == "" || !strings.Contains(fmt.Sprint(p.Notes), "gap: entries 2 to 14 could not be archived") {
 		t.Errorf("%+v", p)
 	}
-	r, err := runReplay(t, a.data, "--archive", place)
+	if _, err := runReplay(t, a.data, "--archive", place); err == nil || !strings.Contains(err.Error(), "begins with the snapshot") {
+		t.Errorf("replay, not --partial: %v", err)
+	}
+	r, err := runReplay(t, a.data, "--archive", place, "--partial")
 	if err != nil || r.Different != 0 || r.Partitions[0].FromSnapshot == 0 || r.Partitions[1].FromSnapshot != 0 {
 		t.Errorf("replay: %+v, %v", r, err)
 	}

@@ -105,6 +105,7 @@ func (n *node) openArchive(ctx context.Context, o *serveOptions) (err error) {
 	for _, partition := range accepted {
 		n.logger.WarnContext(ctx, "what the archive lost is given up: it begins anew where it ends, or with what the log has", "partition", partition)
 	}
+	n.gaveUp = accepted
 	place, ok, err := o.archivePlace(n.identity)
 	if err != nil || !ok {
 		return err
@@ -417,13 +418,7 @@ func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
 	}
 	for ctx.Err() == nil {
 		l := a.node.logs[partition]
-		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) {
-			f, err := openFirstFeed(l, from)
-			if err != nil {
-				return nil, err
-			}
-			return &filledFeed{firstFeed: f, node: a.node, partition: partition, from: from}, nil
-		},
+		archiver := rsmarchive.NewArchiver(a.store, a.node.identity.chained(partition), func(from rsm.Index) (rsmarchive.Source, error) { return a.node.archiveFeed(partition, from) },
 			&rsmarchive.ArchiverOptions{
 				Writer: &rsmarchive.WriterOptions{SegmentBytes: a.node.archiveSegment, SegmentAge: a.node.archiveAge},
 				Durable: func(p rsmarchive.Position) error {

@@ -152,7 +152,7 @@ func (h *backupHandler) segment(w http.ResponseWriter, r *http.Request) error {
 
 // cut makes the segment of the entries after a position, up to one; nothing if there is none.
 func (h *backupHandler) cut(r *http.Request, partition uint16, at rsmarchive.Position, last rsm.Index) (_ []byte, err error) {
-	f, err := h.node.feed(partition, at.Index)
+	f, err := h.node.localFeed(partition, at.Index)
 	if err != nil {
 		return nil, err
 	}

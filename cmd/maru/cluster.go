@@ -119,9 +119,13 @@ is a node of this cluster already is no error. Where no answer came, repeat it.`
 func newClusterReplaceCommand() *cobra.Command {
 	var o httpOptions
 	var j joining
+	var guard pastGuard
 	cmd := &cobra.Command{
-		Use:     "replace NODE",
-		Short:   "Add a node in the place of another, which may be dead",
+		Use:   "replace NODE",
+		Short: "Add a node in the place of another, which may be dead",
+		Long: `Add a node in the place of another, which may be dead. Its replicas move to the new
+one. It is refused if nobody else is known to have all that a partition has decided since
+the beginning: other nodes get that by themselves, soon after they have joined.`,
 		Example: "  maru cluster replace 2 --data ./n4 --peer 127.0.0.1:7782",
 		Args:    exactArgs("NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -130,12 +134,16 @@ func newClusterReplaceCommand() *cobra.Command {
 				return err
 			}
 			return o.callCluster(cmd, func(ctx context.Context, client *clusterhttp.Client) error {
+				if err := guard.check(ctx, &o, client, old); err != nil {
+					return err
+				}
 				return j.join(ctx, cmd, client, o.json, old)
 			})
 		},
 	}
 	o.register(cmd)
 	j.register(cmd)
+	guard.register(cmd)
 	return cmd
 }
 
@@ -210,9 +218,13 @@ func (j *joining) takeBack(refusal error) error {
 
 func newClusterRemoveCommand() *cobra.Command {
 	left := 0
+	var guard pastGuard
 	cmd := overviewCommand("remove NODE", "Let a node leave: its replicas move to others first", "  maru cluster remove 2",
-		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
+		func(ctx context.Context, o *httpOptions, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
 			id, err := nodeArg(args[0])
+			if err == nil {
+				err = guard.check(ctx, o, client, id)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -222,6 +234,10 @@ func newClusterRemoveCommand() *cobra.Command {
 			}
 			return view, err
 		}, "NODE")
+	cmd.Long = `Let a node leave: its replicas move to others first. It is refused if no other node is known
+to have all that a partition has decided since the beginning: nodes get what was decided
+before they joined from the others, by themselves; maru cluster status says what they lack.`
+	guard.register(cmd)
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if left > 0 && left < 3 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "nodes that stay: %d; none of them may fail then, as there is no majority without it: add others with `maru cluster add`\n", left)
@@ -242,7 +258,7 @@ func stay(view *cluster.Overview) (n int) {
 
 func newClusterTransferLeaderCommand() *cobra.Command {
 	return overviewCommand("transfer-leader GROUP NODE", "Let a node lead a group", "  maru cluster transfer-leader 1 3",
-		func(ctx context.Context, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
+		func(ctx context.Context, _ *httpOptions, client *clusterhttp.Client, args []string) (*cluster.Overview, error) {
 			g, err := strconv.ParseUint(args[0], 10, 32)
 			if err != nil {
 				return nil, usageError("maru cluster status lists them; 0 is the metadata", "%s is not the number of a group", quoted(args[0]))
@@ -257,7 +273,7 @@ func newClusterTransferLeaderCommand() *cobra.Command {
 
 func newClusterRebalanceCommand() *cobra.Command {
 	return overviewCommand("rebalance", "Spread replicas and leaders evenly anew", "  maru cluster rebalance",
-		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+		func(ctx context.Context, _ *httpOptions, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
 			return client.Rebalance(ctx)
 		})
 }
@@ -265,7 +281,7 @@ func newClusterRebalanceCommand() *cobra.Command {
 func newClusterSetCommand() *cobra.Command {
 	var protocol string
 	cmd := overviewCommand("set", "Change how transfers between partitions are made", "  maru cluster set --protocol saga",
-		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+		func(ctx context.Context, _ *httpOptions, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
 			p, err := protocolArg(protocol)
 			if err != nil {
 				return nil, err
@@ -295,7 +311,7 @@ func nodeArg(s string) (cluster.NodeID, error) {
 }
 
 // overviewCommand returns a command that shows the cluster when it is done.
-func overviewCommand(use, short, example string, do func(context.Context, *clusterhttp.Client, []string) (*cluster.Overview, error), args ...string) *cobra.Command {
+func overviewCommand(use, short, example string, do func(context.Context, *httpOptions, *clusterhttp.Client, []string) (*cluster.Overview, error), args ...string) *cobra.Command {
 	var o httpOptions
 	check := noArgs
 	if len(args) > 0 {
@@ -305,7 +321,7 @@ func overviewCommand(use, short, example string, do func(context.Context, *clust
 		Use: use, Short: short, Example: example, Args: check,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.callCluster(cmd, func(ctx context.Context, client *clusterhttp.Client) error {
-				view, err := do(ctx, client, args)
+				view, err := do(ctx, &o, client, args)
 				if err != nil {
 					return err
 				}

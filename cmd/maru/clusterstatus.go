@@ -21,13 +21,14 @@ import (
 
 func newClusterStatusCommand() *cobra.Command {
 	cmd := overviewCommand("status", "Show nodes, groups, leaders and how far replicas are behind", "  maru cluster status\n  maru cluster status --json",
-		func(ctx context.Context, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
+		func(ctx context.Context, _ *httpOptions, client *clusterhttp.Client, _ []string) (*cluster.Overview, error) {
 			return client.Overview(ctx)
 		})
 	cmd.Long = `Show nodes, groups, leaders and how far replicas are behind. A node knows most of
 what it leads itself, so all nodes are asked, by the addresses that the one of --addr
 knows; one that does not answer is said to be so. With --json it prints what
-docs/format/cluster.md describes. The columns of groups, all as the leader says:
+docs/format/cluster.md describes. HEALTH also says whether a node lacks entries of the past
+yet, which it gets from others after it has joined. The columns of groups, as the leader says:
 
   COMMIT     last entry of the log that a majority has
   UNAPPLIED  replicas that have not applied all that is committed, and how many entries
@@ -127,10 +128,13 @@ func healthOf(view *cluster.Overview, n *cluster.NodeOverview) string {
 	if n.Error != "" {
 		return string(n.Health) + ", no answer"
 	}
-	says, low, lost := string(n.Health), false, false
+	says, low, lost, missing, nowhere := string(n.Health), false, false, uint64(0), false
 	for i := range view.Groups {
 		if r := view.Groups[i].Replica(n.ID); r != nil {
 			low, lost = low || r.DiskLow, lost || r.ArchiveLost > 0
+			if r.Past != nil {
+				missing, nowhere = missing+r.Past.Missing, nowhere || r.Past.Nowhere
+			}
 		}
 	}
 	if low {
@@ -138,6 +142,12 @@ func healthOf(view *cluster.Overview, n *cluster.NodeOverview) string {
 	}
 	if lost {
 		says += ", archive lost entries"
+	}
+	if missing > 0 {
+		says += fmt.Sprintf(", lacks %s entries of the past", count(missing))
+	}
+	if nowhere {
+		says += ", which no node has"
 	}
 	return says
 }

@@ -35,7 +35,7 @@ func TestPrintOverview(t *testing.T) {
 				Members: []cluster.MemberOverview{{Node: 1, Health: cluster.Alive}, {Node: 2, Lag: 20, Health: cluster.Alive}, {Node: 3, Lag: 30, Health: cluster.Silent}},
 				Replicas: []cluster.ReplicaOverview{
 					{
-						Node: 1, Commit: 30, Applied: 30, DiskLow: true, ArchiveLost: 3, Proposals: cluster.ProposalsOverview{Count: 9, P50: 0.0123456, P99: 1.23456},
+						Node: 1, Commit: 30, Applied: 30, DiskLow: true, ArchiveLost: 3, Past: &cluster.PastOverview{Missing: 1200, Nowhere: true}, Proposals: cluster.ProposalsOverview{Count: 9, P50: 0.0123456, P99: 1.23456},
 						Sending:  []cluster.SnapshotOverview{{Node: 2, Bytes: 40, Of: 80}},
 						InFlight: map[string]uint64{"trying": 3, "confirming": 1, "crediting": 0},
 					},
@@ -54,10 +54,10 @@ func TestPrintOverview(t *testing.T) {
 	}
 	want := `cluster c: 2 partitions, 3 replicas each, tcc
 
-NODE  STATUS  HEALTH                                         REPLICAS  LEADS  HTTP           PEER
-1     active  alive, disk nearly full, archive lost entries  0         0      http://n:7480  n:7482
-2     active  alive, no answer                               0         0      http://n:7480  n:7482
-3     active  silent, no answer                              0         0      http://n:7480  n:7482
+NODE  STATUS  HEALTH                                                                                             REPLICAS  LEADS  HTTP           PEER
+1     active  alive, disk nearly full, archive lost entries, lacks 1,200 entries of the past, which no node has  0         0      http://n:7480  n:7482
+2     active  alive, no answer                                                                                   0         0      http://n:7480  n:7482
+3     active  silent, no answer                                                                                  0         0      http://n:7480  n:7482
 
 GROUP          LEADER      TERM  COMMIT  UNAPPLIED  P50     P99    IN FLIGHT               VOTERS  LEARNERS  WANTED  BEHIND
 0 metadata     none known  0     0       not known  -       -      -                       1,2,3   -         1,2,3   not known

@@ -8,7 +8,6 @@ import (
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
 	"maru.example/rsm/rsmraft"
-	"maru.example/wallet/walletraft"
 )
 
 // madeEntry stands for how a group was made, before its first entry: the chain of an archive
@@ -19,19 +18,6 @@ func madeEntry() rsm.Decided { return rsm.Decided{Index: rsmraft.FirstEntry - 1,
 type firstFeed struct {
 	rsmarchive.Source
 	next rsm.Index
-}
-
-// openFirstFeed returns the feed of this node's replica.
-func openFirstFeed(l *walletraft.Log, from rsm.Index) (*firstFeed, error) {
-	g, err := l.Replica()
-	if err != nil {
-		return nil, err
-	}
-	f, err := g.Feed(max(from, rsmraft.FirstEntry))
-	if err != nil {
-		return nil, err
-	}
-	return &firstFeed{f, from}, nil
 }
 
 // Seek implements rsmarchive.Source.
@@ -53,16 +39,22 @@ func (f *firstFeed) Next(ctx context.Context) (rsm.Decided, error) {
 	return d, err
 }
 
-// wholeFeed is a replica's feed, with the archive before it: what was removed from the log is
-// read there; and what this node never had at other nodes. It is for one goroutine.
+// wholeFeed is a replica's feed, with what is kept of before it: what was removed from the log, or never
+// was there, is read in archives. It is for one goroutine.
 type wholeFeed struct {
-	feed    *rsmraft.Feed
-	archive func(context.Context) (*rsmarchive.Archive, error)                  // nil: there is none
-	others  func(ctx context.Context, gap *rsm.GapError) ([]rsm.Decided, error) // nil: they are not asked
+	feed *rsmraft.Feed
+	kept []keptPast // to be tried in this order
+	// await waits until what is not here yet, and may come, is here; else it returns the gap, or why it ended.
+	// nil: nobody waits.
+	await   func(ctx context.Context, at rsm.Index, gap error) error
 	next    rsm.Index
 	reading *archiveReading // nil: the feed has the next entry, or will
-	fetched []rsm.Decided   // from others, to be given next
+	tried   int             // how many of kept turned out not to have the next entry
+	awaited rsm.Index       // the entry that was waited for last
 }
+
+// keptPast opens an archive that may have what a log has not.
+type keptPast func(context.Context) (*rsmarchive.Archive, error)
 
 // archiveReading is a part of an archive that is being read.
 type archiveReading struct {
@@ -74,18 +66,19 @@ type archiveReading struct {
 // archiveAhead is how many entries of an archive are read ahead, beside those of its workers.
 const archiveAhead = 4
 
-// Next waits for the next entry. What neither the log nor the archive has is an rsm.GapError.
+// Next waits for the next entry. What is to be had nowhere is an rsm.GapError.
 func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 	for {
 		if f.reading == nil {
-			d, err := f.own(ctx)
+			d, err := f.feed.Next(ctx)
+			if err == nil {
+				f.took(d.Index)
+				return d, nil
+			}
 			if !errors.Is(err, rsm.ErrGap) {
 				return d, err
 			}
-			if err = f.open(ctx, err); errors.Is(err, rsm.ErrGap) {
-				err = f.ask(ctx, err)
-			}
-			if err != nil {
+			if err := f.behind(ctx, err); err != nil {
 				return rsm.Decided{}, err
 			}
 			continue
@@ -93,7 +86,7 @@ func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 		select {
 		case d, ok := <-f.reading.entries:
 			if ok {
-				f.next = d.Index + 1
+				f.took(d.Index)
 				return d, nil
 			}
 		case <-ctx.Done():
@@ -101,41 +94,42 @@ func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 		}
 		err := f.reading.err
 		f.close()
-		if err != nil {
+		switch {
+		case errors.Is(err, rsm.ErrGap) && f.tried < len(f.kept)-1:
+			f.tried++ // another one may have it
+		case err != nil:
 			return rsm.Decided{}, err
+		default:
+			f.tried = 0
 		}
 		f.feed.Seek(f.next)
 	}
 }
 
-// own gives the next entry, of those that were fetched or of the feed.
-func (f *wholeFeed) own(ctx context.Context) (d rsm.Decided, err error) {
-	if len(f.fetched) > 0 {
-		d, f.fetched = f.fetched[0], f.fetched[1:]
-		f.feed.Seek(d.Index + 1)
-	} else if d, err = f.feed.Next(ctx); err != nil {
-		return d, err
-	}
-	f.next = d.Index + 1
-	return d, nil
-}
+func (f *wholeFeed) took(index rsm.Index) { f.next, f.tried = index+1, 0 }
 
-// ask fetches the next entries from other nodes, if they have them; else the gap stays.
-func (f *wholeFeed) ask(ctx context.Context, gap error) (err error) {
-	lacks, ok := errors.AsType[*rsm.GapError](gap)
-	if !ok || f.others == nil || lacks.Next <= f.next {
+// behind begins to read what the log lacks, or waits for it; else the gap stays.
+func (f *wholeFeed) behind(ctx context.Context, gap error) error {
+	for ; f.tried < len(f.kept); f.tried++ {
+		if err := f.open(ctx, f.kept[f.tried]); err != nil || f.reading != nil {
+			return err
+		}
+	}
+	f.tried = 0
+	if f.await == nil || f.awaited == f.next { // who says again that it has come is mistaken
 		return gap
 	}
-	f.fetched, err = f.others(ctx, &rsm.GapError{At: f.next, Next: lacks.Next})
-	return err
+	if err := f.await(ctx, f.next, gap); err != nil {
+		return err
+	}
+	f.awaited = f.next
+	f.feed.Seek(f.next)
+	return nil
 }
 
-// open begins to read the archive from the next entry on, if that is there; else the gap stays.
-func (f *wholeFeed) open(ctx context.Context, gap error) error {
-	if f.archive == nil {
-		return gap
-	}
-	a, err := f.archive(ctx)
+// open begins to read an archive from the next entry on, if that is there.
+func (f *wholeFeed) open(ctx context.Context, kept keptPast) error {
+	a, err := kept(ctx)
 	var end rsmarchive.Position
 	if err == nil {
 		end, err = a.End(ctx)
@@ -143,8 +137,8 @@ func (f *wholeFeed) open(ctx context.Context, gap error) error {
 	if err != nil { // that is no gap: later it may be there
 		return fmt.Errorf("entry %d is not in the log any more: %w", f.next, err)
 	}
-	if end.Index < f.next {
-		return gap
+	if end.Index < f.next || a.Begins() > f.next {
+		return nil
 	}
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r := &archiveReading{entries: make(chan rsm.Decided, archiveAhead), cancel: cancel}
@@ -180,7 +174,7 @@ func (f *wholeFeed) close() {
 // Seek lets the feed go on with the entry at an index.
 func (f *wholeFeed) Seek(to rsm.Index) {
 	f.close()
-	f.next, f.fetched = to, nil
+	f.next, f.tried, f.awaited = to, 0, 0
 	f.feed.Seek(to)
 }
 
@@ -190,20 +184,9 @@ func (f *wholeFeed) Close() error {
 	return f.feed.Close()
 }
 
-// feed returns all that a partition has decided, from an entry on: what the log has not any more, from
-// the archive, and what neither has, from other nodes.
-func (n *node) feed(partition uint16, from rsm.Index) (*wholeFeed, error) {
-	f, err := n.ownFeed(partition, from)
-	if err == nil {
-		f.others = func(ctx context.Context, gap *rsm.GapError) ([]rsm.Decided, error) {
-			return n.fill(ctx, partition, gap, fillPatience)
-		}
-	}
-	return f, err
-}
-
-// ownFeed is feed without what other nodes have.
-func (n *node) ownFeed(partition uint16, from rsm.Index) (*wholeFeed, error) {
+// localFeed returns all that is here of what a partition has decided, from an entry on: what the log has not, from
+// what is kept of before, or from the archive.
+func (n *node) localFeed(partition uint16, from rsm.Index) (*wholeFeed, error) {
 	g, err := n.logs[partition].Replica()
 	if err != nil {
 		return nil, err
@@ -213,11 +196,33 @@ func (n *node) ownFeed(partition uint16, from rsm.Index) (*wholeFeed, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole := &wholeFeed{feed: f, next: from}
+	whole := &wholeFeed{feed: f, next: from, kept: []keptPast{n.gatherer.keeps(partition)}}
 	if n.archive != nil {
-		whole.archive = func(ctx context.Context) (*rsmarchive.Archive, error) {
+		whole.kept = append(whole.kept, func(ctx context.Context) (*rsmarchive.Archive, error) {
 			return rsmarchive.Open(ctx, n.archive.store, n.identity.chained(partition), nil)
-		}
+		})
 	}
 	return whole, nil
+}
+
+// feed is localFeed for those who follow a partition: they wait while what is missing is gathered from other nodes, as
+// long as these answer.
+func (n *node) feed(partition uint16, from rsm.Index) (*wholeFeed, error) {
+	f, err := n.localFeed(partition, from)
+	if err == nil {
+		f.await = n.gatherer.awaiting(partition, false)
+	}
+	return f, err
+}
+
+// archiveFeed is for the archive: what it lacks once, it lacks for ever. So it waits until what is missing is
+// here, or no node has it.
+func (n *node) archiveFeed(partition uint16, from rsm.Index) (rsmarchive.Source, error) {
+	f, err := n.localFeed(partition, max(from, rsmraft.FirstEntry))
+	if err != nil {
+		return nil, err
+	}
+	f.kept = f.kept[:1] // not the archive itself
+	f.await = n.gatherer.awaiting(partition, true)
+	return &firstFeed{f, from}, nil
 }

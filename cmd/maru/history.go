@@ -90,6 +90,29 @@ func (h *historian) rebuild(ctx context.Context) error {
 	return h.store.Rebuild(ctx)
 }
 
+// complete lets the history of a partition begin anew if it begins later than what is here.
+func (h *historian) complete(ctx context.Context, partition uint16) (err error) {
+	first, err := h.store.Begins(partition)
+	if err != nil || first <= rsmraft.FirstEntry {
+		return err
+	}
+	f, err := h.node.localFeed(partition, first-1)
+	if err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, pastPatience)
+	_, err = f.Next(soon)
+	cancel()
+	if err = errors.Join(err, f.Close()); err != nil {
+		if errors.Is(err, rsm.ErrGap) {
+			return nil // nothing is before it
+		}
+		return err
+	}
+	h.node.logger.InfoContext(ctx, "what was decided before the history begins is here by now: it is made anew", "partition", partition)
+	return h.store.RebuildPartition(ctx, partition)
+}
+
 func (h *historian) close() error {
 	if h == nil {
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -37,11 +38,16 @@ func (c *testCluster) pastOf(node int, id wallet.AccountID, at int64, atLeast wa
 		r.Lines.To = at + 1
 	}
 	var past wallet.PastBalances
-	for range 30 { // each of which waits for two seconds
-		if past, _, err = client.HistoryBalances(c.t.Context(), r); err == nil || !strings.Contains(err.Error(), "history_behind") {
-			break
+	c.wait("the history has begun", func(ctx context.Context) error {
+		past, _, err = client.HistoryBalances(ctx, r)
+		if err == nil && len(past.Balances) == 0 {
+			return errors.New("it has nothing yet")
 		}
-	}
+		if err != nil && strings.Contains(err.Error(), "history_behind") {
+			return err
+		}
+		return nil
+	})
 	if err != nil {
 		return 0, 0, err
 	}

@@ -24,6 +24,7 @@ func exposeMetrics(r *telemetry.Registry, n *node) {
 	exposeHistory(r, n)
 	exposeArchive(r, n)
 	exposeStore(r, n)
+	exposePast(r, n)
 	telemetry.ExposeErr(r, "maru_wallet", func() (wallet.Metrics, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 		defer cancel()

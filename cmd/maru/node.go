@@ -50,7 +50,9 @@ type node struct {
 	history    *historian // nil: no history is kept
 	archive    *archivist // nil: there is no archive
 	archived   *archiveRecord
-	followers  followers // of the replicas: those two
+	gaveUp     []uint16  // partitions of which the operator gave up what the archive lost
+	gatherer   *gatherer // of what the replicas lack of the past
+	followers  followers // of the replicas: those three
 	side       *side     // the database beside the log
 	personal   *personal // nil: no personal data is kept
 	reserve    int64     // see rsmraft.Options.ReserveBytes
@@ -59,8 +61,6 @@ type node struct {
 
 	archiveSegment int64         // see rsmarchive.WriterOptions
 	archiveAge     time.Duration // the same
-	serving        chan struct{} // by who makes entries for another node
-	away           awaySince
 }
 
 // openNode recovers a node and its groups from the data directory.
@@ -73,10 +73,10 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		return nil, err
 	}
 	n := &node{
-		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}), serving: make(chan struct{}, entriesAtOnce),
+		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
 		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment), archiveAge: o.archiveAge,
 	}
-	n.followers.node, n.away.since = n, map[uint16]time.Time{}
+	n.followers.node = n
 	if err := n.openArchive(ctx, o); err != nil {
 		return nil, err
 	}
@@ -85,6 +85,8 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 			n.archive.close()
 		}
 	}()
+	options := o.nodeOptions(logger, n.archive != nil)
+	n.gatherer = newGatherer(n, o.data, options.CutLog && n.archive == nil)
 	n.loop = n.runtime.NewLoop("node")
 	n.founding.Store(id.Founding)
 	n.remote = walletraft.NewRemote(n.host.Load, n.hosts)
@@ -100,7 +102,6 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err := n.listenPeers(ctx, o); err != nil {
 		return nil, err
 	}
-	options := o.nodeOptions(logger, n.archive != nil)
 	options.Runtime, options.Machine, options.Opened, options.Serve = n.runtime, n.machineOf, n.opened, n.serve
 	options.Decided = func(id rsmraft.GroupID) rsm.Index { return n.decided(ctx, id) }
 	if n.network != nil {
@@ -134,6 +135,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 
 // openWallet makes the wallet of the groups, with what follows them, and what is kept beside.
 func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
+	n.followers.all = append(n.followers.all, n.gatherer)
 	service := &wallet.ServiceOptions{Protocol: protocolOf(n.identity.Protocol), Remote: n.remote}
 	if o.history {
 		if n.history, err = openHistorian(o, n); err != nil {
@@ -217,8 +219,8 @@ func (n *node) refused(_ rsmpeer.NodeID, code rsmpeer.Refusal, _ string) {
 // removedError is why a node ends that is no part of its cluster any more. It is told so by
 // another node, whose word is as good as any: nobody who was removed comes back.
 func (n *node) removedError() error {
-	return failed(fmt.Errorf("node %d was removed from the cluster, and does not come back: the other nodes have what it had", n.identity.Node),
-		"to use this machine again, add a new node with an empty directory: `maru cluster add --help`")
+	return failed(fmt.Errorf("node %d was removed from the cluster, and does not come back: its replicas are on the other nodes", n.identity.Node),
+		"to use this machine again, add a new node with an empty directory (`maru cluster add --help`); keep this one, and its archive, until `maru cluster status` says of no node that it lacks entries of the past")
 }
 
 // lost is told that what was sent to a node may not have come there.
@@ -281,14 +283,14 @@ func (n *node) hosts(partition uint16) []rsmraft.NodeID {
 }
 
 // serve does what a node asks for that has no replica of a partition.
-func (n *node) serve(_ rsmraft.NodeID, _ rsmraft.GroupID, request []byte, reply func([]byte, error)) {
+func (n *node) serve(_ rsmraft.NodeID, group rsmraft.GroupID, request []byte, reply func([]byte, error)) {
+	if isPastRequest(request) {
+		n.gatherer.servePast(group, request, reply)
+		return
+	}
 	s := n.wallet.Load()
 	if s == nil {
 		reply(nil, rsm.ErrNoLeader)
-		return
-	}
-	if partition, from, ok := parseEntriesRequest(request); ok {
-		n.serveEntries(partition, from, reply)
 		return
 	}
 	s.Serve(request, reply)
@@ -480,6 +482,7 @@ func (n *node) close(within time.Duration) error {
 	n.followers.close()
 	kept := errors.Join(n.history.close(), n.side.close())
 	n.archive.close()
+	n.gatherer.close()
 	err := host.Close()
 	if err == nil || !errors.Is(err, rsm.ErrFailed) {
 		n.runtime.Close() // a loop that hangs in a write is not waited for

@@ -82,6 +82,7 @@ func (m metadata) Overview() *cluster.Overview {
 		}
 		view.SetInFlight(cluster.GroupID(walletraft.Group(p.partition)), m.node.identity.Node, counts)
 	}
+	m.node.gatherer.show(view)
 	if m.node.archive != nil {
 		for _, a := range m.node.archive.metrics() {
 			view.SetArchiveLost(cluster.GroupID(walletraft.Group(a.partition)), m.node.identity.Node, a.Lost)

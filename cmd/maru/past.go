@@ -39,7 +39,7 @@ func (f *pastFlags) register(cmd *cobra.Command) {
 }
 
 func (f *pastFlags) registerPartial(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.partial, "partial", false, "a member of a cluster may lack partitions, and what was before its snapshots")
+	cmd.Flags().BoolVar(&f.partial, "partial", false, "less than everything will do: partitions, and entries of before the log or a snapshot, may be missing")
 }
 
 // pastNode is the directory of a node that does not run, and its archive, to be read.
@@ -60,12 +60,14 @@ type pastPartition struct {
 	archive *rsmarchive.Archive  // nil: there is none
 	end     rsmarchive.Position  // of the archive; zero if its last segment is damaged
 	begins  bool                 // the archive begins with the first entries: there is no gap
+	kept    *rsmarchive.Archive  // what the node keeps of before its log; nil: nothing
+	keptEnd rsm.Index            // its last entry
 	log     rsmraft.GroupHistory // ID is 0: there is none
 	served  *servedPartition     // instead of both: a server gives it; end and begins say what
 }
 
 // last returns the last entry.
-func (p *pastPartition) last() rsm.Index { return max(p.end.Index, p.log.Last) }
+func (p *pastPartition) last() rsm.Index { return max(p.end.Index, p.log.Last, p.keptUpTo()) }
 
 // openPast reads the log in a data directory, and finds the archive.
 func openPast(cmd *cobra.Command, f *pastFlags) (_ *pastNode, err error) {
@@ -95,6 +97,11 @@ func openPast(cmd *cobra.Command, f *pastFlags) (_ *pastNode, err error) {
 		if store != nil {
 			if err := p.openArchive(cmd.Context(), store, n.identity); err != nil {
 				return nil, failed(fmt.Errorf("archive of partition %d: %w", i, err), "it has to be in reach: "+hintPlace(err))
+			}
+		}
+		if p.log.ID != 0 {
+			if err := p.openKept(cmd.Context(), f.data, n.identity); err != nil {
+				return nil, pastError(f.data, fmt.Errorf("partition %d: %w", i, err))
 			}
 		}
 		if p.log.ID != 0 || p.archive != nil {
@@ -236,18 +243,16 @@ func (n *pastNode) read(ctx context.Context, p *pastPartition, from rsm.Index, f
 	if p.served != nil {
 		return stopped(p.served.read(ctx, p.end.Index, f))
 	}
-	if from < rsmraft.FirstEntry && p.archive == nil && p.log.Whole {
+	if from < rsmraft.FirstEntry && p.archive == nil && p.kept == nil && p.log.Whole {
 		made := madeEntry()
 		if err := f(&made); err != nil {
 			return stopped(err)
 		}
 		from = rsmraft.FirstEntry
 	}
-	if p.archive != nil && from <= p.end.Index {
-		if err := p.archive.Read(ctx, from, p.end.Index, f); err != nil {
-			return stopped(err)
-		}
-		from = p.end.Index + 1
+	from, err := p.readKept(ctx, from, f)
+	if err != nil {
+		return stopped(err)
 	}
 	if p.log.ID == 0 || from > p.log.Last {
 		return nil
@@ -348,8 +353,8 @@ func (n *pastNode) nearest(p *pastPartition, moment int64, m *wallet.Machine) (a
 
 // goesOn says whether the entries after one are here.
 func (p *pastPartition) goesOn(index rsm.Index) bool {
-	return index+1 >= p.log.First && index <= p.log.Last || p.archive != nil && index <= p.end.Index
+	return index+1 >= p.log.First && index <= p.log.Last || p.archive != nil && index <= p.end.Index || p.kept != nil && index <= p.keptEnd
 }
 
 // whole says whether the entries are here from the first on, as far as is known without reading.
-func (p *pastPartition) whole() bool { return p.begins || p.log.Whole }
+func (p *pastPartition) whole() bool { return p.begins || p.log.Whole || p.keeps(rsmraft.FirstEntry) }

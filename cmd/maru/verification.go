@@ -33,6 +33,9 @@ type verification struct {
 	chain    *rsmarchive.Chain      // over the log, behind the archive; nil: it is not known
 	expected []rsmarchive.Expected  // of the log
 	unknown  string                 // why it is not, where nothing is wrong
+	gap      string                 // what is missing in it; "": nothing
+	gaps     []*rsmarchive.Finding  // of the archive
+	had      rsm.Index              // up to which the archive had all, by the node's note
 	skipped  uint64                 // transaction ids in the state with which it began
 }
 
@@ -53,6 +56,13 @@ func (v *verifier) partition(ctx context.Context, p *pastPartition) (verdict, er
 
 func (s *verification) run() error {
 	s.expected = s.expectations()
+	if s.data != noData {
+		record, err := openArchiveRecord(s.data)
+		if err != nil {
+			return err
+		}
+		s.had = record.had(s.p.number).Index
+	}
 	s.chain = rsmarchive.NewChain(rsmarchive.Position{Link: s.identity.chained(s.p.number).Origin()})
 	if s.p.archive != nil {
 		if err := s.archive(); err != nil {
@@ -63,10 +73,9 @@ func (s *verification) run() error {
 		if err := s.logged(&made); err != nil {
 			return err
 		}
-	} else {
+	} else if !s.p.keeps(1) {
 		s.chain = nil
 		s.unknown = fmt.Sprintf("the log begins with entry %d, and there is no archive of what was before", s.p.log.First)
-		s.beginning()
 	}
 	if err := s.rest(); err != nil {
 		return err
@@ -75,22 +84,13 @@ func (s *verification) run() error {
 	return nil
 }
 
-// beginning says that the first entries are neither in the log nor in the archive.
-func (s *verification) beginning() {
-	if !s.toArchive || s.p.log.First <= rsmraft.FirstEntry {
-		return
-	}
-	says := fmt.Sprintf("entries %d to %d are neither in the log nor in the archive, which has nothing of this partition", rsmraft.FirstEntry, s.p.log.First-1)
-	if s.partial {
-		s.out.Notes = append(s.out.Notes, says)
-	} else {
-		s.out.Wrong = append(s.out.Wrong, says)
-	}
-}
-
 // archive verifies the archive, and decides what is in it.
 func (s *verification) archive() error {
-	r, err := s.p.archive.Verify(s.ctx, &rsmarchive.VerifyOptions{Expected: s.expected, Each: s.archived})
+	r, err := s.p.archive.Verify(s.ctx, &rsmarchive.VerifyOptions{Expected: s.expected, Each: s.archived, Found: func(x *rsmarchive.Finding) {
+		if x.Kind == rsmarchive.Gap {
+			s.gaps = append(s.gaps, x)
+		}
+	}})
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,7 @@ func (s *verification) archive() error {
 	for _, x := range r.Findings {
 		if x.Kind == rsmarchive.Gap {
 			s.out.Notes = append(s.out.Notes, x.Error())
+			s.gap = fmt.Sprintf("the archive lacks entries %d to %d", x.First, x.Last)
 			continue
 		}
 		wrong++
@@ -109,6 +110,9 @@ func (s *verification) archive() error {
 	}
 	for _, e := range r.Matched {
 		s.out.Matched = append(s.out.Matched, e.Source)
+	}
+	for _, e := range r.Incomparable {
+		s.incomparable(e)
 	}
 	s.expected = r.Unreached
 	s.chain = rsmarchive.NewChain(r.End)
@@ -178,12 +182,18 @@ func (s *verification) peek(upTo rsm.Index) (*rsm.Decided, error) {
 func (s *verification) rest() error {
 	for {
 		d, err := s.peek(math.MaxUint64)
-		if err != nil || d == nil {
+		if err != nil {
 			return err
+		}
+		if d == nil {
+			return s.noLog()
 		}
 		s.ahead = nil
 		if s.chain != nil && d.Index <= s.chain.At().Index {
 			continue // the archive had it
+		}
+		if err := s.between(d.Index); err != nil {
+			return err
 		}
 		if err := s.logged(d); err != nil {
 			return err
@@ -214,6 +224,8 @@ func (s *verification) logged(d *rsm.Decided) error {
 		s.expected = s.expected[1:]
 		if e.Link == s.chain.At().Link {
 			s.out.Matched = append(s.out.Matched, e.Source)
+		} else if s.gap != "" {
+			s.incomparable(e)
 		} else {
 			s.out.Wrong = append(s.out.Wrong, fmt.Sprintf("after entry %d the chain is %v, and %s says %v: an entry before is not what it was", e.Index, s.chain.At().Link, e.Source, e.Link))
 		}
@@ -226,6 +238,11 @@ func (s *verification) decide(d *rsm.Decided) error {
 	s.done.Add(1)
 	if err := s.ctx.Err(); err != nil || s.lost || d.Index < s.next {
 		return err
+	}
+	if d.Index > s.next && s.p.keeps(s.next) {
+		if err := s.fill(d.Index); err != nil {
+			return err
+		}
 	}
 	if d.Index > s.next {
 		if err := s.jump(d.Index); err != nil || s.lost || d.Index < s.next {
@@ -265,15 +282,15 @@ func (s *verification) jump(to rsm.Index) error {
 		s.decider.m.Release()
 		s.decider = nil
 	}
-	missing := fmt.Sprintf("entries %d to %d are not here", s.next, to-1)
 	for len(s.left) > 0 && s.left[0]+1 < to {
 		s.left = s.left[1:]
 	}
 	if len(s.left) == 0 {
 		s.lost = true
-		s.out.Notes = append(s.out.Notes, missing+", nor a snapshot behind them: from there on nothing could be decided again")
+		s.lacks(to, ", nor is a snapshot behind them here: from there on nothing could be decided again")
 		return nil
 	}
+	s.lacks(to, "")
 	m, index := s.machine(s.p.number), s.left[0]
 	s.left = s.left[1:]
 	at, err := s.history.RestoreSnapshot(s.p.log.ID, index, m)

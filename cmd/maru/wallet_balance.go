@@ -25,15 +25,21 @@ type pastView struct {
 	Undecided int `json:"undecided,omitempty"`
 	// Ends is the time of the last entry that is here, if that is before the moment.
 	Ends *time.Time `json:"ends,omitempty"`
+	// Warnings say what the balance may lack.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
-// warn says that the balance may lack something.
+// warn notes, and says, that the balance may lack something.
 func (v *pastView) warn(w io.Writer) {
-	if v.Ends != nil {
-		fmt.Fprintf(w, "what is here of the partition ends at %s: what came later is not in it\n", v.Ends.Format(time.RFC3339Nano))
-	}
 	if v.Undecided > 0 {
-		fmt.Fprintf(w, "the last %d entries of partition %d's log are not known to be committed, and were left out: the log of another node may know\n", v.Undecided, v.Partition)
+		v.Warnings = append(v.Warnings, fmt.Sprintf("this may not be all: the last %d entries of partition %d's log are not known to be committed, and what they change is left out, though it may have been answered; another node's directory, or this one once it has run again, may know",
+			v.Undecided, v.Partition))
+	}
+	if v.Ends != nil {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("what is here of partition %d ends at %s, before the moment that was asked for: what came later is not in it", v.Partition, v.Ends.Format(time.RFC3339Nano)))
+	}
+	for _, says := range v.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", says)
 	}
 }
 

@@ -59,8 +59,9 @@ A command is the same if its code is, and what it changed, and the balances afte
 After the first difference the states differ, and others may follow from it.
 
 With --from and --until only what was decided in that time is compared; what came before
-is decided too, for the state, unless a snapshot has that. Exit status 3 if there are
-differences.`,
+is decided too, for the state, unless a snapshot has that. Where something of that time is
+not here, as the log was cut without an archive or the replica began with a snapshot, it is
+an error; with --partial what is here is compared. Exit status 3 if there are differences.`,
 		Example: "  maru wallet replay\n  maru wallet replay --from 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -128,6 +129,10 @@ func (r *replayer) partition(ctx context.Context, p *pastPartition) (replayed, e
 	from, err := r.nearest(p, r.from, m)
 	if err != nil {
 		return r.out, err
+	}
+	if from.Index > 0 && from.Time >= r.from && !r.partial {
+		return r.out, failed(fmt.Errorf("what is here of partition %d begins with the snapshot at entry %d: what was before cannot be compared", p.number, from.Index),
+			"give the archive of another node, or a backup, which has it, with --archive; or say --partial, or --from a later moment")
 	}
 	r.out.FromSnapshot = uint64(from.Index)
 	r.done.Add(uint64(from.Index))

@@ -45,6 +45,7 @@ type verdict struct {
 	Matched []string `json:"matched,omitempty"` // the checkpoint, if the chain is as it says
 	Notes   []string `json:"notes,omitempty"`   // what is not wrong, and should be known
 	Wrong   []string `json:"wrong,omitempty"`   // what is not as it should be
+	Missing []string `json:"missing,omitempty"` // what is not here, so that something could not be decided, or not from the beginning
 	// Unchecked is what a checkpoint says that cannot be compared with what is here.
 	Unchecked []string `json:"unchecked,omitempty"`
 }
@@ -76,11 +77,13 @@ compute the chain anew: --checkpoint compares it with what was signed before (se
 wallet checkpoint). Where that cannot be compared, as the log was cut and there is no
 archive, or a backup ends before the checkpoint, and nothing else is wrong, the exit status
 is 5. Nothing is changed, but that what a crash left half written at the end
-is cut, as at a start. Where entries are missing from the beginning, as the log was cut
-without an archive, or the replica began with a snapshot of another node, deciding begins
-with the oldest snapshot that is there. A partition of which nothing is here is an error, as
-is a beginning that neither log nor archive has: of a member of a cluster, which may lack
-both, say --partial.`,
+is cut, as at a start.
+
+Where entries are missing, as the log was cut without an archive, or the replica began with
+a snapshot of another node and has not got from the others what was before, deciding goes on
+with the next snapshot that is there, and nothing is compared with a checkpoint. That is
+"incomplete", and the exit status 1, as it is where nothing of a partition is here. With
+--partial less than everything will do: what is here is verified, and counts.`,
 		Example: `  maru wallet verify
   maru wallet verify --data /backup/maru --archive /backup/archive --json
   maru wallet verify --data none --archive s3://audit/maru-1
@@ -91,7 +94,7 @@ both, say --partial.`,
 			if err != nil {
 				return err
 			}
-			return printVerdicts(cmd, verdicts, asJSON)
+			return printVerdicts(cmd, verdicts, asJSON, past.partial)
 		},
 	}
 	past.register(cmd)
@@ -195,25 +198,28 @@ func describe(a wallet.Account) string {
 }
 
 // printVerdicts shows what was found; what is wrong is a failure.
-func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
+func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON, partial bool) error {
 	t := newTable("partition", ">entries", ">archived", ">transfers", ">accounts", "from", "until", "snapshots compared", "result")
-	wrong, unchecked := 0, 0
+	wrong, unchecked, missing := 0, 0, 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		wrong += len(v.Wrong)
 		unchecked += len(v.Unchecked)
+		missing += len(v.Missing)
 		result := "as it should be"
 		switch {
 		case len(v.Wrong) > 0:
 			result = "WRONG"
 		case len(v.Unchecked) > 0:
 			result = "not all checked"
+		case len(v.Missing) > 0:
+			result = "incomplete"
 		}
 		t.add(fmt.Sprint(v.Partition), count(v.Entries), count(v.Archived), count(v.Transfers), count(v.Accounts), moment(v.From), moment(v.Until), fmt.Sprint(len(v.Snapshots)), result)
 	}
 	var err error
 	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), map[string]any{"partitions": verdicts, "wrong": wrong, "unchecked": unchecked})
+		err = printJSON(cmd.OutOrStdout(), map[string]any{"partitions": verdicts, "wrong": wrong, "unchecked": unchecked, "missing": missing})
 	} else {
 		err = t.print(cmd.OutOrStdout())
 		for i := range verdicts {
@@ -221,8 +227,11 @@ func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON bool) error {
 		}
 	}
 	switch {
-	case err != nil || wrong+unchecked == 0:
+	case err != nil || wrong+unchecked == 0 && (missing == 0 || partial):
 		return err
+	case wrong+unchecked == 0:
+		return failed(errors.New("nothing is wrong with what is here, but it is not everything"),
+			"give the archive of another node, or a backup, which has what is missing here, with --archive; or say --partial if less will do")
 	case wrong == 0:
 		return &failure{
 			err:    fmt.Errorf("nothing is wrong, but %d things that the checkpoint says could not be checked", unchecked),
@@ -247,6 +256,9 @@ func explainVerdict(cmd *cobra.Command, v *verdict) {
 	}
 	for _, n := range v.Notes {
 		fmt.Fprintf(out, "partition %d: note: %s\n", v.Partition, n)
+	}
+	for _, m := range v.Missing {
+		fmt.Fprintf(out, "partition %d: missing: %s\n", v.Partition, m)
 	}
 	for _, u := range v.Unchecked {
 		fmt.Fprintf(out, "partition %d: not checked: %s\n", v.Partition, u)

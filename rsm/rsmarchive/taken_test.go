@@ -97,6 +97,21 @@ func TestAddBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEntries(t, got, all[20:])
+	whole := NewChain(begin)
+	for i := range all {
+		if err := whole.Append(&all[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What knows of the missing entries cannot be compared; what was made of this archive can.
+	r, err := a.Verify(t.Context(), &VerifyOptions{Expected: []Expected{{whole.At().Index, whole.At().Link, "whole"}}})
+	if err != nil || r.Found != 1 || len(r.Incomparable) != 1 || len(r.Matched) != 0 {
+		t.Errorf("a checkpoint of a whole archive: %+v, %v", r, err)
+	}
+	r, err = a.Verify(t.Context(), &VerifyOptions{Expected: []Expected{{at.Index, at.Link, "own"}, {at.Index, Link{1}, "after it"}}})
+	if err != nil || r.Found != 2 || len(r.Matched) != 1 || len(r.Incomparable) != 0 {
+		t.Errorf("its own checkpoint, and another after it: %+v, %v", r, err)
+	}
 	if r := verify(t, store, nil); r.Found != 1 || r.Findings[0].Kind != Gap || r.Findings[0].First != 2 || r.Findings[0].Last != 20 {
 		t.Errorf("found %v", described(r))
 	}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maru.example/rsm"
+	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
+)
+
+// keptUpTo returns the last entry of what a node keeps of before its log, 0 if it keeps nothing.
+func (p *pastPartition) keptUpTo() rsm.Index {
+	if p.kept == nil {
+		return 0
+	}
+	return p.keptEnd
+}
+
+// keeps says whether the entry at an index is in what a node keeps of before its log.
+func (p *pastPartition) keeps(at rsm.Index) bool {
+	return p.kept != nil && p.kept.Begins() <= at && at <= p.keptEnd
+}
+
+// openKept opens what a node keeps of before its log: in the directory of one alone, not in a backup.
+func (p *pastPartition) openKept(ctx context.Context, data string, id *identity) error {
+	store := pastStore(data)
+	a, err := rsmarchive.Open(ctx, store, id.chained(p.number), nil)
+	if err != nil || a.Segments() == 0 {
+		return err
+	}
+	end, err := a.End(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", pastName, err)
+	}
+	p.kept, p.keptEnd = a, end.Index
+	return nil
+}
+
+// readKept calls f with what is kept and archived, from an index on; it returns the entry after the last.
+func (p *pastPartition) readKept(ctx context.Context, from rsm.Index, f func(*rsm.Decided) error) (rsm.Index, error) {
+	for {
+		var a *rsmarchive.Archive
+		var last rsm.Index
+		switch {
+		case p.keeps(from):
+			a, last = p.kept, p.keptEnd
+		case p.archive != nil && from <= p.end.Index:
+			a, last = p.archive, p.end.Index
+		default:
+			return from, nil
+		}
+		if err := a.Read(ctx, from, last, f); err != nil {
+			return from, err
+		}
+		from = last + 1
+	}
+}
+
+// fill decides what is kept of before an entry, where the archive or the log goes on with that.
+func (s *verification) fill(to rsm.Index) error {
+	for s.p.keeps(s.next) && s.next < to {
+		was := s.next
+		err := s.p.kept.Read(s.ctx, s.next, min(s.p.keptEnd, to-1), s.decide)
+		if x, lacks := errors.AsType[*rsmarchive.Finding](err); lacks {
+			if x.Kind != rsmarchive.Gap {
+				s.out.Wrong = append(s.out.Wrong, "what is kept of before the log: "+x.Error())
+			}
+			return nil
+		}
+		if err != nil || s.next == was {
+			return err
+		}
+	}
+	return nil
+}
+
+// between follows the chain over what is kept between where it stands and an entry of the log.
+func (s *verification) between(to rsm.Index) error {
+	for s.chain != nil && s.chain.At().Index+1 < to {
+		from := s.chain.At().Index + 1
+		if !s.p.keeps(from) {
+			return s.missing(to)
+		}
+		err := s.p.kept.Read(s.ctx, from, min(s.p.keptEnd, to-1), s.logged)
+		x, lacks := errors.AsType[*rsmarchive.Finding](err)
+		switch {
+		case lacks && x.Kind == rsmarchive.Gap:
+			if err := s.missing(x.Last + 1); err != nil {
+				return err
+			}
+		case lacks:
+			s.chain = nil
+			s.out.Wrong = append(s.out.Wrong, "what is kept of before the log: "+x.Error())
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// missing lets the chain go on behind entries that are nowhere here: decide says that they are missing.
+func (s *verification) missing(to rsm.Index) error {
+	s.gap = fmt.Sprintf("entries %d to %d are not here", s.chain.At().Index+1, to-1)
+	return s.chain.Skip(to)
+}
+
+// lacks notes that entries are not here, before the one at to.
+func (s *verification) lacks(to rsm.Index, then string) {
+	first := max(s.next, rsmraft.FirstEntry)
+	says := fmt.Sprintf("entries %d to %d are neither in the log nor in the archive", first, to-1)
+	if s.toArchive && first <= s.had && !s.isGap(first) {
+		s.out.Wrong = append(s.out.Wrong, fmt.Sprintf("%s, which had entries up to %d%s", says, s.had, then))
+		return
+	}
+	s.out.Missing = append(s.out.Missing, says+then)
+}
+
+// isGap says whether the archive itself says that it lacks an entry.
+func (s *verification) isGap(at rsm.Index) bool {
+	return slices.ContainsFunc(s.gaps, func(x *rsmarchive.Finding) bool { return x.First <= at && at <= x.Last })
+}
+
+// noLog takes what is kept and followed by nothing, and says so of a log in which nothing is.
+func (s *verification) noLog() error {
+	if s.p.log.ID == 0 || s.p.log.Last >= s.p.log.First || s.next >= s.p.log.First {
+		return nil
+	}
+	if err := s.between(s.p.log.First); err != nil || s.next >= s.p.log.First || s.lost {
+		return err
+	}
+	return s.jump(s.p.log.First)
+}
+
+// incomparable notes that what a checkpoint says of an entry cannot be compared, as entries before it are missing.
+func (s *verification) incomparable(e rsmarchive.Expected) {
+	s.out.Unchecked = append(s.out.Unchecked, fmt.Sprintf("%s knows of entry %d, and %s: this cannot be compared", e.Source, e.Index, s.gap))
+}
