@@ -88,6 +88,9 @@ func whatIsNotThere(t *testing.T, a *archivedTest) {
 	if out, _, err := runHere(t, "wallet", "balance", "b", "--at", late, "--data", data, "--archive", place, "--json"); err != nil || !strings.Contains(out, `"ends"`) {
 		t.Errorf("balance behind the end: %s, %v", out, err)
 	}
+	for _, period := range [][]string{nil, {"--until", late}, {"--from", "2000-01-01"}} { // none of them opens with what a snapshot has
+		refused("with a snapshot: what was before was cut", append([]string{"export", "--data", data, "--archive", "none"}, period...)...)
+	}
 	refused("there is nothing of one", "verify", "--data", data, "--archive", filepath.Join(dir, "other"))
 	if err := os.RemoveAll(filepath.Join(place, "00000002")); err != nil {
 		t.Fatal(err)

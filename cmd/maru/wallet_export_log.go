@@ -201,9 +201,9 @@ func (s *exportStream) begin() (rsm.State, error) {
 		return rsm.State{}, nil
 	}
 	from, err := s.nearest(s.p, s.period.from, s.machine)
-	if err == nil && s.period.from != math.MinInt64 && from.Time >= s.period.from {
+	if err == nil && from.Time >= s.period.from { // so also where no beginning was asked for: the past must not begin in the middle in silence
 		err = failed(fmt.Errorf("what is here of partition %d begins at %s, with a snapshot: what was before was cut, or is on another node", s.p.number, time.Unix(0, from.Time).UTC().Format(time.RFC3339Nano)),
-			"ask for a later period, or use the directory, a copy or the archive that has everything")
+			"ask for a later period with --from, or use the directory, a copy or the archive that has everything")
 	}
 	return from, err
 }
