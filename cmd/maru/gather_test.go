@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -168,6 +169,26 @@ func TestPastMessages(t *testing.T) {
 		if got, err := parsePastAnswer(a.encode()); !errors.Is(err, errPastMessage) {
 			t.Errorf("%+v was taken for %+v: %v", a, got, err)
 		}
+	}
+}
+
+// TestPastGolden writes messages as they were written by the first program that had them.
+func TestPastGolden(t *testing.T) {
+	r := pastRequest{rsmarchive.Position{Index: 7, Term: 3, Time: 1_796_073_889_000_000_000, Link: rsmarchive.Origin("a", 1)}, 12}
+	lacks, late, here := pastAnswer{kind: pastLacks, next: 9}, pastAnswer{kind: pastNotYet}, pastAnswer{kind: pastEntries, segment: []byte("segment")}
+	var text strings.Builder
+	for _, m := range []struct {
+		name string
+		b    []byte
+	}{{"request", r.encode()}, {"lacks", lacks.encode()}, {"not yet", late.encode()}, {"entries", here.encode()}} {
+		fmt.Fprintf(&text, "%s: %x\n", m.name, m.b)
+	}
+	want, err := os.ReadFile(filepath.Join("testdata", "past.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text.String()); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
 	}
 }
 
