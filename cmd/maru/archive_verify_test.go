@@ -378,8 +378,13 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 
 	// Without the archive nobody knows the chain of a log that was cut: that is not wrong.
 	v, err = verifyArchive(t, append(both, "--data", a.data, "--archive", "none")...)
-	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || len(v.Partitions[1].Unchecked) != 1 || !strings.Contains(v.Partitions[1].Unchecked[0], "there is no archive") {
+	if failureOf(err).status != exitUnchecked || v.Wrong > 0 {
 		t.Errorf("without the archive: %+v, %v", v, err)
+	}
+	for _, p := range v.Partitions { // by where the files of the log were cut, its first entries may still be there
+		if said := fmt.Sprint(p.Unchecked); len(p.Unchecked) != 1 || !strings.Contains(said, "there is no archive") && !strings.Contains(said, "cannot be compared") {
+			t.Errorf("without the archive, partition %d: %q", p.Partition, said)
+		}
 	}
 
 	// One of the archive alone, by a key of openssl, is enough for what is in it.
