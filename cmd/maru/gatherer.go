@@ -185,6 +185,16 @@ func (g *gatherer) awaiting(partition uint16, patient bool) func(context.Context
 	}
 }
 
+// lacks says whether an entry of before the replica's own record is not here yet, and may come.
+func (g *gatherer) lacks(partition uint16, at rsm.Index) bool {
+	replica, err := g.node.logs[partition].Replica()
+	if err != nil || g.cut || replica.Recorded() <= at {
+		return false
+	}
+	s, _ := g.state(partition)
+	return s.have < at && !s.nobody
+}
+
 // run gathers what a partition lacks until ctx ends.
 func (g *gatherer) run(ctx context.Context, partition uint16, one *gathering) {
 	defer close(one.ended)

@@ -71,6 +71,7 @@ func (h *historian) partition(l *walletraft.Log, number uint16) walletpebble.Par
 			}
 			return g.Applied()
 		},
+		Waits: func(next rsm.Index) bool { return h.node.gatherer.lacks(number, next) },
 		Keep: func(from rsm.Index) {
 			g, err := l.Replica()
 			if err == nil {

@@ -32,6 +32,9 @@ type Partition struct {
 	Open func(from rsm.Index) (Source, error)
 	// Applied returns the index of the newest entry that is decided here; nil: not known.
 	Applied func() rsm.Index
+	// Waits says whether an entry is not here, though later ones are, and may come: until then there is nothing to
+	// be told, and other nodes' histories may have more; nil: never.
+	Waits func(next rsm.Index) bool
 	// Keep is told from which entry on a source has to have them after a crash; nil: not
 	// wanted.
 	Keep func(from rsm.Index)
@@ -156,7 +159,7 @@ func (s *Store) Rebuild(ctx context.Context) error {
 
 // RebuildPartition is Rebuild of one partition, which has to be followed.
 func (s *Store) RebuildPartition(ctx context.Context, partition uint16) error {
-	f, err := s.following(partition)
+	f, err := s.follower(partition)
 	if err != nil {
 		return err
 	}
@@ -166,21 +169,12 @@ func (s *Store) RebuildPartition(ctx context.Context, partition uint16) error {
 // Begins returns the first entry of which a partition's history tells, 0 or 1 where that is the first that there is. The
 // partition has to be followed.
 func (s *Store) Begins(partition uint16) (rsm.Index, error) {
-	f, err := s.following(partition)
+	f, err := s.follower(partition)
 	if err != nil {
 		return 0, err
 	}
 	mark, _ := f.state()
 	return mark.First, nil
-}
-
-func (s *Store) following(partition uint16) (*follower, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.followers[partition]; f != nil {
-		return f, nil
-	}
-	return nil, fmt.Errorf("walletpebble: partition %d is not followed", partition)
 }
 
 func anew(ctx context.Context, all ...*follower) error {

@@ -37,6 +37,9 @@ func (s *Store) view(partition uint16) (*view, error) {
 	if err == nil {
 		v.mark, err = parseMark(partition, value)
 	}
+	if next := max(v.mark.Index+1, f.p.First); err == nil && f.p.Waits != nil && f.p.Waits(next) {
+		err = fmt.Errorf("%w: entry %d, with which it goes on, is to come from another node", wallet.ErrHistoryUnavailable, next)
+	}
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
