@@ -243,8 +243,9 @@ func (r *resumingReader) check(t *testing.T) {
 func (r *hookReceiver) inOrder(want int) error {
 	seen, last := map[string]bool{}, map[int]string{}
 	for _, id := range r.ids {
+		var past string
 		var partition, index, number int
-		if _, err := fmt.Sscanf(id, "evt_%d-%d-%d", &partition, &index, &number); err != nil {
+		if _, err := fmt.Sscanf(id, "evt_%8s-%d-%d-%d", &past, &partition, &index, &number); err != nil {
 			return err
 		}
 		if seen[id] {

@@ -122,7 +122,10 @@ func (f *fakeStream) StartTransactions(ctx context.Context, ts []*wallet.Transac
 		if t.Reference == "" && len(t.Metadata) == 0 {
 			return nil, errors.New("a plain transfer came as a transaction")
 		}
-		all = append(all, wallet.HandleTransfer{ID: t.ID, From: payers[i], To: f.names[t.Postings[1].Account], Amount: t.Postings[1].Amount, Currency: t.Postings[1].Currency})
+		f.mu.Lock()
+		to := f.names[t.Postings[1].Account]
+		f.mu.Unlock()
+		all = append(all, wallet.HandleTransfer{ID: t.ID, From: payers[i], To: to, Amount: t.Postings[1].Amount, Currency: t.Postings[1].Currency})
 	}
 	return f.Start(ctx, all)
 }

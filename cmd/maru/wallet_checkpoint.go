@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -150,14 +149,12 @@ key is a PEM file with an Ed25519 key, of maru wallet checkpoint-key or of opens
 			if err != nil {
 				return err
 			}
-			if out == "" {
-				_, err = cmd.OutOrStdout().Write(text)
+			file, done, err := openOutput(cmd, out)
+			if err != nil {
 				return err
 			}
-			if err := writeDurably(filepath.Dir(out), filepath.Base(out), text, 0o640); err != nil {
-				return failed(err, "--out names a file")
-			}
-			return nil
+			_, err = file.Write(text)
+			return errors.Join(err, done(err == nil))
 		},
 	}
 	past.register(cmd)

@@ -177,12 +177,19 @@ func openOutput(cmd *cobra.Command, name string) (out io.Writer, done func(well 
 	if name == "" {
 		return cmd.OutOrStdout(), func(bool) error { return nil }, nil
 	}
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() { // a device or a pipe stays what it is
+		file, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, nil, failed(err, "name a file that can be written")
+		}
+		return file, func(bool) error { return file.Close() }, nil
+	}
 	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
 	if err != nil {
-		return nil, nil, failed(err, "--output names a file that can be written")
+		return nil, nil, failed(err, "name a file that can be written")
 	}
 	return file, func(well bool) error {
-		err := file.Close()
+		err := errors.Join(file.Sync(), file.Close())
 		if well && err == nil {
 			if err = os.Rename(file.Name(), name); err == nil {
 				return nil
