@@ -46,7 +46,9 @@ type wholeFeed struct {
 	kept []keptPast // to be tried in this order
 	// await waits until what is not here yet, and may come, is here; else it returns the gap, or why it ended.
 	// nil: nobody waits.
-	await   func(ctx context.Context, at rsm.Index, gap error) error
+	await func(ctx context.Context, at rsm.Index, gap error) error
+	// damaged is told that the first of kept is.
+	damaged func()
 	next    rsm.Index
 	reading *archiveReading // nil: the feed has the next entry, or will
 	tried   int             // how many of kept turned out not to have the next entry
@@ -98,12 +100,20 @@ func (f *wholeFeed) Next(ctx context.Context) (rsm.Decided, error) {
 		case errors.Is(err, rsm.ErrGap) && f.tried < len(f.kept)-1:
 			f.tried++ // another one may have it
 		case err != nil:
-			return rsm.Decided{}, err
+			return rsm.Decided{}, f.failed(err)
 		default:
 			f.tried = 0
 		}
 		f.feed.Seek(f.next)
 	}
+}
+
+// failed passes on an error of one of kept.
+func (f *wholeFeed) failed(err error) error {
+	if f.tried == 0 && errors.Is(err, rsmarchive.ErrDamaged) && f.damaged != nil {
+		f.damaged()
+	}
+	return err
 }
 
 func (f *wholeFeed) took(index rsm.Index) { f.next, f.tried = index+1, 0 }
@@ -112,7 +122,7 @@ func (f *wholeFeed) took(index rsm.Index) { f.next, f.tried = index+1, 0 }
 func (f *wholeFeed) behind(ctx context.Context, gap error) error {
 	for ; f.tried < len(f.kept); f.tried++ {
 		if err := f.open(ctx, f.kept[f.tried]); err != nil || f.reading != nil {
-			return err
+			return f.failed(err)
 		}
 	}
 	f.tried = 0
@@ -196,7 +206,7 @@ func (n *node) localFeed(partition uint16, from rsm.Index) (*wholeFeed, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole := &wholeFeed{feed: f, next: from, kept: []keptPast{n.gatherer.keeps(partition)}}
+	whole := &wholeFeed{feed: f, next: from, kept: []keptPast{n.gatherer.keeps(partition)}, damaged: func() { n.gatherer.suspect(partition) }}
 	if n.archive != nil {
 		whole.kept = append(whole.kept, func(ctx context.Context) (*rsmarchive.Archive, error) {
 			return rsmarchive.Open(ctx, n.archive.store, n.identity.chained(partition), nil)

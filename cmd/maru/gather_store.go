@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
@@ -22,6 +23,56 @@ func pastStore(data string) *rsmarchive.Dir {
 func (g *gatherer) keeps(partition uint16) keptPast {
 	return func(ctx context.Context) (*rsmarchive.Archive, error) {
 		return rsmarchive.Open(ctx, g.store, g.node.identity.chained(partition), nil)
+	}
+}
+
+// checkRest is the pause after each entry that is checked while the wallet has much to do.
+const checkRest = 20 * time.Millisecond
+
+// check reads all that is kept, up to an entry. Where it says that entries are missing they are.
+func (w *gatheringWork) check(ctx context.Context, kept *rsmarchive.Archive, last rsm.Index) error {
+	from := kept.Begins()
+	for kept.Segments() > 0 && from <= last {
+		err := kept.Read(ctx, from, last, func(*rsm.Decided) error {
+			if !w.node.followers.busy.Load() {
+				return ctx.Err()
+			}
+			select {
+			case <-time.After(checkRest):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		x, found := errors.AsType[*rsmarchive.Finding](err)
+		if !found || x.Kind != rsmarchive.Gap || x.Last < from {
+			return err
+		}
+		from = x.Last + 1
+	}
+	return nil
+}
+
+// setAside moves what is kept and damaged out of the way, where somebody may look at it: it is asked for anew. It
+// returns the damage.
+func (w *gatheringWork) setAside(ctx context.Context, of rsmarchive.Chained, damage error) error {
+	folder := filepath.Join(w.dir, of.Folder())
+	aside := folder + asideSuffix
+	w.node.logger.ErrorContext(ctx, "what is kept of before this node's log is damaged; it is set aside, and asked of the other nodes anew", "partition", w.partition, "set_aside", aside, "error", damage)
+	w.at, w.known, w.kept = rsmarchive.Position{}, false, false
+	if err := os.RemoveAll(aside); err != nil {
+		return errors.Join(damage, err)
+	}
+	return errors.Join(damage, os.Rename(folder, aside))
+}
+
+// asideSuffix is that of a folder with what was damaged.
+const asideSuffix = ".damaged"
+
+// suspect has what is kept of a partition looked at again: it was found damaged.
+func (g *gatherer) suspect(partition uint16) {
+	if one := g.one(partition); one != nil {
+		one.suspect.Store(true)
 	}
 }
 

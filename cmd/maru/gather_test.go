@@ -118,8 +118,38 @@ func TestPastOfLateNodes(t *testing.T) {
 	if out, _, err := runHere(t, "wallet", "balance", "a0", "--at", at, "--data", c.nodes[1].data); err != nil || !strings.Contains(out, "0.03") {
 		t.Errorf("balance: %s, %v", out, err)
 	}
+	// It has what a checkpoint needs.
+	key, checkpoint := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "checkpoint")
+	for _, args := range [][]string{{"checkpoint-key", key}, {"checkpoint", "--data", c.nodes[1].data, "--key", key, "--out", checkpoint}} {
+		if _, _, err := runHere(t, append([]string{"wallet"}, args...)...); err != nil {
+			t.Error(args, err)
+		}
+	}
+	if v, err := verifyArchive(t, "--data", c.nodes[1].data, "--checkpoint", checkpoint, "--public-key", key+".pub"); err != nil || len(v.Partitions[0].Matched) != 1 {
+		t.Errorf("against its checkpoint: %+v, %v", v, err)
+	}
+	// A bit of what is kept is flipped, and the history is to be made anew of it: the node gets it anew.
+	past := filepath.Join(c.nodes[1].data, pastName)
+	flipByte(t, segments(t, past, 1)[0], 150)
+	if err := os.RemoveAll(filepath.Join(c.nodes[1].data, historyName)); err != nil {
+		t.Fatal(err)
+	}
+	c.start(1)
+	c.wait("what was damaged is set aside", func(context.Context) error {
+		_, err := os.Stat(filepath.Join(past, rsmarchive.Chained{Group: 1}.Folder()+asideSuffix))
+		return err
+	})
+	c.wait("nobody lacks anything", c.missing)
+	told(1)
+	c.signal(1, syscall.SIGTERM)
+	if err := c.nodes[1].process.wait(); err != nil {
+		t.Error(err)
+	}
+	if v, err = verifyArchive(t, "--data", c.nodes[1].data); err != nil {
+		t.Fatalf("%+v, %v", v, err)
+	}
 	// What is kept is removed: then not everything is here, and verify says so.
-	if err := removePast(filepath.Join(c.nodes[1].data, pastName), rsmarchive.Chained{Group: 1}); err != nil {
+	if err := removePast(past, rsmarchive.Chained{Group: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if v, err = verifyArchive(t, "--data", c.nodes[1].data); failureOf(err).status != exitFailed || v.Wrong > 0 || len(v.Partitions[0].Missing) == 0 || len(v.Partitions[1].Missing) > 0 {

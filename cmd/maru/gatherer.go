@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"maru.example/cluster"
@@ -54,8 +55,9 @@ type gatherer struct {
 
 // gathering is what becomes of a partition's past.
 type gathering struct {
-	cancel context.CancelFunc
-	ended  chan struct{}
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	suspect atomic.Bool // somebody found what is kept damaged
 
 	mu      sync.Mutex
 	state   gathered
@@ -220,6 +222,7 @@ type gatheringWork struct {
 	at      rsmarchive.Position // where what is kept ends; zero: that is to be found out
 	known   bool
 	kept    bool          // it ends with what is kept, not with the archive
+	checked bool          // all that is kept was read, and is as it was
 	tidied  time.Time     // when it was last looked whether the archive has all
 	retry   time.Duration // the next pause after a failure
 	failing time.Time     // since when; zero: it is not
@@ -315,6 +318,9 @@ func (w *gatheringWork) failed(ctx context.Context, until rsm.Index, err error) 
 // find finds out where what is kept, or the archive, ends.
 func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	archived := w.archivedUpTo()
+	if w.one.suspect.Swap(false) {
+		w.known, w.checked = false, false
+	}
 	tidy := w.kept && archived >= until-1 && time.Since(w.tidied) > tidyInterval
 	if more := w.at.Index < until-1 && archived > w.at.Index; w.known && !tidy && !more {
 		return nil
@@ -327,9 +333,16 @@ func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	if err2 == nil {
 		at, err2 = kept.End(ctx)
 	}
-	if err2 != nil {
-		return fmt.Errorf("%s: %w (it can be removed: it is asked for again)", filepath.Join(w.dir, of.Folder()), err2)
+	if err2 == nil && !w.checked {
+		err2 = w.check(ctx, kept, at.Index)
 	}
+	switch {
+	case errors.Is(err2, rsmarchive.ErrDamaged):
+		return w.setAside(ctx, of, err2)
+	case err2 != nil:
+		return fmt.Errorf("%s: %w", filepath.Join(w.dir, of.Folder()), err2)
+	}
+	w.checked = true
 	usable := kept.Segments() > 0 && (kept.Begins() == 1 || err == nil && kept.Begins() <= end.Index+1)
 	switch {
 	case usable && (err != nil || end.Index < until-1 && end.Index <= at.Index):

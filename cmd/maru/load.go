@@ -50,8 +50,9 @@ Transfers may have the columns reference and metadata as well: what another syst
 calls them, and a JSON object of strings, as ` + "`maru wallet transfer --help`" + ` says; both empty
 is a transfer without. An NDJSON file has one object a line with the same keys, all
 values strings (metadata is an object), and may mix all kinds. Lines count in the order
-of the file. Transfers with a reference or metadata are carried as transactions: a file in
-which they and plain ones take turns is slower.
+of the file; of a wallet with several partitions those whose payers are in one partition,
+as the partitions decide by themselves. Transfers with a reference or metadata are carried
+as transactions: a file in which they and plain ones take turns is slower.
 
 It is safe to load a file again, or to go on after an interrupt by loading it from
 its beginning: what was applied is counted as such and moves nothing. A line that

@@ -15,6 +15,7 @@ import (
 	"maru.example/cluster"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 	"maru.example/wallet/walletraft"
 )
@@ -200,17 +201,21 @@ func makeCheckpoint(cmd *cobra.Command, f *pastFlags, key string) (_ []byte, err
 
 // head returns where the chain of a partition ends: after the last entry whose decision is on record.
 func (n *pastNode) head(ctx context.Context, p *pastPartition) (rsmarchive.Position, error) {
-	at := rsmarchive.Position{Link: n.identity.chained(p.number).Origin()}
-	if p.archive != nil {
-		var err error
-		if at, err = p.archive.End(ctx); err != nil {
-			return at, err
-		}
-	} else if !p.log.Whole {
-		return at, fmt.Errorf("its log begins with entry %d, and there is no archive: nobody knows the chain", p.log.First)
+	at, err := rsmarchive.Position{Link: n.identity.chained(p.number).Origin()}, error(nil)
+	switch {
+	case p.archive != nil:
+		at, err = p.archive.End(ctx)
+	case p.keeps(rsmraft.FirstEntry):
+		at, err = p.kept.End(ctx)
+	case !p.log.Whole:
+		err = failed(fmt.Errorf("its log begins with entry %d, and there is no archive: nobody knows the chain", p.log.First),
+			"give the archive with --archive, or sign what another node has, or a backup (--data none --archive PLACE)")
+	}
+	if err != nil {
+		return at, err
 	}
 	chain := rsmarchive.NewChain(at)
-	err := n.read(ctx, p, at.Index+1, func(d *rsm.Decided) error {
+	err = n.read(ctx, p, at.Index+1, func(d *rsm.Decided) error {
 		if len(d.Entry) > 0 && len(d.Decision) == 0 {
 			return errStop
 		}
