@@ -376,6 +376,12 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 		t.Errorf("%s, %v: want the head %s", text, err, v.Partitions[0].Head)
 	}
 
+	// The archive alone is behind its log: it may have been cut short, or not.
+	v, err = verifyArchive(t, append(both, "--data", "none", "--archive", a.place)...)
+	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || !strings.Contains(fmt.Sprint(v.Partitions[0].Unchecked), "or was removed from its end") {
+		t.Errorf("the archive alone: %+v, %v", v, err)
+	}
+
 	// Without the archive nobody knows the chain of a log that was cut: that is not wrong.
 	v, err = verifyArchive(t, append(both, "--data", a.data, "--archive", "none")...)
 	if failureOf(err).status != exitUnchecked || v.Wrong > 0 {

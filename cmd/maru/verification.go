@@ -374,8 +374,12 @@ func (s *verification) end() {
 		out.Head = s.chain.At().Link.String()
 	}
 	for _, e := range s.expected {
-		if s.chain == nil && s.unknown != "" {
+		switch {
+		case s.chain == nil && s.unknown != "":
 			out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s knows of entry %d: %s", e.Source, e.Index, s.unknown))
+			continue
+		case s.p.log.ID == 0 && len(out.Wrong) == 0: // an archive alone, which is behind its log
+			out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s knows of entry %d, and the archive ends with entry %d: what came later is not in it yet, or was removed from its end", e.Source, e.Index, s.reached()))
 			continue
 		}
 		out.Wrong = append(out.Wrong, fmt.Sprintf("%s knows of entry %d, and the chain could be followed to entry %d only", e.Source, e.Index, s.reached()))
