@@ -171,7 +171,7 @@ func (s *Store) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 // written is made of the log again.
 const (
 	flushTimeout = 3 * time.Second
-	closeTimeout = 6 * time.Second
+	closeTimeout = 20 * time.Second
 )
 
 // Close ends all followers and closes the store. It returns an error if that takes too
