@@ -95,7 +95,11 @@ func TestHistoryElsewhere(t *testing.T) {
 			for _, k := range v.others {
 				to.nodes = append(to.nodes, keeping(t, k, &way{here: true}))
 			}
-			first := keeping(t, v.here, to)
+			var here wallet.History
+			if v.here != nil {
+				here = v.here
+			}
+			first := keeping(t, here, to)
 			past, code, err := first.HistoryBalances(t.Context(), &wallet.HistoryRequest{Tenant: wallet.DefaultTenant, Account: "alice", At: v.at})
 			switch {
 			case v.want && (err != nil || code != wallet.Applied || len(past.Balances) != 1 || past.Balances[0].Amount != 7 || past.Partial):
@@ -121,7 +125,7 @@ func TestHistoryElsewhere(t *testing.T) {
 
 // keeping returns a node with a wallet in which alice has an account, and a history;
 // without a history it has no replica of the wallet.
-func keeping(t *testing.T, h *kept, to *way) *wallet.Service {
+func keeping(t *testing.T, h wallet.History, to *way) *wallet.Service {
 	t.Helper()
 	if h == nil {
 		runtime := rsmraft.NewRuntime()

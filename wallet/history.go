@@ -40,7 +40,7 @@ type History interface {
 	// Lines returns a page of an account's lines.
 	Lines(q *LineQuery) (LinePage, error)
 	// BalancesAt returns what an account held after the last change at or before a
-	// time, in nanoseconds since 1970 UTC. Without any balance it was not open.
+	// time, in nanoseconds since 1970 UTC, as far as it has come. Without any balance it was not open.
 	BalancesAt(account Handle, at int64) (PastBalances, error)
 	// Statement returns a page of a statement of the query's currency, which has to be one,
 	// and its period.
@@ -109,6 +109,12 @@ type HistoryMark struct {
 	Time      int64     `json:"time"`       // of the last entry that was taken up, 0 before the first
 	First     rsm.Index `json:"first"`      // of the entries that are in it: 1, all
 	FirstTime int64     `json:"first_time"` // of that entry; 0 if First is 1
+}
+
+// covers says that no entry with a time before a moment is missing at the end: the mark is of that moment or later, as the
+// times of a log never go back, or the history has come to an entry.
+func (m *HistoryMark) covers(before int64, entry rsm.Index) bool {
+	return m.Time >= before || m.Index >= entry
 }
 
 // LineKey is the place of a line: in a partition they are ordered by it.
@@ -198,7 +204,8 @@ type PastBalances struct {
 	Mark     HistoryMark   `json:"mark"`
 	// Partial says that the account was open before the history begins: it may hold
 	// currencies in which nothing has changed since, which are not among the balances.
-	Partial bool `json:"partial,omitzero"`
+	Partial bool      `json:"partial,omitzero"`
+	Decided rsm.Index `json:"decided,omitzero"` // as in FoundEvents, before the balances were read
 }
 
 // Statement is a page of the lines of a period, and the balances before and after it.
@@ -209,7 +216,8 @@ type Statement struct {
 	Closing  money.Amount   `json:"closing"` // after the last one so far
 	// Complete says that no line of the period can come any more: later entries were
 	// taken up.
-	Complete bool `json:"complete,omitzero"`
+	Complete bool      `json:"complete,omitzero"`
+	Decided  rsm.Index `json:"decided,omitzero"` // as in FoundEvents, before the lines were read
 }
 
 // Turnover is what happened in a partition to a tenant's balances, by currency.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"maru.example/money"
 	"maru.example/rsm"
@@ -96,15 +95,11 @@ type FindRequest struct {
 	AtLeast HistoryPositions // that the content must reflect; those of other partitions do not matter
 }
 
-// findPatience is how long a history that is behind is waited for without a position: who asks right after a write finds
-// it, and who asks a wallet under load hears the decision soon.
-const findPatience = time.Second
-
 // findContent asks a history for what was done under an id.
 func (p *Partition) findContent(ctx context.Context, h History, q *IDQuery) (*pastFinding, error) {
 	found, err := h.Find(q)
 	if err == nil && len(found.Events) == 0 && found.Decided > found.Mark.Index {
-		near, cancel := context.WithTimeout(ctx, findPatience)
+		near, cancel := context.WithTimeout(ctx, shortPatience)
 		defer cancel()
 		if err = h.Wait(near, HistoryPosition{p.number, found.Decided}); err == nil {
 			found, err = h.Find(q)

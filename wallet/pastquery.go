@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -16,13 +17,17 @@ import (
 // historyPatience is how long a history is waited for that is behind of what was asked for.
 const historyPatience = 2 * time.Second
 
+// shortPatience is how long a history that is behind is waited for without a position: who asks right after a write finds
+// it, and who asks a wallet under load hears soon that it is not there yet.
+const shortPatience = time.Second
+
 // HistoryRequest asks the wallet's history about an account.
 type HistoryRequest struct {
 	Tenant       Tenant
 	Account      AccountID
 	Counterparty AccountID        // "": any; for lines
 	Lines        LineQuery        // without its accounts
-	At           int64            // of balances, in nanoseconds since 1970 UTC
+	At           int64            // of balances, in nanoseconds since 1970 UTC; math.MaxInt64: the newest that the history has
 	AtLeast      HistoryPositions // that the answer must reflect; those of other partitions do not matter
 }
 
@@ -138,11 +143,9 @@ func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error
 		page, err := h.Lines(&q.Past.Lines)
 		return &pastFinding{Page: &page}, err
 	case pastBalances:
-		balances, err := h.BalancesAt(q.Past.Lines.Account, q.Past.At)
-		return &pastFinding{Balances: &balances}, err
+		return p.findBalances(ctx, h, q.Past)
 	case pastStatement:
-		statement, err := h.Statement(&q.Past.Lines)
-		return &pastFinding{Statement: &statement}, err
+		return p.findStatement(ctx, h, &q.Past.Lines)
 	case pastTurnover:
 		turnover, err := h.Turnover(p.number, q.Tenant)
 		return &pastFinding{Turnover: &turnover}, err
@@ -156,6 +159,51 @@ func (p *Partition) findPast(ctx context.Context, q *query) (*pastFinding, error
 		return &pastFinding{Transactions: &transactions}, err
 	}
 	return nil, fmt.Errorf("%w: about the past: %q", errRequest, q.Past.Kind)
+}
+
+// findBalances asks a history for the balances at a moment. Those at the end of time are the newest that it has.
+func (p *Partition) findBalances(ctx context.Context, h History, q *pastQuery) (*pastFinding, error) {
+	before := int64(math.MinInt64)
+	if q.At < math.MaxInt64 {
+		before = q.At + 1 // entries of the moment itself count, and several can be of one time
+	}
+	var balances PastBalances
+	err := p.complete(ctx, h, before, func() (_ *HistoryMark, _ rsm.Index, err error) {
+		balances, err = h.BalancesAt(q.Lines.Account, q.At)
+		return &balances.Mark, balances.Decided, err
+	})
+	return &pastFinding{Balances: &balances}, err
+}
+
+// findStatement asks a history for a statement. One without an end goes as far as the history, but its opening balance has to be right.
+func (p *Partition) findStatement(ctx context.Context, h History, q *LineQuery) (*pastFinding, error) {
+	var statement Statement
+	err := p.complete(ctx, h, max(q.From, q.To), func() (_ *HistoryMark, _ rsm.Index, err error) {
+		statement, err = h.Statement(q)
+		return &statement.Mark, statement.Decided, err
+	})
+	return &pastFinding{Statement: &statement}, err
+}
+
+// complete asks a history for what has to have all entries with a time before a moment that were decided on this node when it was asked. If
+// the answer may lack some it waits a while, and asks again. What ask returns is what the answer reflects, and what was
+// decided here; 0: not known. The error is ErrHistoryBehind if that was in vain.
+func (p *Partition) complete(ctx context.Context, h History, before int64, ask func() (*HistoryMark, rsm.Index, error)) error {
+	mark, decided, err := ask()
+	if err != nil || mark.covers(before, decided) {
+		return err
+	}
+	near, cancel := context.WithTimeout(ctx, shortPatience)
+	defer cancel()
+	if err := h.Wait(near, HistoryPosition{p.number, decided}); err != nil && !errors.Is(err, ErrHistoryBehind) {
+		return err
+	}
+	mark, _, err = ask() // also where it is still behind: it may have come to the moment
+	if err == nil && !mark.covers(before, decided) {
+		err = fmt.Errorf("%w: it is at %v, of %s, and may lack what was before the moment that was asked for; %d is decided",
+			ErrHistoryBehind, mark.HistoryPosition, time.Unix(0, mark.Time).UTC().Format(time.RFC3339Nano), decided)
+	}
+	return err
 }
 
 // past asks a partition's history, wherever it is.

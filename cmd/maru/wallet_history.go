@@ -220,7 +220,11 @@ type statementView struct {
 	Closing  string `json:"closing_balance"`
 	Complete bool   `json:"complete"`
 	Position string `json:"position"`
+
+	Reflects time.Time `json:"reflects_time"` // of the entry at the position
 }
+
+func reflects(m *wallet.HistoryMark) time.Time { return time.Unix(0, m.Time).UTC() }
 
 func newStatementCommand() *cobra.Command {
 	var o pastOptions
@@ -258,7 +262,7 @@ func (o *pastOptions) statement(ctx context.Context, cmd *cobra.Command, client 
 			first = false
 			r.Lines.Currency = st.Currency
 			err = o.printStatement(cmd, statementView{
-				string(r.Account), client.CurrencyName(st.Currency), st.Opening.Format(st.Currency), st.Closing.Format(st.Currency), st.Complete, st.Mark.String(),
+				string(r.Account), client.CurrencyName(st.Currency), st.Opening.Format(st.Currency), st.Closing.Format(st.Currency), st.Complete, st.Mark.String(), reflects(&st.Mark),
 			})
 		}
 		return len(st.Lines), st.Next, errors.Join(err, o.printLines(cmd.OutOrStdout(), client, st.Mark.Partition, st.Lines))
@@ -284,6 +288,7 @@ type heldView struct {
 	At       time.Time         `json:"at"`
 	Balances map[string]string `json:"balances"`
 	Position string            `json:"position"`
+	Reflects time.Time         `json:"reflects_time"` // of the entry at the position
 }
 
 // balanceOfPast shows what an account held at a moment, by the server's history.
@@ -303,14 +308,14 @@ func balanceOfPast(cmd *cobra.Command, o *httpOptions, account, moment string) e
 		if len(past.Balances) == 0 {
 			return &failure{fmt.Errorf("%s was not open at %s", account, at.Format(time.RFC3339Nano)), "`maru wallet show " + account + "` says when it was opened", exitRefused}
 		}
-		v := heldView{account, at.UTC(), map[string]string{}, past.Mark.String()}
+		v := heldView{account, at.UTC(), map[string]string{}, past.Mark.String(), reflects(&past.Mark)}
 		t := newTable("currency", ">balance")
 		for _, b := range past.Balances {
 			v.Balances[client.CurrencyName(b.Currency)] = b.Amount.Format(b.Currency)
 			t.add(client.CurrencyName(b.Currency), b.Amount.Format(b.Currency))
 		}
 		if past.Mark.Time < at.UnixNano() {
-			fmt.Fprintf(cmd.ErrOrStderr(), "the history has come to %s: what happened later is not in it\n", time.Unix(0, past.Mark.Time).UTC().Format(time.RFC3339Nano))
+			fmt.Fprintf(cmd.ErrOrStderr(), "the history has come to %s: what happened later is not in it\n", v.Reflects.Format(time.RFC3339Nano))
 		}
 		if o.json {
 			return printJSON(cmd.OutOrStdout(), v)

@@ -142,6 +142,13 @@ func (s *server) onlyCurrency(ctx context.Context, r *wallet.HistoryRequest) err
 	if err = decidedAs(code, err); err != nil {
 		return err
 	}
+	if len(past.Balances) == 0 { // yet: the history may not have come to its first one
+		now.At--
+		past, code, err = s.o.History.HistoryBalances(ctx, &now)
+		if err = decidedAs(code, err); err != nil {
+			return err
+		}
+	}
 	if len(past.Balances) != 1 {
 		return invalidParameter("currency", fmt.Errorf("must be there: the account has held %d currencies", len(past.Balances)))
 	}

@@ -114,15 +114,16 @@ func historyOperations() []operation {
 		parameters: page, answer: linesAnswer{}, codes: account, do: (*server).accountTransfers,
 	}, {
 		id: "get-past-balances", path: "/v1/wallet/accounts/{id}/balances",
-		summary: "Show what an account held at a moment", description: "With all changes at that time or before, as far as the history has come.",
+		summary: "Show what an account held at a moment", description: "With all changes at that time or before. A history that may lack some of them yet is waited for, for a second, and is then history_behind.",
 		parameters: []parameter{{"at", "The moment; without it, the newest that the history has.", moment}, atLeast},
 		answer:     pastBalancesAnswer{}, codes: account, do: (*server).pastBalances,
 	}, {
 		id: "get-statement", path: "/v1/wallet/accounts/{id}/statement",
-		summary:     "Make a statement of an account for a period",
-		description: "Opening balance, lines and closing balance of one currency, which can be left out if the account has held one only.",
-		parameters:  []parameter{page[0], page[1], page[2], page[6], page[7], atLeast},
-		answer:      statementAnswer{}, codes: account, do: (*server).statement,
+		summary: "Make a statement of an account for a period",
+		description: "Opening balance, lines and closing balance of one currency, which can be left out if the account has held one only. " +
+			"A history that may lack some of the period yet, or, if that has no end, of what was before it, is waited for, for a second, and is then history_behind.",
+		parameters: []parameter{page[0], page[1], page[2], page[6], page[7], atLeast},
+		answer:     statementAnswer{}, codes: account, do: (*server).statement,
 	}, {
 		id: "get-turnover", path: "/v1/wallet/turnover",
 		summary:    "Add up all transfers",

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"maru.example/rsm"
 	"maru.example/wallet"
 )
 
@@ -15,13 +16,7 @@ const maxFound = 4 * wallet.MaxPostings
 
 // Find implements [wallet.History].
 func (s *Store) Find(q *wallet.IDQuery) (found wallet.FoundEvents, err error) {
-	f, err := s.follower(q.Partition)
-	if err != nil {
-		return found, err
-	}
-	if f.p.Applied != nil {
-		found.Decided = f.p.Applied()
-	}
+	found.Decided = s.decided(q.Partition)
 	v, err := s.view(q.Partition)
 	if err != nil {
 		return found, err
@@ -43,6 +38,15 @@ func (s *Store) Find(q *wallet.IDQuery) (found wallet.FoundEvents, err error) {
 		found.Events, err = v.command(q, place)
 	}
 	return found, err
+}
+
+// decided returns the newest entry that is decided on the node, 0 if it is not known. To be compared with what a view
+// has, it is asked before.
+func (s *Store) decided(partition uint16) rsm.Index {
+	if f, err := s.follower(partition); err == nil && f.p.Applied != nil {
+		return f.p.Applied()
+	}
+	return 0
 }
 
 // hasIDs returns an error while the indexes by transaction id are being made.

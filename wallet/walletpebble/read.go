@@ -250,6 +250,7 @@ func (v *view) until(prefix []byte, at int64) (*pebble.Iterator, error) {
 
 // BalancesAt implements [wallet.History].
 func (s *Store) BalancesAt(account wallet.Handle, at int64) (all wallet.PastBalances, err error) {
+	all.Decided = s.decided(account.Partition())
 	v, err := s.view(account.Partition())
 	if err != nil {
 		return all, err
@@ -305,6 +306,7 @@ func balance(it *pebble.Iterator, h wallet.Handle, c money.Currency, at int64) (
 
 // Statement implements [wallet.History].
 func (s *Store) Statement(q *wallet.LineQuery) (st wallet.Statement, err error) {
+	st.Decided = s.decided(q.Account.Partition())
 	v, err := s.view(q.Account.Partition())
 	if err != nil {
 		return st, err

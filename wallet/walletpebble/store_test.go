@@ -378,3 +378,33 @@ func BenchmarkFollow(b *testing.B) {
 		}
 	}
 }
+
+// TestDecided asks a store that is behind, whose answers say of what.
+func TestDecided(t *testing.T) {
+	w := newWorld()
+	transfers(w, 3)
+	w.log.give(2)
+	s, err := Open("history", &Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p := w.log.partition()
+	p.Applied = func() rsm.Index { return rsm.Index(w.log.len()) }
+	if err := s.Follow(p); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, s, 2)
+	past, err := s.BalancesAt(1, w.now)
+	if err != nil || past.Mark.Index != 2 || int(past.Decided) != w.log.len() {
+		t.Errorf("balances: got %+v, %v, want it at 2 of %d", past, err, w.log.len())
+	}
+	st, err := s.Statement(&wallet.LineQuery{Account: 1, Limit: 1, Currency: usd, To: w.now})
+	if err != nil || st.Mark.Index != 2 || int(st.Decided) != w.log.len() {
+		t.Errorf("statement: got %+v, %v, want it at 2 of %d", st, err, w.log.len())
+	}
+}
