@@ -164,15 +164,6 @@ func (c *Client) HistoryReversals(ctx context.Context, r *wallet.ReversalsReques
 	if page.Mark, err = readMark(a.Position, a.At); err == nil {
 		page.Next, err = parseCursor(a.Next)
 	}
-	for i := range a.Reversals {
-		var t wallet.PastTransaction
-		if err == nil {
-			t, err = c.parsePast(ctx, &a.Reversals[i])
-		}
-		page.Transactions = append(page.Transactions, t)
-	}
-	if err != nil {
-		err = fmt.Errorf("the server's answer: %w", err)
-	}
+	page.Transactions, err = c.parsePasts(ctx, a.Reversals, err)
 	return page, code, err
 }

@@ -150,17 +150,24 @@ func (c *Client) HistoryTransactions(ctx context.Context, r *wallet.ReferenceReq
 	if page.Reflects, err = wallet.ParseHistoryPositions(string(answer.Position)); err == nil {
 		page.Next, err = parseReferenceCursor(answer.Next)
 	}
-	for i := range answer.Transactions {
+	page.Transactions, err = c.parsePasts(ctx, answer.Transactions, err)
+	return page, code, err
+}
+
+// parsePasts returns the transactions of an answer of which nothing was wrong before, else says that it was.
+func (c *Client) parsePasts(ctx context.Context, of []pastTransaction, err error) ([]wallet.PastTransaction, error) {
+	var all []wallet.PastTransaction
+	for i := range of {
 		var t wallet.PastTransaction
 		if err == nil {
-			t, err = c.parsePast(ctx, &answer.Transactions[i])
+			t, err = c.parsePast(ctx, &of[i])
 		}
-		page.Transactions = append(page.Transactions, t)
+		all = append(all, t)
 	}
 	if err != nil {
-		err = fmt.Errorf("the server's answer: %w", err)
+		return all, fmt.Errorf("the server's answer: %w", err)
 	}
-	return page, code, err
+	return all, nil
 }
 
 func (c *Client) parsePast(ctx context.Context, a *pastTransaction) (p wallet.PastTransaction, err error) {
