@@ -182,23 +182,9 @@ func RemoveDecisions(fsys vfs.FS, dir string) error {
 	dir = path.Join(dir, DecisionsName)
 	firsts, err := decisionFirsts(fsys, dir)
 	for _, first := range firsts {
-		err = errors.Join(err, removeFiles(fsys, path.Join(dir, fmt.Sprintf("%0*d", snapshotDigits, first))))
+		err = errors.Join(err, wal.Remove(fsys, path.Join(dir, fmt.Sprintf("%0*d", snapshotDigits, first))))
 	}
 	return err
-}
-
-// removeFiles removes all files of a directory.
-func removeFiles(fsys vfs.FS, dir string) error {
-	names, err := fsys.List(dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := fsys.Remove(path.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return vfs.SyncDir(fsys, dir)
 }
 
 // record takes up the decision on an entry. It is called on the replica's loop, for

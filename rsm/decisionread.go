@@ -263,7 +263,7 @@ func (d *DecisionLog) cut(before Index) error {
 	}
 	old := 0
 	for old+1 < len(firsts) && firsts[old+1] <= before {
-		if err := removeFiles(d.fs, d.path(firsts[old])); err != nil {
+		if err := wal.Remove(d.fs, d.path(firsts[old])); err != nil {
 			return err
 		}
 		old++

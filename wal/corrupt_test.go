@@ -43,7 +43,7 @@ func snapshot(t testing.TB, fs vfs.FS) disk {
 	return d
 }
 
-// mem returns the disk as a file system.
+// mem returns the disk as a file system on which all is durable.
 func (d disk) mem(t testing.TB) *vfs.Mem {
 	t.Helper()
 	fs := vfs.NewMem()
@@ -58,9 +58,12 @@ func (d disk) mem(t testing.TB) *vfs.Mem {
 		if _, err := f.WriteAt(data, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Close(); err != nil {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(vfs.SyncDir(fs, "."), vfs.SyncDir(fs, dir)); err != nil {
+		t.Fatal(err)
 	}
 	return fs
 }
