@@ -73,6 +73,7 @@ type transfer struct {
 	code     wallet.Code // Undecided as long as it is not known
 	never    bool        // the wallet has never heard of it
 	hold     *hold       // that it is paid out of; nil: it is no capture
+	placed   bool        // the hold was, for certain, before the transfer was made
 	final    bool        // of a capture: what is left then is released
 }
 

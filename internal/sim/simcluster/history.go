@@ -69,7 +69,7 @@ func (t *teller) note(tr *transfer) {
 		to.add(credited, tr.amount, tr.called, now)
 	case tr.code == wallet.InsufficientFunds:
 		from.add(lacked, tr.amount, tr.called, now)
-	case tr.hold != nil && slices.Contains(tr.hold.refusals(), tr.code):
+	case tr.hold != nil && slices.Contains(refusals(tr.placed), tr.code):
 		// Nothing moved.
 	case paid && (tr.code != wallet.AccountFrozen || tr.to.role.freezes()):
 		from.add(debited, tr.amount, tr.called, now)

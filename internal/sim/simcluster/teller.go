@@ -254,7 +254,7 @@ func (t *teller) expected(tr *transfer) []wallet.Code {
 		codes[0] = wallet.AccountClosed
 	}
 	if tr.hold != nil {
-		codes = append(codes, tr.hold.refusals()...)
+		codes = append(codes, refusals(tr.placed)...)
 	}
 	if tr.from.role == customer {
 		codes = append(codes, wallet.InsufficientFunds)
