@@ -120,7 +120,7 @@ func (c *coordinator) ask(peer uint16, messages []message) {
 	}
 	epoch := c.epoch
 	c.links[peer].flying++
-	c.propose(c.all[peer], data, func(codes []byte, err error) {
+	c.propose(c.all[peer], data, func(codes []byte, at rsm.Index, err error) {
 		if c.epoch != epoch {
 			return
 		}
@@ -129,18 +129,19 @@ func (c *coordinator) ask(peer uint16, messages []message) {
 			return
 		}
 		c.links[peer].backoff, c.links[peer].away = 0, 0
-		c.tell(peer, messages, codes)
+		c.tell(peer, messages, codes, at)
 	})
 }
 
-// tell proposes the answers of a partition to the own group.
-func (c *coordinator) tell(peer uint16, messages []message, codes []byte) {
+// tell proposes the answers of a partition, of an entry of its log, to the own group.
+func (c *coordinator) tell(peer uint16, messages []message, codes []byte, at rsm.Index) {
 	answers := make([]answer, 0, len(messages))
 	for i, v := range messages {
 		if a := (answer{v.action, Code(codes[i]), v.seq}); a.valid() {
 			answers = append(answers, a)
 		}
 	}
+	c.p.tookPart(peer, answers, at)
 	if len(answers) == 0 {
 		c.landed(peer)
 		return
@@ -156,7 +157,7 @@ func (c *coordinator) decide(peer uint16, answers []answer, again func()) {
 		data = appendAnswer(data, a)
 	}
 	epoch := c.epoch
-	c.propose(c.p, data, func(codes []byte, err error) {
+	c.propose(c.p, data, func(codes []byte, _ rsm.Index, err error) {
 		switch {
 		case c.epoch != epoch:
 		case err != nil || len(codes) != len(answers):
@@ -222,14 +223,14 @@ func (c *coordinator) giveUp(peer uint16) {
 
 // propose commits data in a partition's group and calls done on this
 // coordinator's loop.
-func (c *coordinator) propose(to *Partition, data []byte, done func(codes []byte, err error)) {
+func (c *coordinator) propose(to *Partition, data []byte, done func(codes []byte, at rsm.Index, err error)) {
 	loop := c.p.Log.ApplyLoop()
 	propose := to.propose
 	if to == c.p {
 		propose = to.proposeHere
 	}
-	propose(data, func(result []byte, _ rsm.Position, err error) {
+	propose(data, func(result []byte, at rsm.Position, err error) {
 		codes := slices.Clone(result)
-		loop.Post(func() { done(codes, err) })
+		loop.Post(func() { done(codes, at.Index, err) })
 	})
 }

@@ -1,6 +1,10 @@
 package wallet
 
-import "slices"
+import (
+	"slices"
+
+	"maru.example/rsm"
+)
 
 // gathering waits until transfers between partitions are finished: this node's
 // replica of the paying partition says so when it applies that. It is made before
@@ -8,9 +12,11 @@ import "slices"
 // it.
 type gathering struct {
 	p      *Partition
-	places []place // of the transfers
-	result []byte  // nil until the first results are there
-	left   int     // transfers that are waited for
+	places []place   // of the transfers
+	result []byte    // nil until the first results are there
+	left   int       // transfers that are waited for
+	ended  rsm.Index // the entry of the partition's log that ended the last of them; 0: none has ended
+	traced bool      // where other partitions did their part is to be noted
 	done   func(result []byte)
 
 	cancel func() // the end of the patience; the apply loop's
@@ -24,6 +30,7 @@ type place struct {
 	next    *place // another that waits for the same transfer
 	decided bool
 	code    Code
+	others  HistoryPositions // entries of other partitions' logs by which these had done their part, as far as that is known here
 }
 
 type waitKey struct {
@@ -31,11 +38,14 @@ type waitKey struct {
 	id     TransactionID
 }
 
-// gather begins to wait for the transfers of commands.
-func (p *Partition) gather(tenant uint16, commands [][]byte) *gathering {
-	g := &gathering{p: p, places: make([]place, len(commands))}
+// gather begins to wait for the transfers of commands; traced: and notes where other partitions did their part.
+func (p *Partition) gather(tenant uint16, commands [][]byte, traced bool) *gathering {
+	g := &gathering{p: p, places: make([]place, len(commands)), traced: traced}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if traced {
+		p.traced++
+	}
 	for i, cmd := range commands {
 		k := waitKey{tenant, TransactionID(cmd[:16])}
 		g.places[i] = place{of: g, index: i, key: k, next: p.waiting[k]}
@@ -51,6 +61,7 @@ func (p *Partition) finished(tenant uint16, id TransactionID, code Code) {
 	p.mu.Lock()
 	for at := p.waiting[waitKey{tenant, id}]; at != nil; at = at.next {
 		at.decided, at.code = true, code
+		at.of.ended = p.Machine.index
 		if at.of.result != nil && at.of.fill(at) && at.of.left == 0 {
 			complete = append(complete, at.of)
 		}
@@ -59,6 +70,34 @@ func (p *Partition) finished(tenant uint16, id TransactionID, code Code) {
 	for _, g := range complete {
 		g.end()
 	}
+}
+
+// tookPart notes for those who wait where a peer did its part for good, by the answers that it gave at an entry of its
+// log. It is called where the partition leads, on its loop, before the answers are proposed. Whatever is noted
+// stays right, also if they come to nothing and others take their place.
+func (p *Partition) tookPart(peer uint16, answers []answer, index rsm.Index) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.traced == 0 || index == 0 {
+		return
+	}
+	out := &p.Machine.crossing.peers[peer].out
+	for _, a := range answers {
+		if !a.completes() || a.seq < out.low || a.seq >= out.next {
+			continue
+		}
+		f := out.at(a.seq)
+		for at := p.waiting[waitKey{f.tenant, f.key.id()}]; at != nil; at = at.next {
+			if at.of.traced {
+				at.others = append(at.others, HistoryPosition{peer, index})
+			}
+		}
+	}
+}
+
+// completes says that with an answer the other partition has done its part for good.
+func (a answer) completes() bool {
+	return a.code == Applied && (a.action == actConfirm || a.action == actCredit || a.action == actCreditLegs)
 }
 
 // fill puts what was decided in the place of a transfer that was Pending, and says
@@ -121,6 +160,9 @@ func (g *gathering) leave() {
 	defer g.p.mu.Unlock()
 	for i := range g.places {
 		g.p.remove(&g.places[i])
+	}
+	if g.traced {
+		g.p.traced--
 	}
 }
 

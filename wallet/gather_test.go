@@ -47,7 +47,7 @@ func TestGather(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := NewPartition(0, 1, nil)
-			p.Log = idleLog{}
+			p.Log, p.Machine = idleLog{}, &Machine{}
 			finish := func(ids string) {
 				for _, id := range []byte(ids) {
 					p.finished(0, TransactionID{id}, Code(id-'a'+1))
@@ -60,7 +60,7 @@ func TestGather(t *testing.T) {
 				for _, id := range []byte(ids) {
 					commands = append(commands, append([]byte{id}, make([]byte, 15)...))
 				}
-				all = append(all, p.gather(0, commands))
+				all = append(all, p.gather(0, commands, false))
 			}
 			finish(test.early)
 			for i, g := range all {

@@ -73,6 +73,7 @@ type Partition struct {
 
 	mu      sync.Mutex
 	waiting map[waitKey]*place
+	traced  int // gatherings that are
 }
 
 // NewPartition returns partition number of so many, without a log. Random is where

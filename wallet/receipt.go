@@ -68,18 +68,18 @@ func (s *Service) Position(ctx context.Context, partition uint16) (rsm.Index, er
 // othersWithin is how long an answer waits for the positions of other partitions.
 const othersWithin = time.Second
 
-// noteOthers notes where the other partitions are that took part in commands of which some were applied: what they decided
-// of them was committed before. One that does not answer soon is left out.
-func (s *Service) noteOthers(ctx context.Context, r *Receipt, others []uint16, results []byte) {
-	if r == nil || len(others) == 0 || !slices.ContainsFunc(results, func(b byte) bool { return Result(b).Code() == Applied }) {
+// noteOthers notes where partitions are that took part in what was applied: what they decided of it was committed before.
+// One that does not answer soon is left out.
+func (s *Service) noteOthers(ctx context.Context, r *Receipt, asked []uint16) {
+	if len(asked) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, othersWithin)
 	defer cancel()
 	var left atomic.Int32
-	left.Store(int32(len(others)))
+	left.Store(int32(len(asked)))
 	_ = s.await(ctx, func(done func()) { // without them it is a receipt too
-		for _, n := range others {
+		for _, n := range asked {
 			s.parts[n].query(&query{Subject: aboutPosition}, func(f *finding, err error) {
 				if err == nil {
 					r.note(n, f.Index)
@@ -92,31 +92,62 @@ func (s *Service) noteOthers(ctx context.Context, r *Receipt, others []uint16, r
 	})
 }
 
-// others appends the partitions that take part in the commands of a piece, beside the one that decides them.
-func (p *piece) others(to []uint16) []uint16 {
-	add := func(n uint16) {
-		if n != p.to.number && !slices.Contains(to, n) {
-			to = append(to, n)
-		}
+// note notes in the receipt, if there is one, where a piece was committed. Of commands that were applied, and in which
+// other partitions took part, these are noted where the coordinator said so to who waited here; else they are to be asked.
+func (p *piece) note(result []byte, at rsm.Index, waited *gathering) {
+	r := p.b.receipt
+	if r == nil {
+		return
 	}
-	for i, cmd := range p.commands {
-		if p.kind != KindCrossTransactions {
-			h, name := p.payee(i)
-			if name == nil {
-				add(h.Partition())
-			} else {
-				add(p.b.s.partitionOf(p.b.header.Tenant, name))
-			}
+	r.note(p.to.number, at)
+	if !p.crosses() {
+		return
+	}
+	for i := range p.commands {
+		if Result(result[i]).Code() != Applied {
 			continue
 		}
-		_, own, _, _ := parseTransaction(cmd)
-		for rest, n := own.postings, own.n; n > 0; n-- {
-			var v rawPosting
-			v, rest = nextPosting(rest)
-			add(p.b.s.partitionOf(p.b.header.Tenant, v.name))
+		var known HistoryPositions
+		if waited != nil {
+			known = waited.places[i].others
+		}
+		for _, n := range p.others(i) {
+			if k := slices.IndexFunc(known, func(at HistoryPosition) bool { return at.Partition == n }); k >= 0 {
+				r.note(n, known[k].Index)
+			} else {
+				p.b.ask(n)
+			}
 		}
 	}
-	return to
+}
+
+// ask lets a partition be asked, when the batch is decided, where it is.
+func (b *routed) ask(partition uint16) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Contains(b.asked, partition) {
+		b.asked = append(b.asked, partition)
+	}
+}
+
+// others returns the partitions that take part in a command of a piece, beside the one that decides it.
+func (p *piece) others(i int) (all []uint16) {
+	if p.kind != KindCrossTransactions {
+		h, name := p.payee(i)
+		if name == nil {
+			return []uint16{h.Partition()}
+		}
+		return []uint16{p.b.s.partitionOf(p.b.header.Tenant, name)}
+	}
+	_, own, _, _ := parseTransaction(p.commands[i])
+	for rest, n := own.postings, own.n; n > 0; n-- {
+		var v rawPosting
+		v, rest = nextPosting(rest)
+		if of := p.b.s.partitionOf(p.b.header.Tenant, v.name); of != p.to.number && !slices.Contains(all, of) {
+			all = append(all, of)
+		}
+	}
+	return all
 }
 
 // Positions returns where commands were committed, by partition; none if nothing was.

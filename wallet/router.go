@@ -40,13 +40,13 @@ type routed struct {
 	forwarded bool            // another node's Service asked for it
 	unknown   bool            // it was tried before, with an unknown outcome
 	receipt   *Receipt        // takes the positions; nil: nobody wants them
-	others    []uint16        // partitions that take part beside those that decide, for the receipt
 	done      func(result []byte, at rsm.Position, err error)
 
 	s      *Service
 	header Header
 
 	mu     sync.Mutex
+	asked  []uint16 // partitions that took part in what was applied, and are to be asked where they are, for the receipt
 	result []byte
 	size   int  // of one command's result
 	left   int  // pieces
@@ -109,11 +109,6 @@ func (s *Service) route(b *routed, data []byte) {
 	b.result = make([]byte, h.Count*b.size)
 	pieces := b.divide(body)
 	b.left = len(pieces)
-	for _, p := range pieces {
-		if b.receipt != nil && p.crosses() {
-			b.others = p.others(b.others)
-		}
-	}
 	for _, p := range pieces {
 		p.begin(b.waits)
 	}
@@ -442,7 +437,7 @@ func (p *piece) submit(wait bool) {
 	var waits *gathering
 	if p.crosses() {
 		commands = p.complete
-		waits = p.to.gather(p.b.header.Tenant, commands)
+		waits = p.to.gather(p.b.header.Tenant, commands, p.b.receipt != nil)
 	}
 	proposal := &rsm.Proposal{Data: p.encoded(p.kind, commands), Done: func(result []byte, at rsm.Position, err error) {
 		p.decided(result, at, err, waits)
@@ -467,12 +462,14 @@ func (p *piece) decided(result []byte, at rsm.Position, err error, waits *gather
 		p.refused(Code(result[0]))
 	default:
 		first := slices.Clone(result)
-		settle := func(result []byte) { p.settle(first, result, at) }
 		if waits == nil {
-			settle(first)
-		} else {
-			waits.wait(slices.Clone(first), settle)
+			p.settle(first, first, at, nil)
+			return
 		}
+		waits.wait(slices.Clone(first), func(result []byte) {
+			at.Index = max(at.Index, waits.ended)
+			p.settle(first, result, at, waits)
+		})
 	}
 }
 
@@ -524,7 +521,7 @@ func (p *piece) refused(code Code) {
 
 // settle takes the results of a piece, and tries some of its commands again. At
 // first, locked accounts may have been met.
-func (p *piece) settle(first, result []byte, at rsm.Position) {
+func (p *piece) settle(first, result []byte, at rsm.Position, waited *gathering) {
 	if again := p.again(first, result); again != nil && again.tries < lockedTries && p.b.ctx.Err() == nil {
 		p.b.mu.Lock()
 		p.b.left++ // its results come over these
@@ -540,7 +537,7 @@ func (p *piece) settle(first, result []byte, at rsm.Position) {
 		p.b.failed(p, fmt.Errorf("%w: an earlier try may be decided yet", rsm.ErrUnknown))
 		return
 	}
-	p.b.receipt.note(p.to.number, at.Index)
+	p.note(result, at.Index, waited)
 	p.b.settle(p.places, result, at)
 }
 

@@ -102,13 +102,13 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 	}
 	var outcome struct { // a batch that has outlived ctx may still write it
 		result []byte
-		others []uint16
+		asked  []uint16
 		err    error
 	}
 	err := s.await(ctx, func(done func()) {
 		b := &routed{ctx: ctx, protocol: protocol, unknown: unknown, receipt: receiptOf(ctx)}
 		b.done = func(result []byte, _ rsm.Position, err error) {
-			outcome.result, outcome.others, outcome.err = slices.Clone(result), b.others, err
+			outcome.result, outcome.asked, outcome.err = slices.Clone(result), b.asked, err
 			done()
 		}
 		s.route(b, data)
@@ -117,7 +117,7 @@ func (s *Service) commit(ctx context.Context, data []byte, protocol Protocol) ([
 		return nil, fmt.Errorf("%w: %w", rsm.ErrUnknown, err)
 	}
 	if outcome.err == nil {
-		s.noteOthers(ctx, receiptOf(ctx), outcome.others, outcome.result)
+		s.noteOthers(ctx, receiptOf(ctx), outcome.asked)
 	}
 	return outcome.result, outcome.err
 }
