@@ -154,9 +154,6 @@ func (s *Store) Transactions(q *wallet.ReferenceQuery) (page wallet.TransactionP
 	prefix := referencePrefix(nil, q.Partition, q.Tenant, q.Reference)
 	if q.Reverses != (wallet.TransactionID{}) {
 		prefix = reversalPrefix(nil, q.Partition, q.Tenant, q.Reverses)
-		if err := v.hasIDs(); err != nil {
-			return page, err
-		}
 	}
 	err = v.walk(prefix, behind(prefix, q.From, q.After), func(key, value []byte) (bool, error) {
 		if len(page.Transactions) == limit {

@@ -23,9 +23,6 @@ func (s *Store) Find(q *wallet.IDQuery) (found wallet.FoundEvents, err error) {
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	found.Mark = v.mark
-	if err := v.hasIDs(); err != nil {
-		return found, err
-	}
 	value, err := get(v, idKey(q.Partition, q.Tenant, q.ID))
 	if err != nil {
 		return found, err
@@ -47,15 +44,6 @@ func (s *Store) decided(partition uint16) rsm.Index {
 		return f.p.Applied()
 	}
 	return 0
-}
-
-// hasIDs returns an error while the indexes by transaction id are being made.
-func (v *view) hasIDs() error {
-	value, err := get(v, partitionKey(nil, keyMark, v.mark.Partition))
-	if err == nil && !marked(value) {
-		err = fmt.Errorf("%w: its index by transaction id is being made; try again later", wallet.ErrHistoryUnavailable)
-	}
-	return err
 }
 
 // command returns the events of a command, whose first one is at a place.

@@ -1,15 +1,10 @@
 package walletpebble
 
 import (
-	"encoding/hex"
 	"errors"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/rsm"
@@ -59,110 +54,6 @@ func (w *world) compareIDs(t tb, s *Store, at rsm.Index) {
 	}
 	if diff := cmp.Diff(reversals, page.Transactions[:min(len(page.Transactions), len(reversals)+1)]); diff != "" && len(reversals)+len(page.Transactions) > 0 {
 		t.Fatalf("reversals: %s", diff)
-	}
-}
-
-// putRows makes a store of rows in hexadecimal digits.
-func putRows(t *testing.T, fs *vfs.MemFS, rows string, but ...byte) {
-	t.Helper()
-	db, err := pebble.Open("history", &pebble.Options{FS: fs, Logger: logger{}, FormatMajorVersion: pebble.FormatNewest})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(rows) {
-		first, second, _ := strings.Cut(strings.TrimSpace(line), " ")
-		key, err := hex.DecodeString(first)
-		value, err2 := hex.DecodeString(second)
-		if err := errors.Join(err, err2); err != nil {
-			t.Fatal(err)
-		}
-		if slices.Contains(but, key[0]) {
-			continue
-		}
-		if err := db.Set(key, value, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestOlderStore opens the store of a program that had no index by transaction id, whose log is gone: the index is
-// made of what the store has, whether that is tried for the first time or was interrupted.
-func TestOlderStore(t *testing.T) {
-	old, err := os.ReadFile("testdata/store-3.golden")
-	want, err2 := os.ReadFile("testdata/store.golden")
-	if err := errors.Join(err, err2); err != nil {
-		t.Fatal(err)
-	}
-	for _, begun := range []bool{false, true} {
-		fs, w := vfs.NewMem(), goldenWorld()
-		last := w.log.len()
-		w.log.cut(rsm.Index(last + 1))
-		if begun {
-			putRows(t, fs, string(want))
-		}
-		putRows(t, fs, string(old))
-		s := openStore(t, fs, w)
-		w.commit(1) // when it is taken up, the index is there
-		catchUp(t, s, w.log.len())
-		w.compareIDs(t, s, rsm.Index(w.log.len()))
-		mark := func(rows string) string { // which has moved
-			return strings.Join(slices.DeleteFunc(strings.Split(rows, "\n"), func(row string) bool { return strings.HasPrefix(row, "6d") }), "\n")
-		}
-		if diff := cmp.Diff(mark(string(want)), mark(allRows(t, s))); diff != "" {
-			t.Errorf("begun before: %v; rows (-want +got)\n%s", begun, diff)
-		}
-		if m := s.Metrics(); m.Wiped != 0 || m.Rebuilt != 0 {
-			t.Errorf("it was made anew: %+v", m)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// TestIndexBeingMade asks before the index of an older store is there, and lets such a store be made anew.
-func TestIndexBeingMade(t *testing.T) {
-	old, err := os.ReadFile("testdata/store-3.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fs, w := vfs.NewMem(), goldenWorld()
-	putRows(t, fs, string(old))
-	s, err := Open("history", &Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	value, err := s.markValue(0)
-	if err != nil || marked(value) {
-		t.Fatalf("mark %x, %v", value, err)
-	}
-	f := &follower{s: s, p: Partition{}, ended: make(chan struct{})} // it does not run
-	s.followers[0] = f
-	for name, ask := range map[string]func() error{
-		"an id": func() error { _, err := s.Find(&wallet.IDQuery{ID: w.made[0]}); return err },
-		"reversals": func() error {
-			_, err := s.Transactions(&wallet.ReferenceQuery{Reverses: w.made[0], Limit: 1})
-			return err
-		},
-	} {
-		if err := ask(); !errors.Is(err, wallet.ErrHistoryUnavailable) || !strings.Contains(err.Error(), "is being made") {
-			t.Errorf("%s: got %v", name, err)
-		}
-	}
-	delete(s.followers, 0)
-	if err := s.Follow(w.log.partition()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Rebuild(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	catchUp(t, s, w.log.len())
-	w.compareIDs(t, s, rsm.Index(w.log.len()))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -62,7 +62,6 @@ type follower struct {
 	buffer   []byte
 	rows     rows // of the batch that is being made
 	kept     time.Time
-	indexed  bool          // what was taken up is in the indexes by transaction id
 	captures map[idOf]bool // those of the batch that is being made
 	made     idOf          // the transaction that was said last: debits of the same id are its
 
@@ -86,11 +85,7 @@ type openedID struct {
 
 // Follow lets the store take up a partition's entries, until Leave or Close.
 func (s *Store) Follow(p Partition) error {
-	value, err := s.markValue(p.Number)
-	if err != nil {
-		return err
-	}
-	mark, err := parseMark(p.Number, value)
+	mark, err := s.markOf(p.Number)
 	if err != nil {
 		return err
 	}
@@ -99,7 +94,7 @@ func (s *Store) Follow(p Partition) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
 		s: s, p: p, cancel: cancel, ended: make(chan struct{}), anew: make(chan chan error), mark: mark, changed: make(chan struct{}),
-		opened: map[openedID]wallet.Handle{}, dirty: map[turnoverID]bool{}, indexed: marked(value), captures: map[idOf]bool{},
+		opened: map[openedID]wallet.Handle{}, dirty: map[turnoverID]bool{}, captures: map[idOf]bool{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,24 +109,16 @@ func (s *Store) Follow(p Partition) error {
 
 // markOf returns up to where a partition's history goes.
 func (s *Store) markOf(partition uint16) (wallet.HistoryMark, error) {
-	value, err := s.markValue(partition)
-	if err != nil {
-		return wallet.HistoryMark{}, err
-	}
-	return parseMark(partition, value)
-}
-
-func (s *Store) markValue(partition uint16) ([]byte, error) {
 	s.reading.RLock()
 	defer s.reading.RUnlock()
 	if s.gone {
-		return nil, errClosed
+		return wallet.HistoryMark{}, errClosed
 	}
 	value, err := get(s.db, partitionKey(nil, keyMark, partition))
 	if err != nil {
-		return nil, fmt.Errorf("history of partition %d: %w", partition, err)
+		return wallet.HistoryMark{}, fmt.Errorf("history of partition %d: %w", partition, err)
 	}
-	return value, nil
+	return parseMark(partition, value)
 }
 
 // Leave ends following a partition, whose history stays.
@@ -258,9 +245,6 @@ type fetched struct {
 func (f *follower) follow(ctx context.Context) error {
 	mark, _ := f.state()
 	if err := f.loadTurnover(); err != nil {
-		return f.damaged(err)
-	}
-	if done, err := f.addIndexes(ctx); !done {
 		return f.damaged(err)
 	}
 	source, err := f.p.Open(mark.Index + 1)
@@ -436,7 +420,7 @@ func (f *follower) write(batch *pebble.Batch, mark wallet.HistoryMark, lines, co
 			return err
 		}
 	}
-	if err := batch.Set(partitionKey(nil, keyMark, f.p.Number), appendMark(nil, &mark, f.indexed), nil); err != nil {
+	if err := batch.Set(partitionKey(nil, keyMark, f.p.Number), appendMark(nil, &mark), nil); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.NoSync); err != nil {
@@ -491,7 +475,6 @@ func (f *follower) restart(first rsm.Index) error {
 	}
 	f.turnover, f.dirty = map[turnoverID]*wallet.CurrencyTurnover{}, map[turnoverID]bool{}
 	f.s.rebuilt.Add(1)
-	f.indexed = true
 	return f.write(batch, mark, 0, 0)
 }
 

@@ -2,11 +2,9 @@ package walletpebble
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -106,92 +104,5 @@ func (f *follower) indexHold(k wallet.LineKey, e *wallet.Event) error {
 		return nil
 	}
 	f.rows.id(k, e)
-	return nil
-}
-
-// addRows is how many rows of events are looked at for a batch of addIndexes.
-const addRows = 512
-
-// addIndexes adds the indexes by transaction id to what a program took up that did not
-// have them: from the tenants' events, which have all that is needed. It says whether
-// they are there; if not, the error says why, or ctx has ended, or the history is made anew.
-func (f *follower) addIndexes(ctx context.Context) (done bool, err error) {
-	if f.indexed {
-		return true, nil
-	}
-	mark, _ := f.state()
-	f.s.o.Logger.InfoContext(ctx, "the history gets an index by transaction id", "partition", f.p.Number, "up_to", mark.Index)
-	prefix := partitionKey(nil, keyFeed, f.p.Number)
-	for from := prefix; from != nil; {
-		began := time.Now()
-		if from, err = f.addSome(prefix, from); err != nil {
-			return false, err
-		}
-		select {
-		case anew := <-f.anew:
-			anew <- f.restart(1)
-			return false, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		default:
-			f.rest(ctx, time.Since(began))
-		}
-	}
-	f.begin()
-	f.indexed = true
-	batch := f.s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // it is in memory
-	if err := f.write(batch, mark, 0, 0); err != nil {
-		f.indexed = false
-		return false, err
-	}
-	return true, nil
-}
-
-// addSome adds to the indexes what some rows of events have, from a key on. It returns
-// the key of the next row, nil if there is none.
-func (f *follower) addSome(prefix, from []byte) (next []byte, err error) {
-	f.begin()
-	batch := f.s.db.NewBatch()
-	defer func() { _ = batch.Close() }() // it is in memory
-	looked := 0
-	err = walk(f.s.db, from, after(prefix), func(key, value []byte) (bool, error) {
-		if looked++; looked > addRows {
-			next = slices.Clone(key)
-			return false, nil
-		}
-		return true, f.addRow(batch, key, value)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := f.rows.add(batch, f.p.Number); err != nil {
-		return nil, err
-	}
-	return next, batch.Commit(pebble.NoSync)
-}
-
-// addRow adds to the indexes what a row of events has.
-func (f *follower) addRow(batch *pebble.Batch, key, value []byte) error {
-	events, err := parseFeed(key, value)
-	if err != nil {
-		return err
-	}
-	tenant := binary.BigEndian.Uint16(key[3:])
-	for i := range events {
-		e := &events[i]
-		e.Tenant = tenant
-		switch {
-		case f.decidesTransfer(&e.Event):
-			f.rows.id(e.LineKey, &e.Event)
-		case e.Kind == wallet.TransactionMade:
-			_, err = f.indexTransaction(batch, e.LineKey, &e.Event)
-		case e.Kind.OfHold():
-			err = f.indexHold(e.LineKey, &e.Event)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }

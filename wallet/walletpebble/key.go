@@ -11,12 +11,8 @@ import (
 	"maru.example/wallet"
 )
 
-// The version of keys and values: see docs/format/history.md. A store of version 3 lacks
-// the indexes by transaction id, which are added; one of any other is made anew.
-const (
-	formatVersion = 4
-	formatWithout = 3
-)
+// formatVersion is that of keys and values: see docs/format/history.md. A store of another is made anew.
+const formatVersion = 5
 
 // The first bytes of the keys. Numbers in keys are big-endian, so that bytes are in the
 // order of the numbers. An account's handle begins with its partition.
@@ -40,7 +36,7 @@ const (
 	accountBytes = 1 + 8
 	heldBytes    = accountBytes + 2
 	lineBytes    = heldBytes + placeBytes
-	markBytes    = 4*8 + 1
+	markBytes    = 4 * 8
 	idBytes      = tenantBytes + 16
 	sumBytes     = 16
 )
@@ -175,17 +171,9 @@ func parseLine(key, value []byte) (wallet.Line, error) {
 	return l, nil
 }
 
-// marked says whether what a mark counts is in the indexes by transaction id: a program of
-// version 3 wrote it without its last byte. Nothing is, and so all.
-func marked(b []byte) bool { return b == nil || len(b) == markBytes }
-
-// appendMark appends a mark; indexed is what marked says of it.
-func appendMark(dst []byte, m *wallet.HistoryMark, indexed bool) []byte {
+func appendMark(dst []byte, m *wallet.HistoryMark) []byte {
 	for _, n := range []uint64{uint64(m.Index), uint64(m.Time), uint64(m.First), uint64(m.FirstTime)} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
-	}
-	if indexed {
-		dst = append(dst, 1)
 	}
 	return dst
 }
@@ -196,7 +184,7 @@ func parseMark(partition uint16, b []byte) (wallet.HistoryMark, error) {
 	if b == nil {
 		return m, nil
 	}
-	if len(b) != markBytes && len(b) != markBytes-1 {
+	if len(b) != markBytes {
 		return m, fmt.Errorf("%w: mark %x of partition %d", errCorrupt, b, partition)
 	}
 	m.Index, m.Time = rsm.Index(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))

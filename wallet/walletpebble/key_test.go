@@ -87,7 +87,7 @@ func FuzzRows(f *testing.F) {
 	f.Add(appendPlace(referencePrefix(nil, 1, 2, "order"), k), make([]byte, 40))
 	f.Add(idKey(1, 2, wallet.TransactionID{3}), appendWhere(nil, k))
 	f.Add(appendPlace(reversalPrefix(nil, 1, 2, wallet.TransactionID{3}), k), make([]byte, 40))
-	f.Add([]byte{keyMark, 0, 1}, appendMark(nil, &wallet.HistoryMark{First: 3}, true))
+	f.Add([]byte{keyMark, 0, 1}, appendMark(nil, &wallet.HistoryMark{First: 3}))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if l, err := parseLine(key, value); err == nil {
 			again := appendLine(nil, &wallet.Event{Kind: l.Kind, Other: l.Other, ID: l.ID, Amount: l.Amount, Balance: l.Balance})

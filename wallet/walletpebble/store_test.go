@@ -119,15 +119,8 @@ func TestAnotherVersion(t *testing.T) {
 	w := newWorld()
 	transfers(w, 3)
 	for name, spoil := range map[string]func(t *testing.T, fs *vfs.MemFS){
-		"version": func(t *testing.T, fs *vfs.MemFS) {
-			db, err := pebble.Open("history", &pebble.Options{FS: fs, Logger: logger{}, FormatMajorVersion: pebble.FormatNewest})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(db.Set([]byte{keyVersion}, []byte{0, 0, 0, 9}, pebble.Sync), db.Close()); err != nil {
-				t.Fatal(err)
-			}
-		},
+		"older":            func(t *testing.T, fs *vfs.MemFS) { putVersion(t, fs, formatVersion-1) },
+		"newer":            func(t *testing.T, fs *vfs.MemFS) { putVersion(t, fs, formatVersion+1) },
 		"damaged manifest": func(t *testing.T, fs *vfs.MemFS) { spoilFiles(t, fs, "MANIFEST") },
 		"wiped": func(t *testing.T, fs *vfs.MemFS) {
 			if err := fs.RemoveAll("history"); err != nil {
@@ -155,6 +148,18 @@ func TestAnotherVersion(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// putVersion makes a store one of another version.
+func putVersion(t *testing.T, fs *vfs.MemFS, version byte) {
+	t.Helper()
+	db, err := pebble.Open("history", &pebble.Options{FS: fs, Logger: logger{}, FormatMajorVersion: pebble.FormatNewest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Set([]byte{keyVersion}, []byte{0, 0, 0, version}, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

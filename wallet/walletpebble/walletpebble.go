@@ -121,8 +121,6 @@ func (s *Store) open(dir string) error {
 	case err != nil:
 	case version == nil:
 		err = s.begin(db, key)
-	case len(version) == 4 && binary.BigEndian.Uint32(version) == formatWithout:
-		err = db.Set(key, binary.BigEndian.AppendUint32(nil, formatVersion), pebble.NoSync) // the marks tell what is to be added
 	case len(version) != 4 || binary.BigEndian.Uint32(version) != formatVersion:
 		err = fmt.Errorf("%w: format version %x, this program's is %d", errCorrupt, version, formatVersion)
 	}
