@@ -49,10 +49,9 @@ type archivist struct {
 	at      string        // the place, as it is recorded
 	claimed chan struct{} // closed when the archive is known to be this node's
 
-	mu sync.Mutex
-	of map[uint16]*archived
+	of perPartition[archived]
 
-	ctx    context.Context
+	ctx    context.Context // of the claims
 	cancel context.CancelFunc
 	claims sync.WaitGroup
 }
@@ -64,8 +63,6 @@ type archived struct {
 	kept     rsm.Index     // what the log was told of that; tend's
 	ticked   atomic.Uint64 // the entry that ended a period last
 	ticking  atomic.Bool   // one is on its way, or failed a moment ago
-	cancel   context.CancelFunc
-	ended    chan struct{}
 }
 
 // noArchive is what --archive says to archive nothing.
@@ -128,7 +125,7 @@ func openArchivist(ctx context.Context, n *node, place location, record *archive
 	if err != nil {
 		return nil, err
 	}
-	a := &archivist{node: n, store: store, place: place, record: record, at: place.from(record.data), claimed: make(chan struct{}), of: map[uint16]*archived{}}
+	a := &archivist{node: n, store: store, place: place, record: record, at: place.from(record.data), claimed: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	first, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
@@ -336,35 +333,15 @@ func writeOwner(ctx context.Context, store rsmarchive.Store, o owner) error {
 	return store.Put(ctx, ownerName, append(b, '\n'))
 }
 
-// follow implements follower.
-func (a *archivist) follow(partition uint16) error {
-	ctx, cancel := context.WithCancel(a.ctx)
-	one := &archived{cancel: cancel, ended: make(chan struct{})}
-	a.mu.Lock()
-	a.of[partition] = one
-	a.mu.Unlock()
-	go a.run(ctx, partition, one)
-	return nil
-}
-
-// leave implements follower.
-func (a *archivist) leave(partition uint16) {
-	a.mu.Lock()
-	one := a.of[partition]
-	delete(a.of, partition)
-	a.mu.Unlock()
-	if one != nil {
-		one.cancel()
-		<-one.ended
-	}
-}
-
 // tend implements follower: it tells the logs what is archived. One that has not come as far yet
 // is told again.
 func (a *archivist) tend() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for partition, one := range a.of {
+	for i := range a.node.logs {
+		partition := uint16(i)
+		one := a.of.get(partition)
+		if one == nil {
+			continue
+		}
 		a.endPeriod(partition, one)
 		durable := rsm.Index(one.durable.Load())
 		if durable == one.kept {
@@ -408,9 +385,10 @@ func (a *archivist) endPeriod(partition uint16, one *archived) {
 	})
 }
 
-// run archives a partition until ctx ends.
-func (a *archivist) run(ctx context.Context, partition uint16, one *archived) {
-	defer close(one.ended)
+// follow implements follower: it archives what the partition decides.
+func (a *archivist) follow(ctx context.Context, partition uint16) {
+	one := &archived{}
+	defer a.of.begin(partition, one)()
 	select {
 	case <-a.claimed:
 	case <-ctx.Done():
@@ -453,16 +431,13 @@ func newestOf(l *walletraft.Log) (rsm.Index, int64) {
 	return g.Newest()
 }
 
-// close ends archiving. What is in no segment yet is in the log.
+// close ends claiming the archive. What is in no segment yet is in the log.
 func (a *archivist) close() {
 	if a == nil {
 		return
 	}
 	a.cancel()
 	a.claims.Wait()
-	for i := range a.node.logs {
-		a.leave(uint16(i))
-	}
 }
 
 // archiveMetrics are those of a partition's archive.
@@ -472,10 +447,8 @@ type archiveMetrics struct {
 }
 
 func (a *archivist) metrics() (all []archiveMetrics) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for i := range a.node.logs {
-		one := a.of[uint16(i)]
+		one := a.of.get(uint16(i))
 		if one == nil {
 			continue
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,12 +19,42 @@ const (
 
 // follower takes up, at its own pace, what this node's replicas decide.
 type follower interface {
-	// follow begins to, with a replica that has come.
-	follow(partition uint16) error
-	// leave ends it, as the replica has gone.
-	leave(partition uint16)
+	// follow does so with a replica that has come until ctx ends, on a goroutine of the partition's own: because of errGone
+	// as the replica has gone, else as the node ends.
+	follow(ctx context.Context, partition uint16)
 	// tend is called each followInterval, and must not wait.
 	tend()
+}
+
+// errGone says that a replica has gone from this node.
+var errGone = errors.New("the replica has gone")
+
+// perPartition is what a follower knows of the partitions that it follows.
+type perPartition[T any] struct {
+	mu sync.Mutex
+	of map[uint16]*T
+}
+
+// begin notes a partition, until end is called.
+func (f *perPartition[T]) begin(partition uint16, one *T) (end func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == nil {
+		f.of = map[uint16]*T{}
+	}
+	f.of[partition] = one
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.of, partition)
+	}
+}
+
+// get returns what is known of a partition, nil if it is not followed.
+func (f *perPartition[T]) get(partition uint16) *T {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.of[partition]
 }
 
 // followers looks after all that follow this node's replicas.
@@ -42,7 +74,7 @@ func (f *followers) start() {
 	go f.run(ctx)
 }
 
-// close ends that. The followers go on with the replicas that there are.
+// close ends them all, and returns after the last one.
 func (f *followers) close() {
 	if f.cancel != nil {
 		f.cancel()
@@ -55,14 +87,21 @@ func (f *followers) run(ctx context.Context) {
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	quiet := quietIntervals
-	followed := make([]map[uint16]bool, len(f.all))
-	for i := range followed {
-		followed[i] = map[uint16]bool{}
+	running := make([]map[uint16]*following, len(f.all))
+	for i := range running {
+		running[i] = map[uint16]*following{}
 	}
+	defer func() {
+		for _, of := range running {
+			for _, one := range of {
+				<-one.ended
+			}
+		}
+	}()
 	written := f.node.host.Load().Metrics().Log.Bytes
 	for {
 		for i, one := range f.all {
-			f.look(ctx, one, followed[i])
+			f.look(ctx, one, running[i])
 			one.tend()
 		}
 		select {
@@ -82,19 +121,30 @@ func (f *followers) run(ctx context.Context) {
 	}
 }
 
-// look tells a follower which replicas have come, and which have gone.
-func (f *followers) look(ctx context.Context, one follower, followed map[uint16]bool) {
+// following is a goroutine on which a follower follows a replica.
+type following struct {
+	cancel context.CancelCauseFunc
+	ended  chan struct{}
+}
+
+// look begins to follow the replicas that have come, and ends it with those that have gone.
+func (f *followers) look(ctx context.Context, one follower, running map[uint16]*following) {
 	for i, l := range f.node.logs {
 		p := uint16(i)
 		_, err := l.Replica()
-		switch here := err == nil; {
-		case here && !followed[p]:
-			if err := one.follow(p); err != nil {
-				f.node.logger.ErrorContext(ctx, "what a partition decides is not taken up here", "partition", p, "error", err)
-			}
-		case !here && followed[p]:
-			one.leave(p)
+		switch at := running[p]; {
+		case err == nil && at == nil:
+			of, cancel := context.WithCancelCause(ctx)
+			begun := &following{cancel, make(chan struct{})}
+			running[p] = begun
+			go func() {
+				defer close(begun.ended)
+				one.follow(of, p)
+			}()
+		case err != nil && at != nil:
+			at.cancel(errGone)
+			<-at.ended
+			delete(running, p)
 		}
-		followed[p] = err == nil
 	}
 }

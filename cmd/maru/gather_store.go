@@ -71,7 +71,7 @@ const asideSuffix = ".damaged"
 
 // suspect has what is kept of a partition looked at again: it was found damaged.
 func (g *gatherer) suspect(partition uint16) {
-	if one := g.one(partition); one != nil {
+	if one := g.of.get(partition); one != nil {
 		one.suspect.Store(true)
 	}
 }
@@ -90,9 +90,7 @@ func (n *node) givenUp(partition uint16) bool { return slices.Contains(n.gaveUp,
 
 // durable returns up to which entry all of a partition is archived, as far as is known here.
 func (a *archivist) durable(partition uint16) rsm.Index {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if one := a.of[partition]; one != nil {
+	if one := a.of.get(partition); one != nil {
 		return rsm.Index(one.durable.Load())
 	}
 	return 0

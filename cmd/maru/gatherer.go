@@ -49,14 +49,11 @@ type gatherer struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
-	mu sync.Mutex
-	of map[uint16]*gathering
+	of perPartition[gathering]
 }
 
 // gathering is what becomes of a partition's past.
 type gathering struct {
-	cancel  context.CancelFunc
-	ended   chan struct{}
 	suspect atomic.Bool // somebody found what is kept damaged
 
 	mu      sync.Mutex
@@ -83,56 +80,41 @@ func (s *gathered) missing() uint64 {
 }
 
 func newGatherer(n *node, data string, cut bool) *gatherer {
-	g := &gatherer{node: n, dir: filepath.Join(data, pastName), cut: cut, serving: make(chan struct{}, maxPastServed), of: map[uint16]*gathering{}}
+	g := &gatherer{node: n, dir: filepath.Join(data, pastName), cut: cut, serving: make(chan struct{}, maxPastServed)}
 	g.store = pastStore(data)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
 
-// follow implements follower.
-func (g *gatherer) follow(partition uint16) error {
-	ctx, cancel := context.WithCancel(g.ctx)
-	one := &gathering{cancel: cancel, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.mu.Lock()
-	g.of[partition] = one
-	g.mu.Unlock()
-	go g.run(ctx, partition, one)
-	return nil
-}
-
-// leave implements follower.
-func (g *gatherer) leave(partition uint16) {
-	g.mu.Lock()
-	one := g.of[partition]
-	delete(g.of, partition)
-	g.mu.Unlock()
-	if one != nil {
-		one.cancel()
-		<-one.ended
+// follow implements follower: it gathers what the partition lacks.
+func (g *gatherer) follow(ctx context.Context, partition uint16) {
+	one := &gathering{changed: make(chan struct{})}
+	defer g.of.begin(partition, one)()
+	w := &gatheringWork{gatherer: g, partition: partition, one: one}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			timer.Reset(w.step(ctx))
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
 // tend implements follower.
 func (g *gatherer) tend() {}
 
-// close ends gathering, and serving others.
+// close ends serving others.
 func (g *gatherer) close() {
 	g.cancel()
-	for i := range g.node.logs {
-		g.leave(uint16(i))
-	}
 	g.served.Wait()
-}
-
-func (g *gatherer) one(partition uint16) *gathering {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.of[partition]
 }
 
 // state returns how far a partition's past is here, and what is closed when that changes.
 func (g *gatherer) state(partition uint16) (gathered, <-chan struct{}) {
-	one := g.one(partition)
+	one := g.of.get(partition)
 	if one == nil {
 		return gathered{}, nil
 	}
@@ -195,22 +177,6 @@ func (g *gatherer) lacks(partition uint16, at rsm.Index) bool {
 	}
 	s, _ := g.state(partition)
 	return s.have < at && !s.nobody
-}
-
-// run gathers what a partition lacks until ctx ends.
-func (g *gatherer) run(ctx context.Context, partition uint16, one *gathering) {
-	defer close(one.ended)
-	w := &gatheringWork{gatherer: g, partition: partition, one: one}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-			timer.Reset(w.step(ctx))
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // gatheringWork is the work of one goroutine.

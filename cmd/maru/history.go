@@ -46,13 +46,17 @@ func openHistorian(o *serveOptions, n *node) (*historian, error) {
 	return h, nil
 }
 
-// follow implements follower.
-func (h *historian) follow(partition uint16) error {
-	return h.store.Follow(h.partition(h.node.logs[partition], partition))
+// follow implements follower. When the node ends, the store is closed as a whole, which takes so long as it may.
+func (h *historian) follow(ctx context.Context, partition uint16) {
+	if err := h.store.Follow(h.partition(h.node.logs[partition], partition)); err != nil {
+		h.node.logger.ErrorContext(ctx, "what a partition decides is not taken up by the history", "partition", partition, "error", err)
+		return
+	}
+	<-ctx.Done()
+	if errors.Is(context.Cause(ctx), errGone) {
+		h.store.Leave(partition)
+	}
 }
-
-// leave implements follower.
-func (h *historian) leave(partition uint16) { h.store.Leave(partition) }
 
 // tend implements follower.
 func (h *historian) tend() {}
