@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,7 +59,7 @@ func (w *gatheringWork) setAside(ctx context.Context, of rsmarchive.Chained, dam
 	aside := folder + asideSuffix
 	w.node.logger.ErrorContext(ctx, "what is kept of before this node's log is damaged; it is set aside, and asked of the other nodes anew", "partition", w.partition, "set_aside", aside, "error", damage)
 	w.at, w.known, w.kept = rsmarchive.Position{}, false, false
-	if err := os.RemoveAll(aside); err != nil {
+	if err := errors.Join(doubt(w.dir, of), os.RemoveAll(aside)); err != nil {
 		return errors.Join(damage, err)
 	}
 	return errors.Join(damage, os.Rename(folder, aside))
@@ -78,11 +77,7 @@ func (g *gatherer) suspect(partition uint16) {
 
 // removePast removes what is kept of a group's past.
 func removePast(dir string, of rsmarchive.Chained) error {
-	err := os.RemoveAll(filepath.Join(dir, of.Folder()))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return errors.Join(doubt(dir, of), os.RemoveAll(filepath.Join(dir, of.Folder())))
 }
 
 // givenUp says whether the operator gave up what the archive of a partition lost.

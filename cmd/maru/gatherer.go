@@ -189,6 +189,7 @@ type gatheringWork struct {
 	known   bool
 	kept    bool          // it ends with what is kept, not with the archive
 	checked bool          // all that is kept was read, and is as it was
+	noted   bool          // that was noted, for the next start
 	tidied  time.Time     // when it was last looked whether the archive has all
 	retry   time.Duration // the next pause after a failure
 	failing time.Time     // since when; zero: it is not
@@ -284,8 +285,13 @@ func (w *gatheringWork) failed(ctx context.Context, until rsm.Index, err error) 
 // find finds out where what is kept, or the archive, ends.
 func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	archived := w.archivedUpTo()
+	of := w.node.identity.chained(w.partition)
 	if w.one.suspect.Swap(false) {
 		w.known, w.checked = false, false
+		if err := doubt(w.dir, of); err != nil {
+			w.one.suspect.Store(true)
+			return err
+		}
 	}
 	tidy := w.kept && archived >= until-1 && time.Since(w.tidied) > tidyInterval
 	if more := w.at.Index < until-1 && archived > w.at.Index; w.known && !tidy && !more {
@@ -293,13 +299,12 @@ func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	}
 	w.tidied = time.Now()
 	end, err := w.archiveEnd(ctx)
-	of := w.node.identity.chained(w.partition)
 	kept, err2 := rsmarchive.Open(ctx, w.store, of, nil)
 	var at rsmarchive.Position
 	if err2 == nil {
 		at, err2 = kept.End(ctx)
 	}
-	if err2 == nil && !w.checked {
+	if err2 == nil && !w.checked && !wasChecked(w.dir, of) {
 		err2 = w.check(ctx, kept, at.Index)
 	}
 	switch {
@@ -313,6 +318,7 @@ func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	switch {
 	case usable && (err != nil || end.Index < until-1 && end.Index <= at.Index):
 		w.at, w.kept = at, true
+		w.noteChecked(ctx)
 	case err != nil:
 		return err
 	default: // the archive has more
@@ -368,6 +374,9 @@ func (w *gatheringWork) done(ctx context.Context, until rsm.Index) {
 		s.until, s.have, s.nobody, s.stalled, s.err = until, until-1, false, false, ""
 	})
 	w.failing, w.nobody = time.Time{}, 0
+	if w.kept {
+		w.noteChecked(ctx)
+	}
 	if before.missing() > 0 {
 		w.node.logger.InfoContext(ctx, "what was decided before this node's log begins is here", "partition", w.partition, "up_to", until-1)
 	}
@@ -416,7 +425,7 @@ func (w *gatheringWork) fetch(ctx context.Context, last rsm.Index) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	w.at, w.kept = at, true
+	w.at, w.kept, w.noted = at, true, false
 	return len(b.segment), nil
 }
 
@@ -426,7 +435,7 @@ func (w *gatheringWork) add(ctx context.Context, at rsmarchive.Position, segment
 	if err != nil {
 		return 0, err
 	}
-	w.at, w.kept = next, true
+	w.at, w.kept, w.noted = next, true, false
 	return len(segment), nil
 }
 
