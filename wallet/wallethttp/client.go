@@ -136,8 +136,13 @@ func (c *Client) NotedTransferBy(ctx context.Context, protocol wallet.Protocol, 
 		return 0, err
 	}
 	body = appendProtocol(body, protocol)
-	var answer transferAnswer
-	header, err := c.doFor(ctx, t.From, &call{http.MethodPost, "/v1/wallet/balance_transfer", append(body, '}'), &answer})
+	return c.command(ctx, t.From, "/v1/wallet/balance_transfer", append(body, '}'))
+}
+
+// command posts what an account's partition decides, and returns what it decided.
+func (c *Client) command(ctx context.Context, about wallet.AccountID, path string, body []byte) (wallet.Result, error) {
+	var answer transferAnswer // of which those about holds have the status too
+	header, err := c.doFor(ctx, about, &call{http.MethodPost, path, body, &answer})
 	code, err := decided(err)
 	if err != nil {
 		return 0, err

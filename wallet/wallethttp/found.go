@@ -240,12 +240,8 @@ func (s *server) reversals(q query) (*reply, error) {
 	if r.Limit, err = q.limit(wallet.MaxEvents, defaultLines); err != nil {
 		return nil, err
 	}
-	cursor, err := q.parameter("cursor")
-	if err != nil {
+	if r.After, err = after(q, "cursor", parseCursor); err != nil {
 		return nil, err
-	}
-	if r.After, err = parseCursor(cursor); err != nil {
-		return nil, invalidParameter("cursor", err)
 	}
 	if r.AtLeast, err = q.atLeast(); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -143,16 +142,7 @@ func (c *Client) parsePostings(ctx context.Context, ps []postingBody) (all []wal
 // HistoryReversals returns a page of the reversals of a transfer or transaction of the
 // client's tenant. Of what they reverse only the id is known, which is the request's.
 func (c *Client) HistoryReversals(ctx context.Context, r *wallet.ReversalsRequest) (page wallet.TransactionPage, code wallet.Code, err error) {
-	p := url.Values{}
-	if r.Limit > 0 {
-		p.Set("limit", strconv.Itoa(r.Limit))
-	}
-	if cursor := formatCursor(r.After); cursor != "" {
-		p.Set("cursor", cursor)
-	}
-	if len(r.AtLeast) > 0 {
-		p.Set("at_least", r.AtLeast.String())
-	}
+	p := pageParameters(r.Limit, formatCursor(r.After), r.AtLeast)
 	var a reversalsAnswer
 	err = c.do(ctx, &call{http.MethodGet, strings.TrimSuffix("/v1/wallet/transactions/"+r.ID.String()+"/reversals?"+p.Encode(), "?"), nil, &a})
 	if p, ok := errors.AsType[*Problem](err); ok && p.Code == codeTransactionNotFound {

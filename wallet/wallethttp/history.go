@@ -225,7 +225,7 @@ func (q query) historyRequest() (*wallet.HistoryRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &wallet.HistoryRequest{Tenant: q.tenant, Account: id, Lines: wallet.LineQuery{Limit: defaultLines}}
+	r := &wallet.HistoryRequest{Tenant: q.tenant, Account: id}
 	for _, read := range []func(*wallet.HistoryRequest) error{q.readPeriod, q.readFilters, q.readPage} {
 		if err := read(r); err != nil {
 			return nil, err
@@ -281,24 +281,12 @@ func (q query) readFilters(r *wallet.HistoryRequest) error {
 	return nil
 }
 
-func (q query) readPage(r *wallet.HistoryRequest) error {
-	text, err := q.parameter("limit")
-	if err != nil {
+func (q query) readPage(r *wallet.HistoryRequest) (err error) {
+	if r.Lines.Limit, err = q.limit(wallet.MaxHistoryLines, defaultLines); err != nil {
 		return err
 	}
-	if text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > wallet.MaxHistoryLines {
-			return invalidParameter("limit", fmt.Errorf("must be a number from 1 to %d", wallet.MaxHistoryLines))
-		}
-		r.Lines.Limit = n
-	}
-	cursor, err := q.parameter("cursor")
-	if err != nil {
+	if r.Lines.After, err = after(q, "cursor", parseCursor); err != nil {
 		return err
-	}
-	if r.Lines.After, err = parseCursor(cursor); err != nil {
-		return invalidParameter("cursor", err)
 	}
 	order, err := q.parameter("order")
 	if err == nil && order != "" && order != "oldest" && order != "newest" {
@@ -306,6 +294,18 @@ func (q query) readPage(r *wallet.HistoryRequest) error {
 	}
 	r.Lines.Newest = order == "newest"
 	return err
+}
+
+// after returns where a page begins: by a parameter that has what the page before said.
+func after[T any](q query, name string, parse func(string) (T, error)) (at T, err error) {
+	text, err := q.parameter(name)
+	if err != nil {
+		return at, err
+	}
+	if at, err = parse(text); err != nil {
+		return at, invalidParameter(name, err)
+	}
+	return at, nil
 }
 
 // atLeast returns the positions that an answer has to reflect.

@@ -29,7 +29,7 @@ func (c *Client) HistoryLines(ctx context.Context, r *wallet.HistoryRequest) (wa
 // HistoryBalances returns what an account held at a time; [math.MaxInt64] is now.
 func (c *Client) HistoryBalances(ctx context.Context, r *wallet.HistoryRequest) (wallet.PastBalances, wallet.Code, error) {
 	var answer pastBalancesAnswer
-	p := url.Values{}
+	p := pageParameters(0, "", r.AtLeast)
 	if r.At != math.MaxInt64 {
 		p.Set("at", formatTime(r.At))
 	}
@@ -74,10 +74,7 @@ func (c *Client) HistoryStatement(ctx context.Context, r *wallet.HistoryRequest)
 
 // HistoryTotals returns what all transfers of the client's tenant add up to.
 func (c *Client) HistoryTotals(ctx context.Context, _ wallet.Tenant, atLeast wallet.HistoryPositions) ([]wallet.CurrencyTurnover, wallet.HistoryPositions, wallet.Code, error) {
-	p := url.Values{}
-	if len(atLeast) > 0 {
-		p.Set("at_least", atLeast.String())
-	}
+	p := pageParameters(0, "", atLeast)
 	var answer turnoverAnswer
 	code, err := decided(c.do(ctx, &call{http.MethodGet, "/v1/wallet/turnover?" + p.Encode(), nil, &answer}))
 	if err != nil || code != wallet.Applied {
@@ -124,15 +121,28 @@ func (c *Client) history(ctx context.Context, r *wallet.HistoryRequest, below st
 	if err := r.Account.Validate(); err != nil {
 		return 0, err
 	}
-	if len(r.AtLeast) > 0 {
-		p.Set("at_least", r.AtLeast.String())
-	}
 	return decided(c.do(ctx, &call{http.MethodGet, accountPath(r.Account) + below + "?" + p.Encode(), nil, answer}))
+}
+
+// pageParameters returns the parameters that say which page is wanted, and what it has to reflect: of both only what is given.
+func pageParameters(limit int, cursor string, atLeast wallet.HistoryPositions) url.Values {
+	p := url.Values{}
+	if limit > 0 {
+		p.Set("limit", strconv.Itoa(limit))
+	}
+	if cursor != "" {
+		p.Set("cursor", cursor)
+	}
+	if len(atLeast) > 0 {
+		p.Set("at_least", atLeast.String())
+	}
+	return p
 }
 
 // lineParameters returns the parameters that say which lines are wanted.
 func lineParameters(r *wallet.HistoryRequest) url.Values {
-	p, q := url.Values{}, &r.Lines
+	q := &r.Lines
+	p := pageParameters(q.Limit, formatCursor(q.After), r.AtLeast)
 	set := func(name, value string, given bool) {
 		if given {
 			p.Set(name, value)
@@ -144,8 +154,6 @@ func lineParameters(r *wallet.HistoryRequest) url.Values {
 	set("counterparty", string(r.Counterparty), r.Counterparty != "")
 	set("direction", map[bool]string{true: "out", false: "in"}[q.Direction == wallet.Outgoing], q.Direction != wallet.AnyDirection)
 	set("order", "newest", q.Newest)
-	set("limit", strconv.Itoa(q.Limit), q.Limit > 0)
-	set("cursor", formatCursor(q.After), q.After != wallet.LineKey{})
 	return p
 }
 

@@ -57,18 +57,7 @@ func (c *Client) changeHold(ctx context.Context, account wallet.AccountID, path 
 	if err != nil {
 		return 0, err
 	}
-	var answer holdChangeAnswer
-	header, err := c.doFor(ctx, account, &call{http.MethodPost, path, body, &answer})
-	code, err := decided(err)
-	if err != nil {
-		return 0, err
-	}
-	if code == wallet.Applied {
-		if code, err = statusCode(answer.Status, ""); err != nil {
-			return 0, err
-		}
-	}
-	return newResult(code, header.Get(ReplayedHeader) == "true"), nil
+	return c.command(ctx, account, path, body)
 }
 
 // Hold returns an open hold: see [wallet.Service.Hold].

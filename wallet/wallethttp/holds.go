@@ -378,15 +378,11 @@ func (s *server) holds(q query) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := q.parameter("after")
+	from, err := after(q, "after", parseHoldCursor)
 	if err != nil {
 		return nil, err
 	}
-	after, err := parseHoldCursor(text)
-	if err != nil {
-		return nil, invalidParameter("after", err)
-	}
-	list, code, err := s.wallet.Holds(q.Context(), q.tenant, id, after, limit)
+	list, code, err := s.wallet.Holds(q.Context(), q.tenant, id, from, limit)
 	switch {
 	case err != nil:
 		return nil, err

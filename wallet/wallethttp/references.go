@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -65,12 +64,8 @@ func (s *server) findTransactions(q query) (*reply, error) {
 	if r.Limit, err = q.limit(wallet.MaxEvents, defaultLines); err != nil {
 		return nil, err
 	}
-	cursor, err := q.parameter("cursor")
-	if err != nil {
+	if r.After, err = after(q, "cursor", parseReferenceCursor); err != nil {
 		return nil, err
-	}
-	if r.After, err = parseReferenceCursor(cursor); err != nil {
-		return nil, invalidParameter("cursor", err)
 	}
 	if r.AtLeast, err = q.atLeast(); err != nil {
 		return nil, err
@@ -132,16 +127,8 @@ func parseReferenceCursor(s string) (c wallet.ReferenceCursor, err error) {
 // HistoryTransactions returns a page of the transactions of the client's tenant with a
 // reference. Of what they reverse only the id is known.
 func (c *Client) HistoryTransactions(ctx context.Context, r *wallet.ReferenceRequest) (page wallet.ReferencePage, code wallet.Code, err error) {
-	p := url.Values{"reference": {r.Reference}}
-	if r.Limit > 0 {
-		p.Set("limit", strconv.Itoa(r.Limit))
-	}
-	if cursor := formatReferenceCursor(r.After); cursor != "" {
-		p.Set("cursor", cursor)
-	}
-	if len(r.AtLeast) > 0 {
-		p.Set("at_least", r.AtLeast.String())
-	}
+	p := pageParameters(r.Limit, formatReferenceCursor(r.After), r.AtLeast)
+	p.Set("reference", r.Reference)
 	var answer pastTransactions
 	code, err = decided(c.do(ctx, &call{http.MethodGet, "/v1/wallet/transactions?" + p.Encode(), nil, &answer}))
 	if err != nil || code != wallet.Applied {

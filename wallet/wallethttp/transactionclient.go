@@ -3,7 +3,6 @@ package wallethttp
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 
 	"maru.example/wallet"
 )
@@ -52,18 +51,7 @@ func (c *Client) TransactBy(ctx context.Context, by wallet.Protocol, t *wallet.T
 	if err != nil {
 		return 0, err
 	}
-	var answer transferAnswer
-	header, err := c.doFor(ctx, about, &call{http.MethodPost, path, body, &answer})
-	code, err := decided(err)
-	if err != nil {
-		return 0, err
-	}
-	if code == wallet.Applied {
-		if code, err = statusCode(answer.Status, ""); err != nil {
-			return 0, err
-		}
-	}
-	return newResult(code, header.Get(ReplayedHeader) == "true"), nil
+	return c.command(ctx, about, path, body)
 }
 
 func bodyOf(ps []wallet.Posting) []postingBody {
