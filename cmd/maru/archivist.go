@@ -486,13 +486,7 @@ func exposeArchive(r *telemetry.Registry, n *node) {
 	}
 	of := func(value func(*archiveMetrics) float64) func([]archiveMetrics) iter.Seq2[string, float64] {
 		return func(all []archiveMetrics) iter.Seq2[string, float64] {
-			return func(yield func(string, float64) bool) {
-				for i := range all {
-					if !yield(strconv.Itoa(int(all[i].partition)), value(&all[i])) {
-						return
-					}
-				}
-			}
+			return labeled(all, func(m *archiveMetrics) string { return strconv.Itoa(int(m.partition)) }, value)
 		}
 	}
 	type m = archiveMetrics

@@ -30,13 +30,19 @@ func (o *httpOptions) call(cmd *cobra.Command, ask func(context.Context, *wallet
 	return o.explain(ask(ctx, client))
 }
 
-// dial returns a client of the server.
-func (o *httpOptions) dial(cmd *cobra.Command) (*wallethttp.Client, error) {
+// reach returns the servers' addresses, and how connections to them are encrypted.
+func (o *httpOptions) reach() ([]string, *tls.Config, error) {
 	urls, err := o.urls()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, err := o.tlsConfig()
+	return urls, config, err
+}
+
+// dial returns a client of the server.
+func (o *httpOptions) dial(cmd *cobra.Command) (*wallethttp.Client, error) {
+	urls, config, err := o.reach()
 	if err != nil {
 		return nil, err
 	}

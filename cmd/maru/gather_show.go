@@ -40,13 +40,7 @@ func (g *gatherer) show(view *cluster.Overview) {
 func exposePast(r *telemetry.Registry, n *node) {
 	of := func(value func(*gatheredPartition) float64) func([]gatheredPartition) iter.Seq2[string, float64] {
 		return func(all []gatheredPartition) iter.Seq2[string, float64] {
-			return func(yield func(string, float64) bool) {
-				for i := range all {
-					if !yield(strconv.Itoa(int(all[i].partition)), value(&all[i])) {
-						return
-					}
-				}
-			}
+			return labeled(all, func(s *gatheredPartition) string { return strconv.Itoa(int(s.partition)) }, value)
 		}
 	}
 	type s = gatheredPartition

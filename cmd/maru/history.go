@@ -162,13 +162,6 @@ func exposeHistory(r *telemetry.Registry, n *node) {
 
 func ofPartition(value func(*walletpebble.PartitionMetrics) float64) func(walletpebble.Metrics) iter.Seq2[string, float64] {
 	return func(m walletpebble.Metrics) iter.Seq2[string, float64] {
-		return func(yield func(string, float64) bool) {
-			for i := range m.Partitions {
-				p := &m.Partitions[i]
-				if !yield(strconv.Itoa(int(p.Partition)), value(p)) {
-					return
-				}
-			}
-		}
+		return labeled(m.Partitions, func(p *walletpebble.PartitionMetrics) string { return strconv.Itoa(int(p.Partition)) }, value)
 	}
 }

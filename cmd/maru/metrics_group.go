@@ -57,11 +57,16 @@ func truth(b bool) float64 {
 // byGroup gives a value of each group by its number.
 func byGroup[V any](value func(m *groupMetrics) V) func([]groupMetrics) iter.Seq2[string, V] {
 	return func(groups []groupMetrics) iter.Seq2[string, V] {
-		return func(yield func(string, V) bool) {
-			for i := range groups {
-				if !yield(number(groups[i].Group), value(&groups[i])) {
-					return
-				}
+		return labeled(groups, func(m *groupMetrics) string { return number(m.Group) }, value)
+	}
+}
+
+// labeled gives a value of each of several things, with its label.
+func labeled[T, V any](all []T, label func(*T) string, value func(*T) V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for i := range all {
+			if !yield(label(&all[i]), value(&all[i])) {
+				return
 			}
 		}
 	}

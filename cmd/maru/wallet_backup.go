@@ -79,11 +79,7 @@ type backupClient struct {
 }
 
 func (o *httpOptions) dialBackup() (*backupClient, error) {
-	urls, err := o.urls()
-	if err != nil {
-		return nil, err
-	}
-	config, err := o.tlsConfig()
+	urls, config, err := o.reach()
 	if err != nil {
 		return nil, err
 	}

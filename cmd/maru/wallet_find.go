@@ -41,25 +41,33 @@ one. Refused ones are none. As the server's history it can be behind under load.
 				return err
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
-				for {
+				return o.printPages(cmd.OutOrStdout(), client, "find "+args[0], func() ([]wallet.PastTransaction, wallet.Code, bool, error) {
 					page, code, err := client.HistoryTransactions(ctx, r)
-					if err == nil && code != wallet.Applied {
-						err = refused("find "+args[0], code)
-					}
-					if err == nil {
-						err = o.printFound(cmd.OutOrStdout(), client, page.Transactions)
-					}
-					if err != nil || page.Next == (wallet.ReferenceCursor{}) {
-						return err
-					}
 					r.After = page.Next
-				}
+					return page.Transactions, code, page.Next != wallet.ReferenceCursor{}, err
+				})
 			})
 		},
 	}
 	atLeastFlag(cmd, &atLeast)
 	o.register(cmd)
 	return cmd
+}
+
+// printPages prints transactions page by page, as long as there are more.
+func (o *httpOptions) printPages(w io.Writer, client *wallethttp.Client, what string, next func() (found []wallet.PastTransaction, code wallet.Code, more bool, err error)) error {
+	for {
+		found, code, more, err := next()
+		if err == nil && code != wallet.Applied {
+			err = refused(what, code)
+		}
+		if err == nil {
+			err = o.printFound(w, client, found)
+		}
+		if err != nil || !more {
+			return err
+		}
+	}
 }
 
 // printFound prints transactions: a line each for people, or a JSON object.

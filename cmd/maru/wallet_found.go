@@ -222,19 +222,11 @@ server's history it can be behind under load. With --json, one object a line.`,
 				return err
 			}
 			return o.call(cmd, func(ctx context.Context, client *wallethttp.Client) error {
-				for {
+				return o.printPages(cmd.OutOrStdout(), client, "reversals of "+args[0], func() ([]wallet.PastTransaction, wallet.Code, bool, error) {
 					page, code, err := client.HistoryReversals(ctx, r)
-					if err == nil && code != wallet.Applied {
-						err = refused("reversals of "+args[0], code)
-					}
-					if err == nil {
-						err = o.printFound(cmd.OutOrStdout(), client, page.Transactions)
-					}
-					if err != nil || page.Next == (wallet.LineKey{}) {
-						return err
-					}
 					r.After = page.Next
-				}
+					return page.Transactions, code, page.Next != wallet.LineKey{}, err
+				})
 			})
 		},
 	}

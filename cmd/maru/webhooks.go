@@ -176,13 +176,6 @@ func exposeWebhooks(r *telemetry.Registry, n *node) {
 
 func ofWebhook(value func(*wallethook.WebhookMetrics) float64) func(wallethook.Metrics) iter.Seq2[string, float64] {
 	return func(m wallethook.Metrics) iter.Seq2[string, float64] {
-		return func(yield func(string, float64) bool) {
-			for i := range m.Webhooks {
-				w := &m.Webhooks[i]
-				if !yield(string(w.ID), value(w)) {
-					return
-				}
-			}
-		}
+		return labeled(m.Webhooks, func(w *wallethook.WebhookMetrics) string { return string(w.ID) }, value)
 	}
 }
