@@ -137,9 +137,9 @@ func (r *archiveRecord) save() error {
 // beginAnewFlag is how an operator says that what an archive lost is lost.
 const beginAnewFlag = "archive-begin-anew"
 
-// accept forgets what --archive-begin-anew says is lost: a partition and the entry up to which the archive had all. One
-// that does not say what is on record now says nothing: so it can be left in a command line, and accepts no later loss.
-func (r *archiveRecord) accept(all []string) (accepted []uint16, err error) {
+// accept forgets what --archive-begin-anew says is gone: a partition and the entry up to which the archive had all, if gone
+// says so too. What does not say what is on record now says nothing: so it can be left in a command line, and accepts no later loss.
+func (r *archiveRecord) accept(all []string, gone func(partition uint16, upTo rsm.Index) bool) (accepted []uint16, err error) {
 	for _, one := range all {
 		p, index, ok := strings.Cut(one, ":")
 		partition, err1 := strconv.ParseUint(p, 10, 16)
@@ -147,7 +147,7 @@ func (r *archiveRecord) accept(all []string) (accepted []uint16, err error) {
 		if !ok || err1 != nil || err2 != nil || upTo == 0 {
 			return nil, usageError("it is PARTITION:ENTRY, as the server says it where an archive lost something", "--%s %s", beginAnewFlag, quoted(one))
 		}
-		if r.had(uint16(partition)).Index != rsm.Index(upTo) {
+		if !gone(uint16(partition), rsm.Index(upTo)) {
 			continue
 		}
 		if err := r.forget(uint16(partition)); err != nil {

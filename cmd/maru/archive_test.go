@@ -125,7 +125,7 @@ func cutNode(t *testing.T) *archivedTest {
 func TestCutLog(t *testing.T) {
 	a := cutNode(t)
 	for name, test := range map[string]func(*testing.T, *archivedTest){
-		"emptied": emptiedArchive, "unmounted": unmountedArchive, "other place": otherPlace, "short log": shortLog,
+		"emptied": emptiedArchive, "unmounted": unmountedArchive, "other place": otherPlace, "short log": shortLog, "forked": forkedLog,
 		"history": historyOfACutLog, "verify": verifyOfACutLog, "damage": damageOfTheArchive, "not there": whatIsNotThere, "gap": archiveWithAGap, "checkpoint": checkpointOfACutLog,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, a.copy(t)) })

@@ -73,7 +73,7 @@ func (o *serveOptions) registerArchive(f *pflag.FlagSet) {
 	f.StringVar(&o.archive, "archive", "", "`place` of an archive of all that is decided here, of this node alone, or none (default: the one that it had before)")
 	f.Var(&o.archiveSegment, "archive-segment-bytes", "make a segment of the archive of so much, before it is compressed; the same on all nodes, as their archives are the same then; 256MiB at the most")
 	f.DurationVar(&o.archiveAge, "archive-segment-age", o.archiveAge, "end a segment of the archive at the latest when a period of so much `time` (since 1970 UTC) ends in which something was decided, or 0 for not before it is full; the same on all nodes")
-	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it; other losses are still found")
+	f.StringSliceVar(&o.archiveAnew, beginAnewFlag, nil, "accept that the archive lost what it had of a `PARTITION:ENTRY`, as the server says it, or that it is empty while the log has all of that; other losses are still found")
 }
 
 // archivePlace returns where a node is to be archived: where the options say, else where it
@@ -95,20 +95,25 @@ func (n *node) openArchive(ctx context.Context, o *serveOptions) (err error) {
 	if n.archived, err = openArchiveRecord(o.data); err != nil {
 		return err
 	}
-	accepted, err := n.archived.accept(o.archiveAnew)
+	place, ok, err := o.archivePlace(n.identity)
 	if err != nil {
 		return err
 	}
-	for _, partition := range accepted {
-		n.logger.WarnContext(ctx, "what the archive lost is given up: it begins anew where it ends, or with what the log has", "partition", partition)
+	n.callWitness(ctx, o.data, place)
+	if !ok {
+		if len(o.archiveAnew) > 0 {
+			return usageError("say which with --archive, or leave the flag out", "--%s %s, and there is no archive", beginAnewFlag, o.archiveAnew[0])
+		}
+		return nil
 	}
-	n.gaveUp = accepted
-	place, ok, err := o.archivePlace(n.identity)
-	if err != nil || !ok {
+	if err := n.beginAnew(ctx, o.archiveAnew, place); err != nil {
 		return err
 	}
 	if n.archive, err = openArchivist(ctx, n, place, n.archived); err != nil {
 		return err
+	}
+	if n.archive.known() {
+		n.witnesses = append(n.witnesses, n.archive.store)
 	}
 	if n.archive.at != n.identity.Archive {
 		n.identity.Archive = n.archive.at
@@ -140,36 +145,6 @@ func openArchivist(ctx context.Context, n *node, place location, record *archive
 		a.claims.Go(a.claimLater)
 	}
 	return a, nil
-}
-
-// decided returns up to which entry a group is known to have decided, by what the node notes of its archive, and by
-// the archive itself, if that answers soon: the log may be an older copy, and what is noted with it.
-func (n *node) decided(ctx context.Context, id rsmraft.GroupID) rsm.Index {
-	if id == 0 || int(id) > n.identity.Partitions {
-		return 0
-	}
-	partition := uint16(id - 1)
-	at := n.archived.had(partition).Index
-	if n.archive == nil || !n.archive.known() {
-		return at
-	}
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	var end rsmarchive.Position
-	archive, err := rsmarchive.Open(ctx, n.archive.store, n.identity.chained(partition), nil)
-	if err == nil {
-		end, err = archive.End(ctx)
-	}
-	if err != nil {
-		return at // the archiver says more
-	}
-	return max(at, end.Index)
-}
-
-// shortError says what to do about a log that lost its end, which the archive has.
-func (n *node) shortError(data string, err error) error {
-	return failed(fmt.Errorf("%w; they are in the archive, and may have been answered", err),
-		"bring back the log that was here last; or make a wallet of what archive and log have: `maru wallet restore --from "+data+" --data OTHER`")
 }
 
 // known says whether the archive is known to be this node's.
@@ -274,7 +249,7 @@ func (a *archivist) begins(ctx context.Context) error {
 			end, err = archive.End(ctx)
 		}
 		if had := a.record.had(uint16(i)); err == nil && end.Index < had.Index && a.record.at(a.at) {
-			err = &rsmarchive.LostError{First: end.Index + 1, Last: had.Index}
+			err = &rsmarchive.LostError{After: end.Index, Had: had.Index}
 		}
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", i, err)
@@ -294,25 +269,19 @@ func (a *archivist) reclaim(ctx context.Context, partition uint16) error {
 		return err
 	}
 	end, err := archive.End(ctx)
-	if had := a.record.had(partition); err == nil && end.Index < had.Index {
-		return &rsmarchive.LostError{First: end.Index + 1, Last: had.Index}
+	had := a.record.had(partition)
+	if err != nil || end.Index >= had.Index {
+		return errors.Join(err, errUnclaimed)
 	}
-	return errors.Join(err, errUnclaimed)
+	next, err := a.node.allFrom(ctx, partition, end.Index+1)
+	if err != nil {
+		return err
+	}
+	return &rsmarchive.LostError{After: end.Index, Had: had.Index, Next: next}
 }
 
 // errUnclaimed says that an archive has lost what other partitions had there, and whose it is.
 var errUnclaimed = errors.New("the archive lost what says whose it is, and what other partitions had there")
-
-// lost tells the operator what became of the archive.
-func (a *archivist) lost(partition uint16, e *rsmarchive.LostError) {
-	a.node.logger.Error("the archive lost what it had, and the log has it no more; the wallet goes on, nothing is archived, and the log is kept",
-		"archive", a.place.String(), "partition", partition, "ends_after_entry", e.First-1, "had_up_to_entry", e.Last, "do", restoreArchive(partition, e))
-}
-
-// restoreArchive says what to do about an archive that lost something.
-func restoreArchive(partition uint16, e *rsmarchive.LostError) string {
-	return fmt.Sprintf("bring the archive back, mount it, or copy the segments from another node's archive or a backup of it: it goes on by itself then; or accept the loss by starting with --%s %d:%d", beginAnewFlag, partition, e.Last)
-}
 
 func readOwner(ctx context.Context, store rsmarchive.Store) (o owner, err error) {
 	b, err := store.Get(ctx, ownerName, 0, maxOwnerBytes)
@@ -446,6 +415,14 @@ type archiveMetrics struct {
 	rsmarchive.ArchiverMetrics
 }
 
+// lost returns how many entries are in neither archive nor log.
+func (m *archiveMetrics) lost() uint64 {
+	if m.Less == nil {
+		return 0
+	}
+	return m.Less.Entries()
+}
+
 func (a *archivist) metrics() (all []archiveMetrics) {
 	for i := range a.node.logs {
 		one := a.of.get(uint16(i))
@@ -459,22 +436,6 @@ func (a *archivist) metrics() (all []archiveMetrics) {
 			m.LastError = "the archive is not known to be this node's"
 		}
 		all = append(all, m)
-	}
-	return all
-}
-
-// warnings says what the archive lost.
-func (a *archivist) warnings() (all []string) {
-	if a == nil {
-		return nil
-	}
-	for _, m := range a.metrics() {
-		if m.Lost == 0 {
-			continue
-		}
-		had := a.record.had(m.partition).Index
-		e := &rsmarchive.LostError{First: had + 1 - rsm.Index(m.Lost), Last: had}
-		all = append(all, fmt.Sprintf("archive %s, partition %d: %v; %s", a.place, m.partition, e, restoreArchive(m.partition, e)))
 	}
 	return all
 }
@@ -495,7 +456,7 @@ func exposeArchive(r *telemetry.Registry, n *node) {
 		telemetry.GaugeBy("lag_entries", "Entries that are decided here and not in the archive; some are in the segment that is being made.", "partition", of(func(m *m) float64 { return float64(m.LagEntries) })),
 		telemetry.GaugeBy("lag_seconds", "Between the newest entry and the last in the archive.", "partition", of(func(m *m) float64 { return m.Lag.Seconds() })),
 		telemetry.GaugeBy("failing", "1 while the last try failed; the log of the process says why.", "partition", of(func(m *m) float64 { return truth(m.LastError != "") })),
-		telemetry.GaugeBy("lost_entries", "Entries that were archived, and are neither in the archive nor in the log any more; nothing is archived until they are back.", "partition", of(func(m *m) float64 { return float64(m.Lost) })),
+		telemetry.GaugeBy("lost_entries", "Entries that were archived, and are neither in the archive nor in the log any more; nothing is archived until they are back.", "partition", of(func(m *m) float64 { return float64(m.lost()) })),
 		telemetry.CounterBy("errors_total", "Tries that failed, and were made again.", "partition", of(func(m *m) float64 { return float64(m.Errors) })),
 		telemetry.CounterBy("entries_total", "Entries taken up since the start.", "partition", of(func(m *m) float64 { return float64(m.Entries) })),
 		telemetry.CounterBy("segments_total", "Segments archived since the start.", "partition", of(func(m *m) float64 { return float64(m.Segments) })),

@@ -13,6 +13,7 @@ import (
 	"maru.example/cluster"
 	"maru.example/cluster/clusterraft"
 	"maru.example/rsm"
+	"maru.example/rsm/rsmarchive"
 	"maru.example/rsm/rsmpeer"
 	"maru.example/rsm/rsmraft"
 	"maru.example/wallet"
@@ -50,12 +51,14 @@ type node struct {
 	history    *historian // nil: no history is kept
 	archive    *archivist // nil: there is no archive
 	archived   *archiveRecord
-	gaveUp     []uint16  // partitions of which the operator gave up what the archive lost
-	gatherer   *gatherer // of what the replicas lack of the past
-	followers  followers // of the replicas: those three
-	side       *side     // the database beside the log
-	personal   *personal // nil: no personal data is kept
-	reserve    int64     // see rsmraft.Options.ReserveBytes
+	witnesses  []rsmarchive.Store               // archives of this node, which are asked what it decided
+	ends       map[uint16][]rsmarchive.Position // where what was archived of a partition ends, as far as it was asked for
+	gaveUp     []uint16                         // partitions of which the operator gave up what the archive lost
+	gatherer   *gatherer                        // of what the replicas lack of the past
+	followers  followers                        // of the replicas: those three
+	side       *side                            // the database beside the log
+	personal   *personal                        // nil: no personal data is kept
+	reserve    int64                            // see rsmraft.Options.ReserveBytes
 	webhooks   *wallethook.Engine
 	removed    chan struct{} // closed when another node says that this one was removed
 
@@ -74,7 +77,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	}
 	n := &node{
 		identity: id, logger: logger, runtime: rsmraft.NewRuntime(), machine: cluster.NewMachine(), removed: make(chan struct{}),
-		reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment), archiveAge: o.archiveAge,
+		ends: map[uint16][]rsmarchive.Position{}, reserve: int64(o.reserve), archiveSegment: int64(o.archiveSegment), archiveAge: o.archiveAge,
 	}
 	n.followers.node = n
 	if err := n.openArchive(ctx, o); err != nil {
@@ -121,6 +124,9 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 		}
 	}()
 	if err := n.begin(o); err != nil {
+		return nil, err
+	}
+	if err := n.agrees(ctx); err != nil {
 		return nil, err
 	}
 	n.metadata = clusterraft.NewService(clusterraft.New(host), n.machine)
@@ -411,7 +417,7 @@ func (n *node) setPeers(s *cluster.State) {
 // err says why the node is not ready, if so.
 func (n *node) err() error {
 	host := n.host.Load()
-	if err := host.Err(); err != nil {
+	if err := errors.Join(host.Err(), n.archive.err()); err != nil {
 		return err
 	}
 	if n.machine.State().Cluster == "" {

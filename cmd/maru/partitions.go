@@ -85,7 +85,7 @@ func (m metadata) Overview() *cluster.Overview {
 	m.node.gatherer.show(view)
 	if m.node.archive != nil {
 		for _, a := range m.node.archive.metrics() {
-			view.SetArchiveLost(cluster.GroupID(walletraft.Group(a.partition)), m.node.identity.Node, a.Lost)
+			view.SetArchiveLost(cluster.GroupID(walletraft.Group(a.partition)), m.node.identity.Node, a.lost())
 		}
 	}
 	return view

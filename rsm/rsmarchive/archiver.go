@@ -44,7 +44,7 @@ type ArchiverOptions struct {
 	// Claim is asked whenever the archiver begins with the store: whether it is the one that it should be.
 	// The default takes any.
 	Claim func(context.Context) error
-	// Lost is told that the archive lost entries that the history has no more; again only if others are, or
+	// Lost is told that the archive has less than it had, and why that stays so; again only if that changes, or
 	// something worked meanwhile. The default is nobody.
 	Lost func(*LostError)
 	// CheckInterval is how often it is looked whether the last segment is still in the store; default 1 minute.
@@ -105,7 +105,10 @@ type ArchiverMetrics struct {
 	Paused     time.Duration // because others were busy
 	Errors     uint64        // that were met: the store's, and the history's
 	LastError  string        // if the last try failed, else empty
-	Lost       uint64        // entries that the archive had and has not any more, and the history neither
+	Less       *LostError    // the archive has less than it had, and nothing is archived; else nil
+	// Apart is why nothing is archived, if archive and history are not of one past ([ErrConflict]), or the history has
+	// not come as far as the archive ([ErrAhead]); else nil.
+	Apart error
 }
 
 // NewArchiver returns an archiver, which does nothing before Run. It opens the history at the entry that
@@ -232,13 +235,13 @@ func (a *Archiver) known(at Position) error {
 	return nil
 }
 
-// lost returns the entries that the archive had and lacks, after a position, if the next one is to be had nowhere.
-func (a *Archiver) lost(at Position) error {
+// lost returns what the archive had and lacks, after a position, if a gap begins there.
+func (a *Archiver) lost(at Position, gap *rsm.GapError) error {
 	had := a.opts.Had()
 	if at.Index >= had.Index {
 		return nil
 	}
-	return &LostError{at.Index + 1, had.Index}
+	return &LostError{at.Index, had.Index, gap.Next}
 }
 
 // drop counts what a writer did that is given up.
@@ -279,9 +282,9 @@ func (a *Archiver) failed(err error) time.Duration {
 	first := a.metrics.LastError == ""
 	a.metrics.LastError = err.Error()
 	a.metrics.Errors++
-	a.metrics.Lost = 0
-	if isLost {
-		a.metrics.Lost = lost.Entries()
+	a.metrics.Less, a.metrics.Apart = lost, nil
+	if (errors.Is(err, ErrConflict) || errors.Is(err, ErrAhead)) && !errors.Is(err, ErrDamaged) {
+		a.metrics.Apart = err
 	}
 	a.mu.Unlock()
 	if first {
@@ -303,7 +306,7 @@ func (a *Archiver) failed(err error) time.Duration {
 func (a *Archiver) works() {
 	a.mu.Lock()
 	before := a.metrics.LastError
-	a.metrics.LastError, a.metrics.Lost = "", 0
+	a.metrics.LastError, a.metrics.Less, a.metrics.Apart = "", nil, nil
 	a.mu.Unlock()
 	if before != "" {
 		a.opts.Logger.Info("archive: it works again", "group", a.of.Group)
@@ -438,7 +441,7 @@ func Continues(ctx context.Context, source Source, at Position) error {
 // skip goes on behind a gap in the history: the entries in it are missing. It notes none over
 // what was archived before.
 func (a *Archiver) skip(ctx context.Context, w *Writer, source Source, gap *rsm.GapError) error {
-	if err := a.lost(w.chain.At()); err != nil {
+	if err := a.lost(w.chain.At(), gap); err != nil {
 		return err
 	}
 	if gap.Next <= w.Next() {

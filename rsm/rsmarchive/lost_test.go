@@ -3,6 +3,7 @@ package rsmarchive
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -53,11 +54,11 @@ func TestArchiverFindsLess(t *testing.T) {
 		first   rsm.Index                                     // in the history, afterwards
 		lost    string                                        // "": the archive becomes whole again
 	}{
-		{"emptied, log cut", false, loseAll, 150, "it ends after entry 0, and had all up to %d"},
+		{"emptied, log cut", false, loseAll, 150, "it ends after entry 0, and had all up to %d; the log has not entries 1 to 149 either"},
 		{"emptied, log whole", false, loseAll, 1, ""},
 		{"one less, log cut", false, loseLast, last, "and had all up to %d"},
 		{"one less, log has it", false, loseLast, 100, ""},
-		{"emptied while it runs, log cut", true, loseAll, 150, "it ends after entry 0, and had all up to %d"},
+		{"emptied while it runs, log cut", true, loseAll, 150, "it ends after entry 0, and had all up to %d; the log has not entries 1 to 149 either"},
 		{"one less while it runs, log has it", true, loseLast, 100, ""},
 		{"nothing, log cut", false, func(*testing.T, vfs.FS, []string) {}, 150, ""},
 	} {
@@ -80,7 +81,7 @@ func TestArchiverFindsLess(t *testing.T) {
 				time.Sleep(3 * time.Minute)
 				m := a.Metrics()
 				if tt.lost == "" {
-					if m.LastError != "" || m.Lost > 0 || m.Missing > 0 || had.had().Index <= want.Index {
+					if m.LastError != "" || m.Less != nil || m.Missing > 0 || had.had().Index <= want.Index {
 						t.Errorf("got %+v, up to %d; want all archived", m, had.had().Index)
 					}
 					if r := verify(t, store, &VerifyOptions{Expected: []Expected{{Index: want.Index, Link: want.Link, Source: "before"}}}); r.Found > 0 || len(r.Matched) != 1 {
@@ -88,7 +89,7 @@ func TestArchiverFindsLess(t *testing.T) {
 					}
 					return
 				}
-				if m.Lost == 0 || m.LastError != fmt.Sprintf("%v: "+tt.lost, ErrLost, want.Index) && tt.first == 150 || had.had() != want {
+				if m.Less == nil || m.LastError != fmt.Sprintf("%v: "+tt.lost, ErrLost, want.Index) && tt.first == 150 || had.had() != want {
 					t.Errorf("got %+v, had %d; want what is lost up to %d", m, had.had().Index, want.Index)
 				}
 				if now := openArchive(t, store); now.Segments() >= end.Segments() {
@@ -133,7 +134,7 @@ func TestArchiverGoesOnWhenItIsBack(t *testing.T) {
 		h.first = 150
 		h.mu.Unlock()
 		time.Sleep(2 * time.Minute)
-		if m := a.Metrics(); m.Lost == 0 {
+		if m := a.Metrics(); m.Less == nil {
 			t.Fatalf("got %+v, want what is lost", m)
 		}
 		for name, content := range away {
@@ -143,7 +144,7 @@ func TestArchiverGoesOnWhenItIsBack(t *testing.T) {
 		}
 		h.grow(50)
 		time.Sleep(2 * time.Minute)
-		if m := a.Metrics(); m.LastError != "" || m.Lost > 0 || m.Missing > 0 {
+		if m := a.Metrics(); m.LastError != "" || m.Less != nil || m.Missing > 0 {
 			t.Errorf("when it is back: %+v", m)
 		}
 		if r := verify(t, store, nil); r.Found > 0 {
@@ -169,11 +170,30 @@ func TestArchiverKnowsAnotherPast(t *testing.T) {
 				}
 				a := start(t, store, h, had.options())
 				time.Sleep(time.Second / 2)
-				if m := a.Metrics(); m.LastError == "" || m.Sealed > had.had().Index {
+				if m := a.Metrics(); !errors.Is(m.Apart, ErrConflict) || m.Sealed > had.had().Index {
 					t.Errorf("got %+v, want that the chain is another", m)
 				}
 			})
 		})
+	}
+}
+
+// TestLostEntries says of how much is lost, and of what is in the history alone that it is not.
+func TestLostEntries(t *testing.T) {
+	for _, tt := range []struct {
+		LostError
+		want uint64
+		says string
+	}{
+		{LostError{40, 100, 0}, 60, "the log has not entries 41 to 100 either"},
+		{LostError{40, 100, 120}, 60, "the log has not entries 41 to 100 either"},
+		{LostError{40, 100, 61}, 20, "the log has not entries 41 to 60 either"},
+		{LostError{40, 100, 41}, 0, "nothing is lost"},
+		{LostError{0, 100, 1}, 0, "nothing is lost"},
+	} {
+		if got, says := tt.Entries(), tt.Error(); got != tt.want || !strings.Contains(says, tt.says) {
+			t.Errorf("%+v: %d lost, %q; want %d, and %q", tt.LostError, got, says, tt.want, tt.says)
+		}
 	}
 }
 
@@ -186,12 +206,12 @@ func TestArchiverIsAheadOfItsHistory(t *testing.T) {
 		h := newHistory(100)
 		a := start(t, store, h, &ArchiverOptions{Head: h.head})
 		time.Sleep(time.Minute)
-		if m := a.Metrics(); m.LastError == "" || m.Errors == 0 {
+		if m := a.Metrics(); !errors.Is(m.Apart, ErrAhead) || m.Errors == 0 {
 			t.Errorf("got %+v, want that the log ends before the archive", m)
 		}
 		h.grow(100)
 		time.Sleep(2 * time.Minute)
-		if m := a.Metrics(); m.LastError != "" {
+		if m := a.Metrics(); m.LastError != "" || m.Apart != nil {
 			t.Errorf("when it has come as far: %+v", m)
 		}
 	})
@@ -213,7 +233,7 @@ func TestArchiverRemembersBeforeItGoesOn(t *testing.T) {
 		if m := a.Metrics(); had.had().Index < 150 || m.LastError != "" {
 			t.Errorf("told %d, %+v", had.had().Index, m)
 		}
-		if !errors.Is(&LostError{1, 2}, ErrLost) {
+		if !errors.Is(&LostError{1, 2, 3}, ErrLost) {
 			t.Error("a LostError is no ErrLost")
 		}
 	})

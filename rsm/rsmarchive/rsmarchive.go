@@ -43,22 +43,36 @@ var (
 	ErrFull = errors.New("rsmarchive: segment is full")
 )
 
-// LostError says which entries an archive had, and has not any more, where the history has not all of
-// them either. It wraps [ErrLost].
+// LostError says that an archive has less than it had, and is not made whole by itself: the history has not all of that
+// either, or it has, and the store may not be the one that it was. It wraps [ErrLost].
 type LostError struct {
-	First, Last rsm.Index
+	After rsm.Index // the archive ends with this entry
+	Had   rsm.Index // it had all up to this one
+	Next  rsm.Index // the history has all from this one on; 0: none of what is missing
 }
 
 // Error implements error.
 func (e *LostError) Error() string {
-	return fmt.Sprintf("%v: it ends after entry %d, and had all up to %d", ErrLost, e.First-1, e.Last)
+	says := fmt.Sprintf("%v: it ends after entry %d, and had all up to %d", ErrLost, e.After, e.Had)
+	if n := rsm.Index(e.Entries()); n > 0 {
+		return fmt.Sprintf("%s; the log has not entries %d to %d either", says, e.After+1, e.After+n)
+	}
+	return says + "; the log has all of that still, so nothing is lost"
 }
 
 // Unwrap returns ErrLost.
 func (e *LostError) Unwrap() error { return ErrLost }
 
-// Entries returns how many there are.
-func (e *LostError) Entries() uint64 { return uint64(e.Last - e.First + 1) }
+// Entries returns how many entries are in neither, 0 if the history has them all.
+func (e *LostError) Entries() uint64 {
+	switch {
+	case e.Next == 0 || e.Next > e.Had:
+		return uint64(e.Had - e.After)
+	case e.Next <= e.After:
+		return 0
+	}
+	return uint64(e.Next - e.After - 1)
+}
 
 // Limits of an archive.
 const (
