@@ -458,6 +458,20 @@ func RestoreSnapshot(fsys vfs.FS, dir string, i Index, m Machine) (State, error)
 	return state, nil
 }
 
+// SnapshotState returns where the state of the snapshot at an index stands, by its header alone.
+func SnapshotState(fsys vfs.FS, dir string, i Index) (_ State, err error) {
+	f, err := openSnapshot(fsys, dir, i)
+	if err != nil {
+		return State{}, err
+	}
+	defer closeInto(f, &err)
+	in, err := newSnapshotReader(f)
+	if err != nil {
+		return State{}, fmt.Errorf("rsm: snapshot %s: %w", snapshotFile(i), err)
+	}
+	return in.at, nil
+}
+
 func restoreFile(fsys vfs.FS, dir string, i Index, m Machine) (state State, bytes int64, err error) {
 	f, err := openSnapshot(fsys, dir, i)
 	if err != nil {

@@ -79,6 +79,10 @@ func TestArchivesOfCluster(t *testing.T) {
 			}
 		}
 	}
+	// A node that was stopped before others decided more knows nothing of that.
+	if v, err := verifyLater(t, b.nodes[1].data); failureOf(err).status != exitUnchecked || v.Wrong > 0 || !strings.Contains(fmt.Sprint(v.Partitions[0].Unchecked), "another node's may go on") {
+		t.Errorf("a later checkpoint: %+v, %v", v, err)
+	}
 	if _, err := verifyArchive(t, "--data", "none", "--archive", place); err != nil {
 		t.Error(err)
 	}

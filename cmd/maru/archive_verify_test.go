@@ -342,6 +342,25 @@ func TestVerifyWithTheWholeLog(t *testing.T) {
 			t.Errorf("got %+v, %v", v, err)
 		}
 	})
+	t.Run("the last segment is gone, and in the log", func(t *testing.T) {
+		all := segments(t, a.place, 1)
+		name := all[len(all)-1]
+		content := mustRead(t, name)
+		mustRemove(t, name)
+		v, err := verifyArchive(t, "--data", a.data)
+		said := fmt.Sprint(v.Partitions[0].Wrong)
+		if err == nil || v.Partitions[0].Entries != whole[0].Entries || !strings.Contains(said, "archive: missing: entries ") || !strings.Contains(said, filepath.Base(name)+" on: archived.json says") || !strings.Contains(said, "the log has them") {
+			t.Errorf("got %+v, %v", v, err)
+		}
+		other := filepath.Join(t.TempDir(), "copy") // an older copy of the archive lost nothing
+		if err := os.CopyFS(other, os.DirFS(a.place)); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := verifyArchive(t, "--data", a.data, "--archive", other); err != nil || !strings.Contains(fmt.Sprint(v.Partitions[0].Notes), "had archived all up to") {
+			t.Errorf("another copy: %+v, %v", v, err)
+		}
+		mustWrite(t, name, content)
+	})
 	t.Run("what is missing is in the log", func(t *testing.T) {
 		mustRemove(t, segments(t, a.place, 1)[1])
 		v, err := verifyArchive(t, "--data", a.data)
@@ -380,6 +399,12 @@ func checkpointOfACutLog(t *testing.T, a *archivedTest) {
 	v, err = verifyArchive(t, append(both, "--data", "none", "--archive", a.place)...)
 	if failureOf(err).status != exitUnchecked || v.Wrong > 0 || !strings.Contains(fmt.Sprint(v.Partitions[0].Unchecked), "or was removed from its end") {
 		t.Errorf("the archive alone: %+v, %v", v, err)
+	}
+
+	// Nobody else decides: a log that ends before a checkpoint lost its end.
+	v, err = verifyLater(t, a.data)
+	if failureOf(err).status != exitFailed || len(v.Partitions[1].Wrong) != 1 || !strings.Contains(v.Partitions[1].Wrong[0], "nobody but this node decides here: it lost its end, or is an older copy") {
+		t.Errorf("a later checkpoint: %+v, %v", v, err)
 	}
 
 	// Without the archive nobody knows the chain of a log that was cut: that is not wrong.

@@ -47,7 +47,9 @@ type pastNode struct {
 	data       string
 	identity   *identity
 	toArchive  bool             // there is to be an archive
+	place      string           // of the archive, as it is recorded in the directory
 	unowned    bool             // it does not say whose it is
+	others     bool             // it is another node's, or a backup
 	history    *rsmraft.History // nil: there is an archive only
 	partitions []*pastPartition // of the wallet that are here
 	manifest   *manifest        // the newest, where the archive is a backup; else nil
@@ -162,6 +164,7 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 	if err != nil {
 		return nil, err
 	}
+	n.place = place.from(f.data)
 	store, err := place.open()
 	if err != nil {
 		return nil, err
@@ -178,6 +181,7 @@ func (n *pastNode) identify(ctx context.Context, f *pastFlags) (rsmarchive.Store
 	case is.Cluster != n.identity.Cluster:
 		return nil, failed(fmt.Errorf("the archive %s is of cluster %s, and %s of cluster %s", place, is.Cluster, f.data, n.identity.Cluster), "give the archive that belongs to it with --archive")
 	}
+	n.others = n.identity.Incarnation != is.Incarnation
 	if is.Incarnation == backupOwner {
 		if n.manifest, err = newestManifest(ctx, store); err != nil {
 			return nil, failed(fmt.Errorf("the backup %s: %w", place, err), hintPlace(err))

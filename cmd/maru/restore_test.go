@@ -80,29 +80,7 @@ func TestRestoreCompares(t *testing.T) {
 
 // restoreThatIsWrong finds out at its end that what it made is not what was signed: no command takes it.
 func restoreThatIsWrong(t *testing.T, from, key, checkpoint string) {
-	id, err := loadIdentity(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := rsmarchive.NewVerifier(string(id.Cluster), []byte(mustRead(t, key+".pub")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := rsmarchive.ParseCheckpoint([]byte(mustRead(t, checkpoint)), public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Groups[1].At.Link[0] ^= 1
-	private, err := rsmarchive.NewSigner(string(id.Cluster), []byte(mustRead(t, key)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := c.Sign(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	forged := checkpoint + "-forged"
-	mustWrite(t, forged, string(text))
+	forged := signAgain(t, from, key, checkpoint, func(c *rsmarchive.Checkpoint) { c.Groups[1].At.Link[0] ^= 1 })
 	data, err := restoreTo(t, from, "--checkpoint", forged, "--public-key", key+".pub")
 	if err == nil || !strings.Contains(err.Error(), "partition 1 was restored, and is not as it should be") {
 		t.Fatalf("got %v", err)
@@ -120,6 +98,53 @@ func restoreThatIsWrong(t *testing.T, from, key, checkpoint string) {
 			t.Errorf("%q: %s, %v", args, out, err)
 		}
 	}
+}
+
+// signAgain returns the file of a checkpoint of what is in a directory, changed and signed anew.
+func signAgain(t *testing.T, data, key, checkpoint string, change func(*rsmarchive.Checkpoint)) string {
+	t.Helper()
+	id, err := loadIdentity(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := rsmarchive.NewVerifier(string(id.Cluster), []byte(mustRead(t, key+".pub")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rsmarchive.ParseCheckpoint([]byte(mustRead(t, checkpoint)), public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(c)
+	private, err := rsmarchive.NewSigner(string(id.Cluster), []byte(mustRead(t, key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.Sign(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, checkpoint+"-again", string(text))
+	return checkpoint + "-again"
+}
+
+// verifyLater verifies a directory with a checkpoint of entries that are behind the end of its logs.
+func verifyLater(t *testing.T, data string) (verdicts, error) {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "key")
+	for _, args := range [][]string{
+		{"wallet", "checkpoint-key", key}, {"wallet", "checkpoint", "--data", data, "--key", key, "--out", key + ".checkpoint"},
+	} {
+		if _, _, err := runHere(t, args...); err != nil {
+			t.Fatal(args, err)
+		}
+	}
+	later := signAgain(t, data, key, key+".checkpoint", func(c *rsmarchive.Checkpoint) {
+		for i := range c.Groups {
+			c.Groups[i].At.Index += 1000
+		}
+	})
+	return verifyArchive(t, "--data", data, "--checkpoint", later, "--public-key", key+".pub")
 }
 
 // TestRestoreEndsInVerification is ended before it has verified what it made.

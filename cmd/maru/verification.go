@@ -36,6 +36,7 @@ type verification struct {
 	gap      string                 // what is missing in it; "": nothing
 	gaps     []*rsmarchive.Finding  // of the archive
 	had      rsm.Index              // up to which the archive had all, by the node's note
+	own      bool                   // that is the archive that is here
 	skipped  uint64                 // transaction ids in the state with which it began
 }
 
@@ -62,7 +63,9 @@ func (s *verification) run() error {
 			return err
 		}
 		s.had = record.had(s.p.number).Index
+		s.own = s.toArchive && record.at(s.place)
 	}
+	s.shortened()
 	s.chain = rsmarchive.NewChain(rsmarchive.Position{Link: s.identity.chained(s.p.number).Origin()})
 	if s.p.archive != nil {
 		if err := s.archive(); err != nil {
@@ -352,9 +355,7 @@ func (s *verification) end() {
 	if n := s.again.record.Older; n > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("what became of holds is not on record of %d batches, of an older program", n))
 	}
-	if ends := s.p.log.Last + rsm.Index(s.p.log.Undecided); s.p.log.ID != 0 && s.p.end.Index > ends {
-		out.Wrong = append(out.Wrong, fmt.Sprintf("the archive has entries up to %d, and the log ends at entry %d: it lost what was decided, or is an older copy", s.p.end.Index, ends))
-	}
+	s.short()
 	if n := s.again.out.Different; n > 0 {
 		d := s.again.out.Differences[0]
 		out.Wrong = append(out.Wrong, fmt.Sprintf("%d commands are decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", n, d.Entry, d.Was, d.Is))
@@ -374,15 +375,7 @@ func (s *verification) end() {
 		out.Head = s.chain.At().Link.String()
 	}
 	for _, e := range s.expected {
-		switch {
-		case s.chain == nil && s.unknown != "":
-			out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s knows of entry %d: %s", e.Source, e.Index, s.unknown))
-			continue
-		case s.p.log.ID == 0 && len(out.Wrong) == 0: // an archive alone, which is behind its log
-			out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s knows of entry %d, and the archive ends with entry %d: what came later is not in it yet, or was removed from its end", e.Source, e.Index, s.reached()))
-			continue
-		}
-		out.Wrong = append(out.Wrong, fmt.Sprintf("%s knows of entry %d, and the chain could be followed to entry %d only", e.Source, e.Index, s.reached()))
+		s.unreached(e)
 	}
 }
 

@@ -138,3 +138,62 @@ func (s *verification) noLog() error {
 func (s *verification) incomparable(e rsmarchive.Expected) {
 	s.out.Unchecked = append(s.out.Unchecked, fmt.Sprintf("%s knows of entry %d, and %s: this cannot be compared", e.Source, e.Index, s.gap))
 }
+
+// shortened says what the archive had at its end, and has not any more: the node noted it. Of another one than the node's own
+// that is no sign of anything.
+func (s *verification) shortened() {
+	end := s.p.end.Index
+	if damaged := s.p.archive != nil && end == 0; !s.toArchive || s.had <= end || damaged {
+		return
+	}
+	if !s.own {
+		if s.p.archive != nil {
+			s.out.Notes = append(s.out.Notes, fmt.Sprintf("this archive ends with entry %d, and the node had archived all up to %d elsewhere", end, s.had))
+		}
+		return
+	}
+	says := fmt.Sprintf("archive: missing: entries %d to %d, from segment %s on: %s says that they were archived", end+1, s.had, s.identity.chained(s.p.number).Segment(end+1), archivedName)
+	if l := s.p.log; l.ID != 0 && (l.First <= end+1 || l.Whole) && l.Last >= s.had {
+		says += "; the log has them, and a server that starts archives them again"
+	}
+	s.out.Wrong = append(s.out.Wrong, says)
+}
+
+// short says that the log ends before what this node has decided.
+func (s *verification) short() {
+	ends, end := s.p.log.Last+rsm.Index(s.p.log.Undecided), s.p.end.Index
+	switch {
+	case s.p.log.ID == 0 || end <= ends:
+	case s.others && !s.alone():
+		s.out.Notes = append(s.out.Notes, fmt.Sprintf("the archive, which is not this node's, has entries up to %d, and the log ends at entry %d: this node was stopped before the others, or it lost the end", end, ends))
+	default:
+		s.out.Wrong = append(s.out.Wrong, fmt.Sprintf("the archive has entries up to %d, and the log ends at entry %d: it lost what was decided, or is an older copy", end, ends))
+	}
+}
+
+// alone says that this node was the only one to decide at the end of its log.
+func (s *verification) alone() bool { return s.p.log.OnlyVoter == rsmraft.NodeID(s.identity.Node) }
+
+// unreached says what follows from an expectation of an entry to which the chain was not followed. That what is here ends before
+// the entry is no sign of a change, where others may have decided it.
+func (s *verification) unreached(e rsmarchive.Expected) {
+	out, l := &s.out, s.p.log
+	knows := fmt.Sprintf("%s knows of entry %d", e.Source, e.Index)
+	undecided := l.Last + rsm.Index(l.Undecided)
+	switch {
+	case s.chain == nil && s.unknown != "":
+		out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s: %s", knows, s.unknown))
+	case s.chain == nil:
+		out.Wrong = append(out.Wrong, fmt.Sprintf("%s, and the chain could be followed to entry %d only", knows, s.reached()))
+	case l.ID == 0: // an archive alone, which is behind its log
+		out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s, and the archive ends with entry %d: what came later is not in it yet, or was removed from its end", knows, s.reached()))
+	case e.Index <= undecided:
+		out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s, and that is not known to be committed here: this cannot be compared", knows))
+	case s.had > undecided:
+		out.Wrong = append(out.Wrong, fmt.Sprintf("%s, and the log ends with entry %d, though the node archived entries up to %d: it lost its end, or is an older copy", knows, undecided, s.had))
+	case s.alone() && len(s.identity.Restored) == 0: // else it may be of the wallet from which this one was restored
+		out.Wrong = append(out.Wrong, fmt.Sprintf("%s, and the log ends with entry %d, though nobody but this node decides here: it lost its end, or is an older copy", knows, undecided))
+	default:
+		out.Unchecked = append(out.Unchecked, fmt.Sprintf("%s, and the log ends with entry %d: this node was stopped before, or is behind, or its log lost the end; another node's may go on", knows, undecided))
+	}
+}

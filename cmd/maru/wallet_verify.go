@@ -75,9 +75,10 @@ What is damaged, missing or put in is named by segment, frame and entries, or by
 offset, what is not the same by account; the exit status is 1. Who can write everything can
 compute the chain anew: --checkpoint compares it with what was signed before (see maru
 wallet checkpoint). Where that cannot be compared, as the log was cut and there is no
-archive, or a backup or an archive alone ends before the checkpoint, and nothing else is
-wrong, the exit status is 5. Nothing is changed, but that what a crash left half written at
-the end is cut, as at a start.
+archive, or a backup, an archive alone, or the log of one of several nodes ends before the
+checkpoint, and nothing else is wrong, the exit status is 5. Where nobody else decides, or
+the node had archived more, a log that ends before it lost its end, and is wrong. Nothing is
+changed, but that what a crash left half written at the end is cut, as at a start.
 
 Where entries are missing, as the log was cut without an archive, or the replica began with
 a snapshot of another node and has not got from the others what was before, deciding goes on

@@ -127,7 +127,8 @@ func segmentName(first rsm.Index) string {
 	return fmt.Sprintf("%0*d%s", segmentDigits, first, segmentSuffix)
 }
 
-func (c Chained) segmentPath(first rsm.Index) string {
+// Segment is the store's name of the segment that begins with an entry.
+func (c Chained) Segment(first rsm.Index) string {
 	return path.Join(c.Folder(), segmentName(first))
 }
 

@@ -49,7 +49,7 @@ func Add(ctx context.Context, store Store, of Chained, at Position, content []by
 	if err != nil {
 		return at, err
 	}
-	name := of.segmentPath(at.Index + 1)
+	name := of.Segment(at.Index + 1)
 	if err := store.Put(ctx, name, content); err != nil {
 		return at, fmt.Errorf("segment %s: %w", name, err)
 	}
@@ -75,7 +75,7 @@ func ReadTaken(ctx context.Context, of Chained, at Position, content []byte, f f
 
 // take returns an archive of nothing but a segment that somebody else made.
 func (c Chained) take(first rsm.Index, content []byte) *Archive {
-	a := &Archive{store: &Taken{c.segmentPath(first), content}, of: c, segments: []string{segmentName(first)}}
+	a := &Archive{store: &Taken{c.Segment(first), content}, of: c, segments: []string{segmentName(first)}}
 	a.opts.Workers, a.opts.Progress = 1, func(rsm.Index, rsm.Index) {}
 	return a
 }

@@ -174,7 +174,7 @@ func (w *Writer) Seal(ctx context.Context) error {
 		return nil
 	}
 	w.finish()
-	name := w.of.segmentPath(w.header.first)
+	name := w.of.Segment(w.header.first)
 	err := w.store.Put(ctx, name, w.file)
 	if errors.Is(err, ErrExists) {
 		err = w.compare(ctx, name)

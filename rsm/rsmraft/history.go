@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path"
+	"slices"
 
 	"maru.example/rsm"
 	"maru.example/vfs"
@@ -41,6 +42,8 @@ type groupHistory struct {
 	begun  bool
 	whole  bool   // it begins with the group
 	grown  bool   // there may be, or have been, other members
+	conf   []byte // with which it began; nil: it is not in the log
+	change uint64 // the newest entry that changes the members, if it was not made void; else it may be
 	first  uint64 // the entries begin after it
 	refs   []wal.Index
 	commit uint64
@@ -55,6 +58,9 @@ type GroupHistory struct {
 	// Undecided is how many entries follow that are durable here, and may be committed.
 	Undecided int
 	Snapshots []rsm.Index // on the disk, oldest first
+	// OnlyVoter is the group's at the end of the log, 0 if it has several, or that is not known. What was decided
+	// behind the end, that node has written.
+	OnlyVoter NodeID
 }
 
 // OpenHistory opens the directory of a node that does not run, and reads all of its
@@ -117,7 +123,7 @@ func (h *History) scan() error {
 func (g *groupHistory) note(r *record, at wal.Index) error {
 	switch r.kind {
 	case recordBegin:
-		*g = groupHistory{begun: true, whole: true, first: r.index, commit: r.index}
+		*g = groupHistory{begun: true, whole: true, first: r.index, commit: r.index, conf: slices.Clone(r.data)}
 	case recordSnapshot:
 		*g = groupHistory{begun: true, grown: true, first: r.index, commit: r.index}
 	case recordRemoved:
@@ -132,10 +138,12 @@ func (g *groupHistory) note(r *record, at wal.Index) error {
 
 // noteEntry takes up an entry, which makes void what was at its index and after.
 func (g *groupHistory) noteEntry(r *record, at wal.Index) error {
-	g.grown = g.grown || r.kind == recordConfEntry
+	if r.kind == recordConfEntry {
+		g.grown, g.change = true, r.index
+	}
 	switch {
 	case !g.begun: // what came before was cut
-		*g = groupHistory{begun: true, grown: true, first: r.index - 1, commit: g.commit}
+		*g = groupHistory{begun: true, grown: true, first: r.index - 1, commit: g.commit, change: g.change}
 	case r.index <= g.first:
 		g.refs = g.refs[:0] // of a snapshot that was taken over before it was on record
 		return nil
@@ -180,12 +188,37 @@ func (h *History) Groups() ([]GroupHistory, error) {
 			known = max(known, snapshots[n-1])
 		}
 		decided = max(decided, min(uint64(known), g.last()))
+		voter, err := h.onlyVoter(id, snapshots)
+		if err != nil {
+			return nil, fmt.Errorf("rsmraft: group %d: %w", id, err)
+		}
 		all = append(all, GroupHistory{
 			ID: id, Whole: g.whole, First: rsm.Index(g.first + 1), Last: rsm.Index(decided),
-			Undecided: int(g.last() - decided), Snapshots: snapshots,
+			Undecided: int(g.last() - decided), Snapshots: snapshots, OnlyVoter: voter,
 		})
 	}
 	return all, nil
+}
+
+// onlyVoter returns the one voter that a group has at the end of its log, 0 if there are several: by the newest snapshot that
+// can be read, or by how it began, where nothing behind that changes the members.
+func (h *History) onlyVoter(id GroupID, snapshots []rsm.Index) (NodeID, error) {
+	g := h.groups[id]
+	conf, at := g.conf, g.first
+	for _, index := range slices.Backward(snapshots) {
+		if s, err := rsm.SnapshotState(h.fs, groupDir(h.dir, id), index); err == nil { // else it is found where it is compared
+			conf, at = s.Conf, uint64(index)
+			break
+		}
+	}
+	if conf == nil || g.change > at {
+		return 0, nil
+	}
+	c, err := decodeConf(conf)
+	if err != nil || len(c.GetVoters()) != 1 || len(c.GetVotersOutgoing()) > 0 {
+		return 0, err
+	}
+	return NodeID(c.GetVoters()[0]), nil
 }
 
 // known returns the last entry of a group whose decision is on record: it was committed, as

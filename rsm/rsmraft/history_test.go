@@ -55,7 +55,7 @@ func TestHistoryOfANodeThatIsAlone(t *testing.T) {
 
 		h, groups := openHistory(t, fs, dir)
 		is := groups[1]
-		if !is.Whole || is.Undecided != 0 || len(is.Snapshots) != 1 {
+		if !is.Whole || is.Undecided != 0 || len(is.Snapshots) != 1 || is.OnlyVoter != 1 {
 			t.Fatalf("history %+v", is)
 		}
 		all := append(numbered("a", 10), numbered("b", 10)...)
@@ -193,6 +193,9 @@ func TestHistoryOfMembers(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				if is.OnlyVoter != 0 {
+					t.Errorf("node %d is one of several: %+v", n.ID, is)
+				}
 				if _, err := replay(h, is, from, is.Last, l); err != nil {
 					t.Fatal(err)
 				}
@@ -220,7 +223,7 @@ func TestHistoryThatWasCut(t *testing.T) {
 		closeNode(t, g)
 		h, groups := openHistory(t, fs, dir)
 		is, l := groups[1], &rsmtest.List{}
-		if is.Whole || is.First > is.Snapshots[0]+1 {
+		if is.Whole || is.First > is.Snapshots[0]+1 || is.OnlyVoter != 1 {
 			t.Fatalf("history %+v", is)
 		}
 		at, err := h.RestoreSnapshot(1, is.Snapshots[0], l)
