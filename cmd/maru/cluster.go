@@ -66,8 +66,8 @@ one stream, as the id with which a stream goes on has a place of each partition.
 			if err != nil {
 				return err
 			}
-			return printResult(cmd.OutOrStdout(), json, id, fmt.Sprintf("%s is node %d of cluster %s, with %d partitions: start it with `maru serve --data %s --peer HOST:PORT`",
-				data, id.Node, id.Cluster, id.Partitions, data))
+			return printResult(cmd.OutOrStdout(), json, id, fmt.Sprintf("%s is node %d of cluster %s, with %s: start it with `maru serve --data %s --peer HOST:PORT`",
+				data, id.Node, id.Cluster, several(id.Partitions, "partition", "partitions"), data))
 		},
 	}
 	f := cmd.Flags()

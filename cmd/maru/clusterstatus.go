@@ -96,7 +96,7 @@ func (o *httpOptions) ask(ctx context.Context, node cluster.NodeID, address stri
 // printOverview prints a cluster for people.
 func printOverview(cmd *cobra.Command, view *cluster.Overview) error {
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "cluster %s: %d partitions, %d replicas each, %s\n\n", view.Cluster, view.Partitions, view.Config.Replicas, view.Config.Protocol)
+	fmt.Fprintf(out, "cluster %s: %s, %s each, %s\n\n", view.Cluster, several(view.Partitions, "partition", "partitions"), several(view.Config.Replicas, "replica", "replicas"), view.Config.Protocol)
 	nodes := newTable("node", "status", "health", "replicas", "leads", "http", "peer")
 	for _, n := range view.Nodes {
 		nodes.add(number(n.ID), string(n.Status), healthOf(view, &n), strconv.Itoa(n.Replicas), strconv.Itoa(n.Leads), dash(n.Addresses.HTTP), dash(n.Addresses.Peer))

@@ -106,7 +106,7 @@ func (s *loadSummary) finish(cmd *cobra.Command, asJSON bool, err error) error {
 		if s.final || s.locked {
 			hint += "; a refused transfer stays refused: once it is corrected, it needs a new transaction_id"
 		}
-		text, status := fmt.Sprintf("%s lines refused, %s malformed", count(c.Refused), count(c.Malformed)), exitRefused
+		text, status := fmt.Sprintf("%s refused, %s malformed", several(c.Refused, "line", "lines"), count(c.Malformed)), exitRefused
 		if c.Pending > 0 {
 			text += ", " + count(c.Pending) + " pending"
 			hint += "; what is pending will be done or refused: load the same file again to learn it"
@@ -151,7 +151,7 @@ func (s *loadSummary) print(w io.Writer, asJSON bool) error {
 
 // progress returns the line that says how far a load is.
 func (c *loadCounts) progress(elapsed time.Duration, done, size int64) string {
-	line := fmt.Sprintf("%s records, %s a second", count(c.records()), count(int64(float64(c.records())/elapsed.Seconds())))
+	line := fmt.Sprintf("%s, %s a second", several(c.records(), "record", "records"), count(int64(float64(c.records())/elapsed.Seconds())))
 	if size > 0 {
 		line += fmt.Sprintf(", %d %%", 100*done/size)
 	}

@@ -207,6 +207,14 @@ func count[T int | int64 | uint64](n T) string {
 	return s
 }
 
+// several returns how many there are of something: "1 entry", "3,002 entries". The words may go on with a verb.
+func several[T int | int64 | uint64](n T, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
 // quoted returns s in quotes, cut to what fits a message.
 func quoted(s string) string {
 	const most = 40

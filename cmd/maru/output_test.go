@@ -114,6 +114,14 @@ USD       1,234.50       0.00
 	}
 }
 
+func TestSeveral(t *testing.T) {
+	for n, want := range map[int]string{0: "0 entries are", 1: "1 entry is", 2: "2 entries are", 3002: "3,002 entries are"} {
+		if got := several(n, "entry is", "entries are"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestCount(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", -100: "-100", 100000: "100,000"} {
 		if got := count(n); got != want {

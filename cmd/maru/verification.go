@@ -109,7 +109,7 @@ func (s *verification) archive() error {
 		s.out.Wrong = append(s.out.Wrong, "archive: "+x.Error())
 	}
 	if r.Found > len(r.Findings) {
-		s.out.Wrong = append(s.out.Wrong, fmt.Sprintf("archive: %d things more", r.Found-len(r.Findings)))
+		s.out.Wrong = append(s.out.Wrong, "archive: "+several(r.Found-len(r.Findings), "thing more", "things more"))
 	}
 	for _, e := range r.Matched {
 		s.out.Matched = append(s.out.Matched, e.Source)
@@ -346,19 +346,19 @@ func (v *verifier) compare(p *pastPartition, index rsm.Index, m *wallet.Machine)
 func (s *verification) end() {
 	out := &s.out
 	if s.differ > mostDifferences {
-		out.Wrong = append(out.Wrong, fmt.Sprintf("%d entries more of the archive are not as in the log", s.differ-mostDifferences))
+		out.Wrong = append(out.Wrong, several(s.differ-mostDifferences, "entry more of the archive is", "entries more of the archive are")+" not as in the log")
 	}
 	out.Compared = s.again.out.Entries
 	if n := s.again.out.Unrecorded; n > 0 {
-		out.Notes = append(out.Notes, fmt.Sprintf("what was decided on %d entries is not on record", n))
+		out.Notes = append(out.Notes, "what was decided on "+several(n, "entry", "entries")+" is not on record")
 	}
 	if n := s.again.record.Older; n > 0 {
-		out.Notes = append(out.Notes, fmt.Sprintf("what became of holds is not on record of %d batches, of an older program", n))
+		out.Notes = append(out.Notes, "what became of holds is not on record of "+several(n, "batch", "batches")+", of an older program")
 	}
 	s.short()
 	if n := s.again.out.Different; n > 0 {
 		d := s.again.out.Differences[0]
-		out.Wrong = append(out.Wrong, fmt.Sprintf("%d commands are decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", n, d.Entry, d.Was, d.Is))
+		out.Wrong = append(out.Wrong, fmt.Sprintf("%s decided otherwise than it is on record, the first in entry %d: it was %s, and is %s (see maru wallet replay)", several(n, "command is", "commands are"), d.Entry, d.Was, d.Is))
 	}
 	if s.decider != nil {
 		if _, err := s.decider.m.Audit(); err != nil {

@@ -61,8 +61,8 @@ keys it needs the scope cluster:admin. The keys themselves are not in it.
 			if err != nil {
 				return err
 			}
-			return printResult(cmd.OutOrStdout(), o.json, b, fmt.Sprintf("backup %d at %s: %s entries more, %s bytes in %d segments, of %d partitions",
-				b.Number, place, count(b.Entries), count(b.Bytes), b.Segments, len(b.Partitions)))
+			return printResult(cmd.OutOrStdout(), o.json, b, fmt.Sprintf("backup %d at %s: %s more, %s in %s, of %s", b.Number, place,
+				several(b.Entries, "entry", "entries"), several(b.Bytes, "byte", "bytes"), several(b.Segments, "segment", "segments"), several(len(b.Partitions), "partition", "partitions")))
 		},
 	}
 	o.register(cmd)

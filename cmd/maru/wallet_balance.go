@@ -32,8 +32,8 @@ type pastView struct {
 // warn notes, and says, that the balance may lack something.
 func (v *pastView) warn(w io.Writer) {
 	if v.Undecided > 0 {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("this may not be all: the last %d entries of partition %d's log are not known to be committed, and what they change is left out, though it may have been answered; another node's directory, or this one once it has run again, may know",
-			v.Undecided, v.Partition))
+		v.Warnings = append(v.Warnings, fmt.Sprintf("this may not be all: %s at the end of partition %d's log not known to be committed, and what is changed there is left out, though it may have been answered; another node's directory, or this one once it has run again, may know",
+			several(v.Undecided, "entry is", "entries are"), v.Partition))
 	}
 	if v.Ends != nil {
 		v.Warnings = append(v.Warnings, fmt.Sprintf("what is here of partition %d ends at %s, before the moment that was asked for: what came later is not in it", v.Partition, v.Ends.Format(time.RFC3339Nano)))

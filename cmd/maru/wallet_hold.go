@@ -440,7 +440,7 @@ func formatDaily(l wallet.DailyLimit, c money.Currency, name string) string {
 		text = l.Amount.Format(c) + " " + name
 	}
 	if l.Count != 0 {
-		text += fmt.Sprintf(" in %d payments", l.Count)
+		text += " in " + several(int(l.Count), "payment", "payments")
 	}
 	return text
 }

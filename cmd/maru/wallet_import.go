@@ -168,11 +168,11 @@ func (i *importer) finish(err error) error {
 	case err != nil:
 		return err
 	case s.Refused > 0:
-		return &failure{fmt.Errorf("%s transactions refused", count(s.Refused)), "the others were made; what is refused for the money or an account stays refused: another description makes it another transaction", exitRefused}
+		return &failure{fmt.Errorf("%s refused", several(s.Refused, "transaction", "transactions")), "the others were made; what is refused for the money or an account stays refused: another description makes it another transaction", exitRefused}
 	case s.Changed > 0:
-		return &failure{fmt.Errorf("%s entries have changed since they were imported", count(s.Changed)), "they were not made, the others were: reverse what was imported, and give the corrected entry another code", exitRefused}
+		return &failure{fmt.Errorf("%s imported", several(s.Changed, "entry has changed since it was", "entries have changed since they were")), "they were not made, the others were: reverse what was imported, and give the corrected entry another code", exitRefused}
 	case s.Pending > 0:
-		return &failure{fmt.Errorf("%s transactions are under way", count(s.Pending)), "they will be done or refused: import the same file again to learn it", exitPending}
+		return &failure{fmt.Errorf("%s under way", several(s.Pending, "transaction is", "transactions are")), "they will be done or refused: import the same file again to learn it", exitPending}
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (s *imported) print(w io.Writer, asJSON bool) error {
 	if err := s.printMade(w); err != nil || s.OtherContent == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s of those already made have other tags, or amounts in another asset: a commodity that has more digits now is another one\n", count(s.OtherContent))
+	_, err := fmt.Fprintf(w, "%s other tags, or amounts in another asset: a commodity that has more digits now is another one\n", several(s.OtherContent, "of those already made has", "of those already made have"))
 	return err
 }
 

@@ -45,8 +45,8 @@ func TestJournalsThatChange(t *testing.T) {
 		},
 		{name: "as that one", journal: "2026-02-02 Euros\n  a  1.25 EUR\n  b\n", args: []string{"--asset", "EUR=EUR@.3"}, applied: 1},
 
-		{name: "a corrected entry", journal: strings.Replace(first, "1.25", "1.52", 1), args: []string{"--unique-codes"}, fails: "1 entries have changed since", hint: "another code"},
-		{name: "other accounts", journal: strings.Replace(first, "  a ", "  c ", 1), args: []string{"--unique-codes"}, fails: "1 entries have changed since"},
+		{name: "a corrected entry", journal: strings.Replace(first, "1.25", "1.52", 1), args: []string{"--unique-codes"}, fails: "1 entry has changed since", hint: "another code"},
+		{name: "other accounts", journal: strings.Replace(first, "  a ", "  c ", 1), args: []string{"--unique-codes"}, fails: "1 entry has changed since"},
 		{name: "beside others", journal: first + "2026-03-01 (3) New\n  a  1 USD\n  b\n\n2026-03-01 No code\n  a  1 USD\n  b\n", args: []string{"--unique-codes"}, applied: 2},
 		{name: "a code twice", journal: first + first, args: []string{"--unique-codes"}, fails: `books.journal:5: the code "1" stands at line 1 already`},
 		{name: "without the flag", journal: strings.Replace(first, "1.25", "1.52", 1), applied: 1},

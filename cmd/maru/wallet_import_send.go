@@ -216,7 +216,7 @@ func (i *importer) makeAssets() (*walletjournal.Assets, error) {
 	}
 	assets, missing, err := walletjournal.MapAssets(i.plan.places, own, i.names)
 	if err != nil || len(missing) > 0 {
-		return nil, failed(errors.Join(fmt.Errorf("%d assets are still missing", len(missing)), err), importAgain)
+		return nil, failed(errors.Join(fmt.Errorf("%s still missing", several(len(missing), "asset is", "assets are")), err), importAgain)
 	}
 	for n := range i.plan.accounts {
 		for k := range i.plan.accounts[n].all {

@@ -53,7 +53,7 @@ here or there, is erased. Webhooks go on where they were.`,
 			if err != nil {
 				return err
 			}
-			text := fmt.Sprintf("moved %s items of %s accounts, and %d webhooks; start the server with --store", count(m.Items), count(m.Accounts), m.Webhooks)
+			text := fmt.Sprintf("moved %s of %s, and %s; start the server with --store", several(m.Items, "item", "items"), several(m.Accounts, "account", "accounts"), several(m.Webhooks, "webhook", "webhooks"))
 			if m.Nothing {
 				text = "there is no " + sideName + ": nothing has to be moved"
 			}

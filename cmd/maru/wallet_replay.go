@@ -234,7 +234,7 @@ func printReplayed(cmd *cobra.Command, all []replayed, asJSON bool) error {
 		return err
 	}
 	return &failure{
-		fmt.Errorf("%d commands are decided otherwise than they were", different),
+		fmt.Errorf("%s", several(different, "command is decided otherwise than it was", "commands are decided otherwise than they were")),
 		"this program has other rules than the one that decided them, or the log or the record was changed: `maru wallet verify` tells", exitRefused,
 	}
 }
@@ -245,10 +245,10 @@ func explainReplayed(cmd *cobra.Command, v *replayed) {
 		fmt.Fprintf(out, "partition %d: begun with the snapshot at entry %d\n", v.Partition, v.FromSnapshot)
 	}
 	if v.Unrecorded > 0 {
-		fmt.Fprintf(out, "partition %d: what was decided on %d entries is not on record: the newest are when the server starts again; the others were decided before there was a record, or this replica was given a snapshot instead\n", v.Partition, v.Unrecorded)
+		fmt.Fprintf(out, "partition %d: what was decided on %s is not on record: the newest are when the server starts again; the others were decided before there was a record, or this replica was given a snapshot instead\n", v.Partition, several(v.Unrecorded, "entry", "entries"))
 	}
 	if v.Undecided > 0 {
-		fmt.Fprintf(out, "partition %d: the last %d entries are not known to be committed, and were left out\n", v.Partition, v.Undecided)
+		fmt.Fprintf(out, "partition %d: %s not known to be committed, and left out\n", v.Partition, several(v.Undecided, "entry at the end is", "entries at the end are"))
 	}
 	for _, d := range v.Differences {
 		what := d.Kind
@@ -259,6 +259,6 @@ func explainReplayed(cmd *cobra.Command, v *replayed) {
 			v.Partition, d.Entry, d.Time.Format(time.RFC3339Nano), d.Batch, d.Command, what, d.Was, d.Is)
 	}
 	if n := v.Different - uint64(len(v.Differences)); n > 0 {
-		fmt.Fprintf(out, "partition %d: %d more differences (--limit)\n", v.Partition, n)
+		fmt.Fprintf(out, "partition %d: %s (--limit)\n", v.Partition, several(n, "more difference", "more differences"))
 	}
 }

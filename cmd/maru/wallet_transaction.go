@@ -331,7 +331,7 @@ func (f *transactionFlags) transact(cmd *cobra.Command, t *wallet.Transaction) e
 		if result.Code() != wallet.Applied {
 			return refusedTransfer(result)
 		}
-		line := fmt.Sprintf("transaction %s is made, with %d postings", t.ID, len(t.Postings))
+		line := fmt.Sprintf("transaction %s is made, with %s", t.ID, several(len(t.Postings), "posting", "postings"))
 		if result.Repeated() {
 			line += ", earlier: with the same id nothing moves twice"
 		}

@@ -235,12 +235,12 @@ func printVerdicts(cmd *cobra.Command, verdicts []verdict, asJSON, partial bool)
 			"give the archive of another node, or a backup, which has what is missing here, with --archive; or say --partial if less will do")
 	case wrong == 0:
 		return &failure{
-			err:    fmt.Errorf("nothing is wrong, but %d things that the checkpoint says could not be checked", unchecked),
+			err:    fmt.Errorf("nothing is wrong, but %s that the checkpoint says could not be checked", several(unchecked, "thing", "things")),
 			hint:   "give the archive, which has what was cut from the log, with --archive; or an archive, a log or a backup that comes as far as the checkpoint",
 			status: exitUnchecked,
 		}
 	}
-	return failed(fmt.Errorf("%d things are not as they should be", wrong),
+	return failed(fmt.Errorf("%s", several(wrong, "thing is not as it should be", "things are not as they should be")),
 		"keep all as it is, and compare with another node's: segments of its archive can take the place of these; or another version of the program decided otherwise")
 }
 
@@ -250,7 +250,7 @@ func explainVerdict(cmd *cobra.Command, v *verdict) {
 		fmt.Fprintf(out, "partition %d: decided again from the snapshot at entry %d on; what was before is not all here\n", v.Partition, v.FromSnapshot)
 	}
 	if v.Undecided > 0 {
-		fmt.Fprintf(out, "partition %d: the last %d entries are not known to be committed, and were left out\n", v.Partition, v.Undecided)
+		fmt.Fprintf(out, "partition %d: %s not known to be committed, and left out\n", v.Partition, several(v.Undecided, "entry at the end is", "entries at the end are"))
 	}
 	for _, m := range v.Matched {
 		fmt.Fprintf(out, "partition %d: as in %s\n", v.Partition, m)
