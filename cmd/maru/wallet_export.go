@@ -69,6 +69,8 @@ its other sides; then the balances of these alone are the wallet's.
 
 In a journal a reference is the code, and the transaction's id, time, position in the log and
 metadata are tags; names of accounts that a journal cannot have are written in another way.
+An account of the wallet that is called as one of the two above is @@Equity%@in-flight there
+and in the other formats. Every asset is a commodity of its own: USD@.3 is not USD.
 CSV has a line a posting; so that no spreadsheet takes a text for a formula, one that begins
 with = + - @, a tab, the end of a line or an apostrophe has an apostrophe before it, which a
 program takes away. With csv-exact texts stay as they are. What was exported is said on
@@ -209,12 +211,12 @@ func (v *exported) print(cmd *cobra.Command, o *exportOptions) error {
 		fmt.Fprintf(warn, "the log ends at %s: what happened later is not in it\n", v.LogEnds.Format(time.RFC3339Nano))
 	}
 	if v.Undecided > 0 {
-		fmt.Fprintf(warn, "the last %d entries are not known to be committed, and were left out: the log of another node may know\n", v.Undecided)
+		fmt.Fprintf(warn, "%s not known to be committed, and left out: the log of another node may know\n", several(v.Undecided, "entry at the end is", "entries at the end are"))
 	}
 	if o.json {
 		return printJSON(out, v)
 	}
-	_, err := fmt.Fprintf(out, "%s transactions with %s postings, after the opening balances of %s accounts: %s\n",
-		count(v.Transactions), count(v.Postings), count(v.Opened), cmp.Or(o.output, "standard output"))
+	_, err := fmt.Fprintf(out, "%s with %s, after the opening balances of %s: %s\n",
+		several(v.Transactions, "transaction", "transactions"), several(v.Postings, "posting", "postings"), several(v.Opened, "account", "accounts"), cmp.Or(o.output, "standard output"))
 	return err
 }

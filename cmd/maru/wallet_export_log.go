@@ -399,7 +399,7 @@ func (e *exporter) entry(partition uint16, v *exportEntry) error {
 		}
 		wanted := e.accounts == nil
 		for j := range b.Moves {
-			m.Legs = append(m.Legs, walletjournal.Leg{Account: names[j], Currency: b.Moves[j].Currency, Amount: b.Moves[j].Amount})
+			m.Legs = append(m.Legs, walletjournal.Leg{Account: walletjournal.ExportedID(names[j]), Currency: b.Moves[j].Currency, Amount: b.Moves[j].Amount})
 			wanted = wanted || e.accounts[names[j]]
 		}
 		names = names[len(b.Moves):]

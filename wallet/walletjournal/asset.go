@@ -31,7 +31,9 @@ type Assets struct {
 // A commodity is the currency of ISO 4217 with its name, if that has the places. Else it is an asset:
 // bytes that its name cannot have are @ and two digits of hexadecimal, upper case, a
 // space @_; bare numbers are @. The code of a currency that has too few places gets @. and their
-// number: USD@.5. So every commodity has another asset. The error says which cannot be named in 32
+// number: USD@.5, which is what that asset is called in an export, too. An asset whose name none of that makes is
+// @@ and the name in a journal. So every commodity has another asset, but USD with five places, which
+// is the one of USD@.5; and every asset another commodity. The error says which cannot be named in 32
 // bytes, has more than 15 places, or more than the asset that there is.
 func NewAssets(places map[string]int, own []wallet.Asset) (a *Assets, missing []NewAsset, err error) {
 	return MapAssets(places, own, nil)
@@ -70,11 +72,15 @@ func MapAssets(places map[string]int, own []wallet.Asset, names map[string]strin
 		c, ok := byName[name]
 		switch {
 		case !ok:
-			missing = append(missing, NewAsset{name, digits})
+			n, ok := formDigits(name)
+			if ok && digits > n {
+				return nil, nil, fmt.Errorf("commodity %q has %d decimal places, and an asset %s has %d", commodity, digits, name, n)
+			}
+			missing = append(missing, NewAsset{name, max(digits, n)})
 		case c.Digits() < digits:
 			return nil, nil, fmt.Errorf("commodity %q has %d decimal places, and the wallet's asset %s has %d", commodity, digits, name, c.Digits())
 		default:
-			a.currencies[commodity] = c
+			a.currencies[commodity], a.names[c] = c, commodity
 		}
 	}
 	return a, missing, nil
@@ -145,6 +151,12 @@ func assetOf(commodity string, digits int) string {
 	if commodity == "" {
 		return "@"
 	}
+	if _, ok := formDigits(commodity); ok {
+		return commodity
+	}
+	if name, ok := strings.CutPrefix(commodity, rawMark); ok && wallet.ValidateAsset(name, digits) == nil && commodityOf(name) == commodity {
+		return name
+	}
 	reserved := strings.HasPrefix(commodity, "asset-") || commodity == "." || commodity == ".."
 	var b strings.Builder
 	for i := range len(commodity) {
@@ -163,6 +175,17 @@ func assetOf(commodity string, digits int) string {
 	return b.String()
 }
 
+// formDigits returns the places in the name of an asset that is a currency of ISO 4217 with more than that has: USD@.5.
+func formDigits(name string) (digits int, ok bool) {
+	code, text, _ := strings.Cut(name, digitsMark)
+	c, iso := isoCurrency(code)
+	n, err := strconv.Atoi(text)
+	if !iso || err != nil || n <= c.Digits() || strconv.Itoa(n) != text {
+		return 0, false
+	}
+	return n, true
+}
+
 // isoCurrency returns the currency of ISO 4217 with the code.
 func isoCurrency(code string) (money.Currency, bool) {
 	c, err := money.ParseCurrency(code)
@@ -170,19 +193,13 @@ func isoCurrency(code string) (money.Currency, bool) {
 	return c, err == nil && !own
 }
 
-// commodityOf returns the commodity that is an asset: the one of which assetOf makes
-// its name, or the name itself.
+// commodityOf returns the commodity that is an asset: one of which assetOf makes its name, and of no other's.
 func commodityOf(name string) string {
 	if name == "@" {
 		return ""
 	}
-	bare, digits, marked := strings.Cut(name, digitsMark)
-	n, err := strconv.Atoi(digits)
-	if marked && err != nil {
-		return name
-	}
-	if commodity := decodeName(bare); writableCommodity(commodity) && assetOf(commodity, n) == name {
+	if commodity := decodeName(name); writableCommodity(commodity) && assetOf(commodity, 0) == name {
 		return commodity
 	}
-	return name
+	return rawMark + name
 }

@@ -35,19 +35,22 @@ func made(t interface {
 }
 
 func TestAssetsOfCommodities(t *testing.T) {
-	places := map[string]int{"USD": 2, "EUR": 5, "JPY": 0, "$": 2, "": 3, "LOT 1": 0, "VACHR": 4, "asset-1.2": 1, "EUR@.5": 0, "@": 0, "a@b": 0, "AED": 15}
+	places := map[string]int{"USD": 2, "EUR": 5, "JPY": 0, "$": 2, "": 3, "LOT 1": 0, "VACHR": 4, "asset-1.2": 1, "EUR@.2": 0, "@": 0, "a@b": 0, "AED": 15, "CHF@.3": 1, "@@a@b": 0, "@@x": 0}
 	a, own := made(t, places)
 	want := []wallet.Asset{
 		{Name: "@", Currency: money.Asset(0, 3)},
 		{Name: "@24", Currency: money.Asset(1, 2)},
 		{Name: "@40", Currency: money.Asset(2, 0)},
-		{Name: "AED@.15", Currency: money.Asset(3, 15)},
-		{Name: "EUR@.5", Currency: money.Asset(4, 5)},
-		{Name: "EUR@40.5", Currency: money.Asset(5, 0)},
-		{Name: "LOT@_1", Currency: money.Asset(6, 0)},
-		{Name: "VACHR", Currency: money.Asset(7, 4)},
-		{Name: "a@40b", Currency: money.Asset(8, 0)},
-		{Name: "@61sset-1.2", Currency: money.Asset(9, 1)},
+		{Name: "a@b", Currency: money.Asset(3, 0)},
+		{Name: "@40@40x", Currency: money.Asset(4, 0)},
+		{Name: "AED@.15", Currency: money.Asset(5, 15)},
+		{Name: "CHF@.3", Currency: money.Asset(6, 3)},
+		{Name: "EUR@.5", Currency: money.Asset(7, 5)},
+		{Name: "EUR@40.2", Currency: money.Asset(8, 0)},
+		{Name: "LOT@_1", Currency: money.Asset(9, 0)},
+		{Name: "VACHR", Currency: money.Asset(10, 4)},
+		{Name: "a@40b", Currency: money.Asset(11, 0)},
+		{Name: "@61sset-1.2", Currency: money.Asset(12, 1)},
 	}
 	if diff := cmp.Diff(want, own); diff != "" {
 		t.Errorf("assets (-want +got):\n%s", diff)
@@ -66,6 +69,7 @@ func TestAssetsOfCommodities(t *testing.T) {
 	}
 	for name, places := range map[string]map[string]int{
 		"too many places": {"X": 16}, "a long name": {strings.Repeat("é", 6): 0}, "more places than there are": {"VACHR": 5},
+		"more places than the name says": {"USD@.3": 4}, "two of one asset": {"USD": 3, "USD@.3": 3},
 	} {
 		if _, missing, err := walletjournal.NewAssets(places, own); err == nil {
 			t.Errorf("%s: got %v, want an error", name, missing)
@@ -75,16 +79,25 @@ func TestAssetsOfCommodities(t *testing.T) {
 
 func TestNamesOfAssets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// What people call assets is written as it is, if no commodity has the name.
-		name := rapid.StringMatching(`[a-bA-F0-4.:_@-]{1,8}`).Draw(t, "name")
-		if wallet.ValidateAsset(name, 3) == nil {
-			a, _, err := walletjournal.NewAssets(nil, []wallet.Asset{{Name: name, Currency: money.Asset(0, 3)}})
+		// Every asset that there can be is another commodity in an export, no currency of ISO 4217, and that asset again.
+		names := rapid.SliceOfNDistinct(rapid.OneOf(
+			rapid.StringMatching(`[a-bA-F0-4.:_@-]{1,8}`), rapid.StringMatching(`(@@|@40)?(USD|a)(@|@40)(\.3|b|4)`),
+		).Filter(func(name string) bool { return wallet.ValidateAsset(name, 3) == nil }), 2, 2, rapid.ID).Draw(t, "names")
+		written := map[string]string{}
+		for i, name := range names {
+			c := money.Asset(i, 3)
+			exported, _, err := walletjournal.NewAssets(nil, []wallet.Asset{{Name: name, Currency: c}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := a.Commodity(money.Asset(0, 3)); got == "" && name != "@" {
-				t.Fatalf("asset %s is written as nothing", name)
+			got := exported.Commodity(c)
+			if other, ok := written[got]; ok || got == "USD" {
+				t.Fatalf("asset %s is written as %s, as is %s", name, got, other)
 			}
+			if back := walletjournal.AssetName(got, 3); back != name {
+				t.Fatalf("asset %s is written as %s, which is asset %s", name, got, back)
+			}
+			written[got] = name
 		}
 		commodities := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-bA-E0-4.:_@é $-]{0,8}|USD|asset-1`), 2, 2, rapid.ID).Draw(t, "commodities")
 		places := map[string]int{commodities[0]: 5, commodities[1]: 5}

@@ -64,7 +64,7 @@ func withoutSales(t *testing.T, file string) {
 
 // TestToolsReadAllNames writes accounts and commodities that are odd in some way.
 func TestToolsReadAllNames(t *testing.T) {
-	places := map[string]int{"": 0, "$": 2, "€": 2, "a.b": 3, "R&D": 1, "LOT 1 x": 10, "-": 0, "@": 4, "日本": 0, "1": 0, "USD": 5, "EUR": 2}
+	places := map[string]int{"": 0, "$": 2, "€": 2, "a.b": 3, "R&D": 1, "LOT 1 x": 10, "-": 0, "@": 4, "日本": 0, "1": 0, "USD": 5, "EUR": 2, "EUR@.4": 4, "@@a@b": 2}
 	a, _ := made(t, places)
 	accounts := []wallet.AccountID{
 		"a", "-a", ".a", "_a", "@a", "@@a", "a@", "a:b", "a::b", ":a", "a:", ":", "::", "1", "2020-01-01", "@40", "@41", "a@_b", "@_", "a@C3@81", "P", "D:x", "@C3",

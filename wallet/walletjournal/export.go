@@ -257,7 +257,7 @@ func Openings(at time.Time, accounts []wallet.Account, all bool, f func(*Movemen
 			}
 			rest[b.Currency].Sub(rest[b.Currency], big.NewInt(int64(b.Amount)))
 		}
-		if err := open(accounts[i].ID, accounts[i].Balances); err != nil {
+		if err := open(ExportedID(accounts[i].ID), accounts[i].Balances); err != nil {
 			return err
 		}
 	}

@@ -149,6 +149,8 @@ func TestLandAndOpen(t *testing.T) {
 		{ID: "least", Balances: []wallet.Balance{{Currency: usd, Amount: math.MinInt64}}},
 		{ID: "less", Balances: []wallet.Balance{{Currency: usd, Amount: math.MinInt64}, {Currency: eur, Amount: 7}}},
 		{ID: "nothing", Balances: []wallet.Balance{{Currency: usd}}},
+		{ID: walletjournal.OpeningAccount, Balances: []wallet.Balance{{Currency: usd, Amount: 3}}},
+		{ID: walletjournal.FlightAccount, Balances: []wallet.Balance{{Currency: usd, Amount: -3}}},
 	}
 	sums := map[string]*big.Int{}
 	n := 0
@@ -172,13 +174,13 @@ func TestLandAndOpen(t *testing.T) {
 	}
 	for key, want := range map[string]string{
 		"least USD": "-9223372036854775808", "less USD": "-9223372036854775808", "less EUR": "7", "Equity:@opening USD": "0", "Equity:@opening EUR": "0",
-		"Equity:@in-flight USD": "18446744073709551616", "Equity:@in-flight EUR": "-7",
+		"Equity:@in-flight USD": "18446744073709551616", "Equity:@in-flight EUR": "-7", "@@Equity%@opening USD": "3", "@@Equity%@in-flight USD": "-3",
 	} {
 		if sums[key].String() != want {
 			t.Errorf("%s: %v, want %s", key, sums[key], want)
 		}
 	}
-	if len(sums) != 7 || n != 6 {
+	if len(sums) != 9 || n != 8 {
 		t.Errorf("%d movements, sums %v", n, sums)
 	}
 }

@@ -35,13 +35,13 @@ const hashMark = "@."
 // An id that would have more than 64 bytes is cut, and ends with @. and the
 // SHA-256 of the name in base64url: [AccountName] cannot undo that, so that
 // complete is false. All other ids it turns back into the same name, and no
-// two names have one id.
+// two names have one id, but for the accounts of [ExportedID].
 func AccountID(name string) (id wallet.AccountID, complete bool, err error) {
 	if !validAccount(name) {
 		return "", false, ErrAccountName
 	}
 	if raw, ok := cutRaw(name); ok {
-		return raw, true, nil
+		return raw, !exportsOwn(raw), nil
 	}
 	encoded := encodeName(name)
 	if len(encoded) <= wallet.MaxAccountIDBytes && wallet.AccountID(encoded).Validate() == nil {
@@ -60,6 +60,9 @@ func AccountID(name string) (id wallet.AccountID, complete bool, err error) {
 // [AccountID] makes the id. An id that it makes of no name becomes @@ and the id, with % for
 // each colon, and [AccountID] turns that back.
 func AccountName(id wallet.AccountID) string {
+	if own, ok := cutRaw(string(id)); ok && exportsOwn(own) {
+		return string(id)
+	}
 	if name := decodeName(string(id)); isNameOf(name, id) {
 		return name
 	}
@@ -82,10 +85,23 @@ func cutRaw(name string) (wallet.AccountID, bool) {
 		return "", false
 	}
 	id := wallet.AccountID(strings.ReplaceAll(rest, "%", ":"))
-	if id.Validate() != nil || isNameOf(decodeName(string(id)), id) {
+	if id.Validate() != nil || isNameOf(decodeName(string(id)), id) && !exportsOwn(id) {
 		return "", false
 	}
 	return id, true
+}
+
+// exportsOwn says whether an id is the name of an account that exports have beside the wallet's.
+func exportsOwn(id wallet.AccountID) bool { return id == OpeningAccount || id == FlightAccount }
+
+// ExportedID returns what stands for a wallet's account in an export: its id; but where that is the name of
+// an account of the export itself, [OpeningAccount] or [FlightAccount], @@ and the id with % for each colon, which is no id.
+// [AccountID] turns that back. A journal that has both is refused by [Converter]: it would make one account of them.
+func ExportedID(id wallet.AccountID) wallet.AccountID {
+	if !exportsOwn(id) {
+		return id
+	}
+	return wallet.AccountID(rawMark + strings.ReplaceAll(string(id), ":", "%"))
 }
 
 func encodeName(name string) string {

@@ -29,6 +29,7 @@ func TestAccountID(t *testing.T) {
 		{"@@@41", "@41"},
 		{"@@A", "@@A"},
 		{"@@@@A", "@@@@A"},
+		{walletjournal.FlightAccount, walletjournal.FlightAccount},
 	} {
 		got, complete, err := walletjournal.AccountID(tt.name)
 		if err != nil || !complete || string(got) != tt.id {
@@ -42,6 +43,29 @@ func TestAccountID(t *testing.T) {
 		if got, _, err := walletjournal.AccountID(bad); err == nil {
 			t.Errorf("AccountID(%q) = %q, want an error", bad, got)
 		}
+	}
+}
+
+// TestExportedIDs tells accounts of a wallet from those that exports make.
+func TestExportedIDs(t *testing.T) {
+	for _, id := range []wallet.AccountID{walletjournal.OpeningAccount, walletjournal.FlightAccount, walletjournal.ConversionAccount, "a:b"} {
+		exported := walletjournal.ExportedID(id)
+		if own := id != walletjournal.ConversionAccount && id != "a:b"; own == (exported == id) || own == (exported.Validate() == nil) {
+			t.Errorf("ExportedID(%q) = %q", id, exported)
+		}
+		name := walletjournal.AccountName(exported)
+		if back, _, err := walletjournal.AccountID(name); err != nil || back != id || name != string(exported) {
+			t.Errorf("AccountID(%q) = %q, %v", name, back, err)
+		}
+	}
+	c := walletjournal.NewConverter(walletjournal.ISO(nil))
+	usd := walletjournal.Amount{Number: walletjournal.NewDecimal(100, 2), Commodity: "USD"}
+	neg := walletjournal.Amount{Number: walletjournal.NewDecimal(-100, 2), Commodity: "USD"}
+	_, err := c.Convert(&walletjournal.Transaction{Date: walletjournal.Date{Year: 2026, Month: 1, Day: 1}, Postings: []walletjournal.Posting{
+		{Account: walletjournal.FlightAccount, Amount: usd}, {Account: string(walletjournal.ExportedID(walletjournal.FlightAccount)), Amount: neg},
+	}})
+	if err == nil || !strings.Contains(err.Error(), "have the same id "+walletjournal.FlightAccount) {
+		t.Errorf("both in a journal: got %v", err)
 	}
 }
 
@@ -92,7 +116,7 @@ func TestNamesAndIDsAgainstEachOther(t *testing.T) {
 }
 
 func FuzzAccountName(f *testing.F) {
-	for _, s := range []string{"a", "a b", "a@40", "@@a%b", "a::b", "é", ".", ".."} {
+	for _, s := range []string{"a", "a b", "a@40", "@@a%b", "@@Equity%@opening", "a::b", "é", ".", ".."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
