@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +53,35 @@ func OpenPostgres(source string, o *Options) (*DB, error) {
 	db.write.SetConnMaxIdleTime(idleTime)
 	db.read = db.write
 	return db, nil
+}
+
+// Place returns where the PostgreSQL database at a URL is, completed from the environment: hosts, ports and name, and nothing that
+// is secret or says who asks. Two places can be one database.
+func Place(source string) (string, error) {
+	if !IsPostgres(source) {
+		return "", errors.New("not a URL like postgres://user@host/database")
+	}
+	config, err := pgx.ParseConfig(source)
+	if err != nil {
+		return "", err // without the password
+	}
+	u := url.URL{Scheme: "postgres", Path: "/" + config.Database}
+	query := url.Values{}
+	var hosts []string
+	add := func(host string, port uint16) {
+		if strings.HasPrefix(host, "/") { // the directory of a socket
+			query.Set("host", host)
+			query.Set("port", strconv.Itoa(int(port)))
+		} else if at := net.JoinHostPort(host, strconv.Itoa(int(port))); !slices.Contains(hosts, at) {
+			hosts = append(hosts, at)
+		}
+	}
+	add(config.Host, config.Port)
+	for _, f := range config.Fallbacks { // also the same without TLS
+		add(f.Host, f.Port)
+	}
+	u.Host, u.RawQuery = strings.Join(hosts, ","), query.Encode()
+	return u.String(), nil
 }
 
 // conflict says whether a transaction failed since others got in its way, so that it

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -345,6 +346,30 @@ func TestPostgresURL(t *testing.T) {
 			t.Errorf("%q was opened", source)
 		} else if bytes.Contains([]byte(err.Error()), []byte("hidden")) {
 			t.Errorf("%q: the error tells the password: %v", source, err)
+		}
+	}
+}
+
+// TestPlace has what may be remembered of a URL: neither the password nor the user.
+func TestPlace(t *testing.T) {
+	for _, name := range []string{"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSERVICE"} {
+		t.Setenv(name, "")
+	}
+	for source, want := range map[string]string{
+		"postgres://maru:secret@db.example.com/wallet":                                       "postgres://db.example.com:5432/wallet",
+		"postgresql://maru:secret@db.example.com:6432/wallet?sslmode=require":                "postgres://db.example.com:6432/wallet",
+		"postgres://db.example.com/wallet?user=maru&password=secret":                         "postgres://db.example.com:5432/wallet",
+		"postgres://maru:secret@a,b:7777/wallet?target_session_attrs=read-write":             "postgres://a:5432,b:7777/wallet",
+		"postgres://maru:secret@[::1]/wallet":                                                "postgres://[::1]:5432/wallet",
+		"postgres://maru@/wallet?host=/run/postgresql&password=secret&application_name=else": "postgres:///wallet?host=%2Frun%2Fpostgresql&port=5432",
+	} {
+		if got, err := sqldb.Place(source); got != want || err != nil {
+			t.Errorf("%s: got %s, %v, want %s", source, got, err, want)
+		}
+	}
+	for _, source := range []string{"mysql://host/wallet", "postgres://maru:secret@host:port/wallet"} {
+		if got, err := sqldb.Place(source); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %s, %v", source, got, err)
 		}
 	}
 }
