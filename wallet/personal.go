@@ -33,6 +33,7 @@ var (
 	ErrMasterKey        = errors.New("wallet: the personal data is sealed with another master key")
 	ErrStoreUnavailable = errors.New("wallet: the store of personal data is not available")
 	ErrStoreOfAnother   = errors.New("wallet: the database belongs to another wallet")
+	ErrStoreEmpty       = errors.New("wallet: the database has nothing of this wallet, which had one")
 	ErrStoreOfPast      = errors.New("wallet: the database belongs to this wallet as it was before a restore, or as another restore made it")
 	ErrStoreNotShared   = errors.New("wallet: the nodes of a cluster need a store that they share")
 )

@@ -38,6 +38,7 @@ var (
 	ErrWebhookConflict   = errors.New("wallet: the webhook was changed meanwhile")
 	ErrWebhookBehind     = errors.New("wallet: the webhook's lane is further, or another one")
 	ErrWebhooksElsewhere = errors.New("wallet: webhooks unavailable")
+	ErrStoreForked       = errors.New("wallet: the database knows another course of this log: the data directory, or another one with the same database, is a copy of before")
 )
 
 // WebhookID names a webhook: wh_ and 16 hexadecimal digits.
@@ -267,6 +268,23 @@ type WebhookProgress struct {
 	Lane     *WebhookLane // nil: no lane is concerned
 	Attempts []WebhookAttempt
 	Dead     *DeadLetter // nil: none
+}
+
+// WebhookMark is the newest entry of a partition that a store of webhooks knows of: of none behind it was anything told, and
+// no lane is further. A log that does not have it is not the one that was told of: a copy of before, or of another course of things.
+type WebhookMark struct {
+	Past  string    // tag of the wallet's past, which is a part of all ids of messages; "" : none
+	Index rsm.Index // 0: none is known
+	Sum   [32]byte  // of the entry: wallethook.EntrySum; zeros are not known, and fit any
+}
+
+// WebhookMarks keeps the mark of each partition, beside a WebhookStore. It is safe for concurrent use.
+type WebhookMarks interface {
+	// WebhookMark returns the mark of a partition; of one that has none, with Index 0.
+	WebhookMark(ctx context.Context, partition uint16) (WebhookMark, error)
+	// MoveWebhookMark keeps a mark in place of the one that WebhookMark returned before, with the same Past. The error is
+	// ErrWebhookBehind, and nothing is kept, if another is kept by now.
+	MoveWebhookMark(ctx context.Context, partition uint16, from, to WebhookMark) error
 }
 
 // WebhookFrom says where the lanes of a webhook begin; the zero value is now: with all

@@ -334,6 +334,9 @@ func personalFailure(err error) (p *Problem) {
 	case errors.Is(err, wallet.ErrStoreOfAnother), errors.Is(err, wallet.ErrStoreOfPast):
 		p = newProblem(http.StatusServiceUnavailable, codeStoreUnusable, "the store of webhooks and personal data belongs to another wallet; nothing was done")
 		p.cause = err
+	case errors.Is(err, wallet.ErrStoreEmpty):
+		p = newProblem(http.StatusServiceUnavailable, codeStoreUnusable, "the store of webhooks and personal data is another one than this wallet had; nothing was done")
+		p.cause = err
 	case errors.Is(err, wallet.ErrStoreUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, codeStoreUnavailable, "the store of webhooks and personal data is not available; whether a write was done is then unknown: repeat it")
 		p.RetryAfter, p.cause = retryStore, err

@@ -38,6 +38,9 @@ func (s *Store) CopyTo(ctx context.Context, to *Store) (moved Moved, err error) 
 			if err := copyPersonal(ctx, from, into, &moved); err != nil {
 				return err
 			}
+			if err := copyMarks(ctx, from, into); err != nil {
+				return err
+			}
 			return copyWebhooks(ctx, from, into, &moved)
 		})
 	})
@@ -112,6 +115,19 @@ func copyOwner(ctx context.Context, from, into *sql.Tx, k *wallet.OwnedKey, move
 		moved.Items++
 		return personalTx{into}.PutItem(ctx, k.PersonalOwner, item, wallet.SealedItem{Version: uint64(version), Sealed: sealed})
 	}, `SELECT item, version, sealed FROM personal_items WHERE tenant = $1 AND account = $2 ORDER BY item`, string(k.Tenant), string(k.Account))
+}
+
+// copyMarks copies what is known of the log, where the other store knows nothing.
+func copyMarks(ctx context.Context, from, into *sql.Tx) error {
+	return rows(ctx, from, func(scan func(...any) error) error {
+		var part, entry int64
+		var digest []byte
+		if err := scan(&part, &entry, &digest); err != nil {
+			return err
+		}
+		_, err := into.ExecContext(ctx, `INSERT INTO webhook_marks (part, entry, digest) VALUES ($1, $2, $3) ON CONFLICT (part) DO NOTHING`, part, entry, digest)
+		return err
+	}, `SELECT part, entry, digest FROM webhook_marks ORDER BY part`)
 }
 
 // webhookTables are the tables of a webhook and their columns, the webhook's id first.

@@ -16,6 +16,9 @@ type Owner struct {
 	// Past tells a wallet from those that were restored of the same cluster, which have its id: what one
 	// has decided, another has not. "" is not known, and fits any.
 	Past string
+	// Branch was drawn when the database was given to a log of this past that is not the one which the tables knew
+	// before; "": it never was. See Part.
+	Branch string
 }
 
 // fits returns an error that wraps wallet.ErrStoreOfAnother if a database belongs to another wallet.
@@ -69,7 +72,9 @@ func (s *Store) TakeOver(ctx context.Context, o Owner, restored []rsm.Index) (mo
 			return o.fits(*found)
 		}
 		moved = 0
-		if found == nil || *found != o { // else it was done before
+		if found != nil && found.Past == o.Past { // it was done before
+			o.Branch = found.Branch
+		} else {
 			if moved, err = setBack(ctx, tx, restored); err != nil {
 				return err
 			}
@@ -82,6 +87,15 @@ func (s *Store) TakeOver(ctx context.Context, o Owner, restored []rsm.Index) (mo
 	return moved, unavailable(err)
 }
 
+// Kept returns the wallet that the database belongs to, nil if nobody has claimed it.
+func (s *Store) Kept(ctx context.Context) (o *Owner, err error) {
+	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		o, err = ownerOf(ctx, tx)
+		return err
+	})
+	return o, unavailable(err)
+}
+
 // Owner returns the wallet that the store was claimed for; the zero value if it was not.
 func (s *Store) Owner() Owner {
 	if s.owner == nil {
@@ -92,7 +106,7 @@ func (s *Store) Owner() Owner {
 
 func ownerOf(ctx context.Context, tx *sql.Tx) (*Owner, error) {
 	var o Owner
-	err := tx.QueryRowContext(ctx, `SELECT cluster, past FROM wallet_owner`).Scan(&o.Cluster, &o.Past)
+	err := tx.QueryRowContext(ctx, `SELECT cluster, past, branch FROM wallet_owner`).Scan(&o.Cluster, &o.Past, &o.Branch)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -100,15 +114,24 @@ func ownerOf(ctx context.Context, tx *sql.Tx) (*Owner, error) {
 }
 
 func putOwner(ctx context.Context, tx *sql.Tx, o Owner) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO wallet_owner (one, cluster, past) VALUES (1, $1, $2)
-		ON CONFLICT (one) DO UPDATE SET cluster = excluded.cluster, past = excluded.past`, o.Cluster, o.Past)
+	_, err := tx.ExecContext(ctx, `INSERT INTO wallet_owner (one, cluster, past, branch) VALUES (1, $1, $2, $3)
+		ON CONFLICT (one) DO UPDATE SET cluster = excluded.cluster, past = excluded.past, branch = excluded.branch`, o.Cluster, o.Past, o.Branch)
 	return err
 }
 
-// setBack lets the lanes that are behind the last entries of the partitions begin there.
+// setBack lets the lanes that are behind the last entries of the partitions begin there. What another server has under way
+// is not kept any more, and what was known of the log is forgotten.
 func setBack(ctx context.Context, tx *sql.Tx, last []rsm.Index) (moved int64, err error) {
+	if len(last) == 0 {
+		return 0, nil
+	}
+	for _, statement := range []string{`DELETE FROM webhook_marks`, `UPDATE webhook_lanes SET generation = generation + 1`} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return 0, err
+		}
+	}
 	for partition, at := range last {
-		result, err := tx.ExecContext(ctx, `UPDATE webhook_lanes SET generation = generation + 1, set_back = entry, entry = $2, number = 0, attempts = 0,
+		result, err := tx.ExecContext(ctx, `UPDATE webhook_lanes SET set_back = entry, entry = $2, number = 0, attempts = 0,
 			first_attempt = NULL, next_attempt = NULL, gap_to = 0 WHERE part = $1 AND (entry > $2 OR entry = $2 AND number > 0)`, partition, int64(at)+1)
 		if err != nil {
 			return moved, err

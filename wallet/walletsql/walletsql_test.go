@@ -77,6 +77,8 @@ func suites(t *testing.T, open func(t *testing.T) *walletsql.Store) {
 	t.Run("webhooks", func(t *testing.T) {
 		wallettest.TestWebhookStore(t, func(t *testing.T) wallet.WebhookStore { return open(t) })
 	})
+	t.Run("marks", func(t *testing.T) { wallettest.TestWebhookMarks(t, open(t)) })
+	t.Run("part", func(t *testing.T) { testPart(t, open(t)) })
 	t.Run("owner", func(t *testing.T) { testOwner(t, open(t)) })
 }
 

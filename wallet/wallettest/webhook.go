@@ -12,6 +12,37 @@ import (
 	"maru.example/wallet"
 )
 
+// TestWebhookMarks is what every wallet.WebhookMarks passes: an empty one.
+func TestWebhookMarks(t *testing.T, s wallet.WebhookMarks) {
+	mark := func(partition uint16, want wallet.WebhookMark) {
+		t.Helper()
+		got, err := s.WebhookMark(t.Context(), partition)
+		wantError(t, "mark", err, nil)
+		wantEqual(t, "mark", got, want)
+	}
+	var none wallet.WebhookMark
+	known, next := wallet.WebhookMark{Index: 1 << 50, Sum: [32]byte{1, 31: 255}}, wallet.WebhookMark{Index: 1<<50 + 1}
+	mark(0, none)
+	for _, step := range []struct {
+		name     string
+		from, to wallet.WebhookMark
+		want     error
+	}{
+		{"from one that is not", next, known, wallet.ErrWebhookBehind},
+		{"the first", none, known, nil},
+		{"the first again", none, known, wallet.ErrWebhookBehind},
+		{"from one of another sum", wallet.WebhookMark{Index: known.Index}, next, wallet.ErrWebhookBehind},
+		{"from one of another index", wallet.WebhookMark{Index: 1, Sum: known.Sum}, next, wallet.ErrWebhookBehind},
+		{"from one of another past", wallet.WebhookMark{Past: "00c0ffee", Index: known.Index, Sum: known.Sum}, next, wallet.ErrWebhookBehind},
+		{"the next, whose sum is not known", known, next, nil},
+		{"one more", next, known, nil},
+	} {
+		wantError(t, step.name, s.MoveWebhookMark(t.Context(), 7, step.from, step.to), step.want)
+	}
+	mark(7, known)
+	mark(0, none)
+}
+
 // TestWebhookStore is what every wallet.WebhookStore passes. Open returns an empty one.
 func TestWebhookStore(t *testing.T, open func(t *testing.T) wallet.WebhookStore) {
 	for _, tt := range []struct {

@@ -8,4 +8,5 @@ import (
 
 func TestWebhookMemory(t *testing.T) {
 	TestWebhookStore(t, func(*testing.T) wallet.WebhookStore { return &WebhookMemory{} })
+	t.Run("marks", func(t *testing.T) { TestWebhookMarks(t, &WebhookMemory{}) })
 }

@@ -7,13 +7,16 @@ import (
 	"slices"
 	"sync"
 
+	"maru.example/rsm"
 	"maru.example/wallet"
 )
 
-// WebhookMemory is a wallet.WebhookStore in memory. The zero value is ready for use.
+// WebhookMemory is a wallet.WebhookStore in memory, with its marks. The zero value is ready for use.
 type WebhookMemory struct {
-	mu  sync.Mutex
-	all map[wallet.WebhookID]*keptWebhook
+	mu    sync.Mutex
+	all   map[wallet.WebhookID]*keptWebhook
+	marks map[uint16]wallet.WebhookMark
+	past  string
 }
 
 type keptWebhook struct {
@@ -23,7 +26,53 @@ type keptWebhook struct {
 	dead     []wallet.DeadLetter     // by time and message
 }
 
-var _ wallet.WebhookStore = (*WebhookMemory)(nil)
+var (
+	_ wallet.WebhookStore = (*WebhookMemory)(nil)
+	_ wallet.WebhookMarks = (*WebhookMemory)(nil)
+)
+
+// Begin lets another past begin, of a tag: no mark is left, and lanes that are beyond the last entry of a partition are set
+// back there.
+func (s *WebhookMemory) Begin(past string, last ...rsm.Index) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.past, s.marks = past, nil
+	for _, k := range s.all {
+		for i := range k.lanes {
+			l := &k.lanes[i]
+			if l.Generation++; l.Next.Index > last[l.Partition]+1 {
+				l.SetBack, l.Next = l.Next.Index, wallet.EventPosition{Index: last[l.Partition] + 1}
+			}
+		}
+	}
+}
+
+// WebhookMark implements wallet.WebhookMarks.
+func (s *WebhookMemory) WebhookMark(_ context.Context, partition uint16) (wallet.WebhookMark, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mark(partition), nil
+}
+
+func (s *WebhookMemory) mark(partition uint16) wallet.WebhookMark {
+	m := s.marks[partition]
+	m.Past = s.past
+	return m
+}
+
+// MoveWebhookMark implements wallet.WebhookMarks.
+func (s *WebhookMemory) MoveWebhookMark(_ context.Context, partition uint16, from, to wallet.WebhookMark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from != s.mark(partition) {
+		return wallet.ErrWebhookBehind
+	}
+	if s.marks == nil {
+		s.marks = map[uint16]wallet.WebhookMark{}
+	}
+	s.marks[partition] = to
+	return nil
+}
 
 // Webhooks implements wallet.WebhookStore.
 func (s *WebhookMemory) Webhooks(context.Context) ([]wallet.Webhook, error) {
