@@ -164,7 +164,7 @@ func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
 		}
 	}
 	n.webhooks = openWebhooks(o, n)
-	return nil
+	return n.checkWebhooks(ctx, o)
 }
 
 // addPartitions makes the partitions of the wallet, without their logs.

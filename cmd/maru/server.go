@@ -138,7 +138,7 @@ func newServer(o *serveOptions, sec *security, node *node, logger *slog.Logger) 
 		RequestTimeout: o.requestTimeout,
 		Streams:        wallethttp.IsStream,
 		Ready:          node.err,
-		Warnings:       node.archive.warnings,
+		Warnings:       node.warnings,
 		Metrics:        metrics.Handler(),
 		Observe:        metrics.HTTPObserver(),
 		Local:          !sec.Keys,

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -32,6 +31,10 @@ const sideRetry = time.Second
 type side struct {
 	file   string // of SQLite, "" with PostgreSQL
 	shared bool   // other nodes have it too
+	data   string // the node's directory
+	place  string // as it is noted there
+	had    string // what was noted there at the start, "": nothing
+	begins bool   // a database that is nobody's may take the place of the one that was noted
 	// claim makes sure that the database belongs to the wallet; nil: of whichever it is.
 	claim func(ctx context.Context, store *walletsql.Store) error
 	// known says whether the wallet is known for which it is claimed; nil: it need not be.
@@ -47,7 +50,7 @@ type side struct {
 
 // registerSide registers the flags of what is beside the log.
 func (o *serveOptions) registerSide(f *pflag.FlagSet) {
-	f.StringVar(&o.store, "store", "", "`URL` of the PostgreSQL database for what is not in the log, such as personal data, which the nodes of a cluster share (default: side.db in --data)")
+	f.StringVar(&o.store, "store", "", "`URL` of the PostgreSQL database for what is not in the log, such as personal data, which the nodes of a cluster share, or side.db for a file in --data (default, where no other was in use)")
 	f.BoolVar(&o.personal, "personal", true, "keep personal data of accounts, beside the log")
 	f.StringVar(&o.personalKey, "personal-key", "", "`file` of the master key that seals the keys of personal data, made if it is not there; the nodes of a cluster have the same (default: personal.key in --data)")
 	f.BoolVar(&o.webhookHTTP, "webhook-http", false, "allow webhooks at http addresses of other hosts: who listens on the way reads and may change what they are told")
@@ -66,13 +69,26 @@ func storeError(err error) error {
 	return failed(fmt.Errorf("the store: %w", err), hint)
 }
 
-// openSide checks the configuration of the side database. It is opened by what needs it.
+// openSide checks the configuration of the side database, also against the one that the node had before. It is opened by what needs it.
 func openSide(o *serveOptions) (*side, error) {
 	file := filepath.Join(o.data, sideName)
-	if o.store == "" {
-		return &side{file: file, turn: make(chan struct{}, 1)}, nil
+	had, err := readStoreNote(o.data)
+	if err != nil {
+		return nil, err
+	}
+	s := &side{data: o.data, had: had, turn: make(chan struct{}, 1)}
+	switch {
+	case o.store == "" && had != "" && had != sideName:
+		return nil, failed(fmt.Errorf("personal data and webhooks of %s are in the database %s, and --store does not name it", o.data, had),
+			"give it with --store, or in MARU_STORE, with user and password; to go on without what is there: `maru wallet take-store --data "+o.data+" --store "+sideName+"`")
+	case o.store == "", o.store == sideName:
+		s.file, s.place = file, sideName
+		return s, nil
 	}
 	db, err := sqldb.OpenPostgres(o.store, nil)
+	if err == nil {
+		s.place, err = sqldb.Place(o.store)
+	}
 	if err != nil {
 		hint := sqldb.Hint(err)
 		if hint == "" {
@@ -80,13 +96,29 @@ func openSide(o *serveOptions) (*side, error) {
 		}
 		return nil, usageError(hint, "--store: %w", err)
 	}
-	if _, err := os.Stat(file); err == nil {
+	if fileIsThere(file) {
 		return nil, errors.Join(db.Close(), failed(fmt.Errorf("%s has what this node kept before it had --store, where no erasure would reach it", file),
 			"`maru wallet move-store --data "+o.data+" --to URL` moves it into the database; if nothing of it is needed, remove the file"))
 	}
-	s := &side{db: db, shared: true, turn: make(chan struct{}, 1)}
+	s.db, s.shared = db, true
 	s.opened.Store(db)
 	return s, nil
+}
+
+// expects says that there is a database of this node's wallet, which one that is nobody's is not. A file in the directory that is gone is taken for
+// removed.
+func (s *side) expects() bool { return s.had != "" && s.had != sideName && !s.begins }
+
+// note notes that the database is the one that the node has.
+func (s *side) note() error {
+	if s.had == s.place {
+		return nil
+	}
+	err := writeStoreNote(s.data, s.place)
+	if err == nil {
+		s.had = s.place
+	}
+	return err
 }
 
 // written says whether something may have been written to the database before, as far as can be known yet.
@@ -94,11 +126,7 @@ func (s *side) written() bool {
 	if s.known != nil && !s.known() {
 		return false
 	}
-	if s.shared {
-		return true
-	}
-	_, err := os.Stat(s.file)
-	return !errors.Is(err, fs.ErrNotExist)
+	return s.shared || fileIsThere(s.file)
 }
 
 // ready returns the wallet's tables. Where they are not up to date it sees to that, and opens the
@@ -121,7 +149,15 @@ func (s *side) ready(ctx context.Context) (*walletsql.Store, error) {
 	return s.store, s.failed
 }
 
+// empty is why a database is not used that is not the one which the node had.
+func (s *side) empty() error {
+	return fmt.Errorf("%w: that was at %s, and %s is nobody's", wallet.ErrStoreEmpty, s.had, s.place)
+}
+
 func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
+	if s.expects() && !s.shared && !fileIsThere(s.file) {
+		return nil, s.empty()
+	}
 	if s.db == nil {
 		db, err := sqldb.OpenSQLite(s.file, nil)
 		if err != nil {
@@ -133,10 +169,21 @@ func (s *side) open(ctx context.Context) (*walletsql.Store, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrateTimeout)
 	defer cancel()
 	store, err := walletsql.Open(ctx, s.db)
-	if err == nil && s.claim != nil {
-		err = s.claim(ctx, store)
-	}
 	if err != nil {
+		return nil, err
+	}
+	if s.expects() {
+		if kept, err := store.Kept(ctx); err != nil || kept == nil {
+			return nil, cmp.Or(err, s.empty())
+		}
+	}
+	if s.claim == nil {
+		return store, nil
+	}
+	if err := s.claim(ctx, store); err != nil {
+		return nil, err
+	}
+	if err := s.note(); err != nil {
 		return nil, err
 	}
 	return store, nil
@@ -177,30 +224,19 @@ func (n *node) claimSide(ctx context.Context, store *walletsql.Store) error {
 
 // checkSide refuses to begin with the database of another wallet. One that is away is found later.
 func (n *node) checkSide(ctx context.Context, o *serveOptions) error {
-	if !n.side.written() {
+	if !n.side.written() && !n.side.expects() {
 		return nil
 	}
 	_, err := n.side.ready(ctx)
 	switch {
+	case errors.Is(err, wallet.ErrStoreEmpty):
+		return failed(err, "correct --store, or bring what was there to the new place first (pg_dump, or a copy); to go on without it: `maru wallet take-store --data "+o.data+"`, with --store as here")
 	case errors.Is(err, wallet.ErrStoreOfAnother):
 		return failed(err, "give this wallet a database of its own with --store, or leave --store out")
 	case errors.Is(err, wallet.ErrStoreOfPast):
 		return failed(err, "if this directory is what goes on, give it the database: stop the other wallet, then `maru wallet take-store --data "+o.data+"`, with --store as here; else give it another database")
 	}
 	return nil
-}
-
-// pastTag is how many digits of a wallet's past are in the ids of webhooks' messages.
-const pastTag = 8
-
-// past returns the tag of the wallet's past, as the database knows it.
-func (s *side) past(ctx context.Context) (string, error) {
-	store, err := s.ready(ctx)
-	if err != nil {
-		return "", err
-	}
-	past := store.Owner().Past
-	return past[:min(len(past), pastTag)], nil
 }
 
 // migrateTimeout bounds what brings the tables up to date.

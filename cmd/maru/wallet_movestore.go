@@ -92,6 +92,11 @@ func moveStore(ctx context.Context, o *serveOptions, to string) (_ *movedStore, 
 	if err != nil {
 		return nil, err
 	}
+	if place, err := sqldb.Place(to); err != nil {
+		return nil, err
+	} else if err := writeStoreNote(o.data, place); err != nil {
+		return nil, failed(err, "all is in the database: repeat the command, which removes "+file)
+	}
 	for _, suffix := range []string{"-wal", "-shm", ""} {
 		if err := os.Remove(file + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, failed(err, "all is in the database, and "+file+" is empty: remove it by hand")

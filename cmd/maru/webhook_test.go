@@ -74,15 +74,17 @@ type hookReceiver struct {
 	status   int
 	verifier *standardwebhooks.Webhook // nil: signatures are not looked at
 	bodies   []string
-	seen     int      // of bodies, by await
-	ids      []string // that were answered with success
+	seen     int               // of bodies, by await
+	ids      []string          // that were answered with success
+	told     map[string]string // bodies by id
+	reused   []string          // ids of several bodies
 	wrong    error
 	changed  chan struct{}
 }
 
 // start starts the server, and returns what stops it.
 func (r *hookReceiver) start() (stop func()) {
-	r.status, r.changed = http.StatusOK, make(chan struct{})
+	r.status, r.changed, r.told = http.StatusOK, make(chan struct{}), map[string]string{}
 	s := httptest.NewServer(r)
 	r.url = s.URL
 	return s.Close
@@ -106,8 +108,13 @@ func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.wrong = r.verifier.Verify(body, req.Header)
 	}
 	r.bodies = append(r.bodies, string(body))
+	id := req.Header.Get("Webhook-Id")
+	if before, ok := r.told[id]; ok && before != string(body) {
+		r.reused = append(r.reused, id)
+	}
+	r.told[id] = string(body)
 	if r.status == http.StatusOK {
-		r.ids = append(r.ids, req.Header.Get("Webhook-Id"))
+		r.ids = append(r.ids, id)
 	}
 	w.WriteHeader(r.status)
 	close(r.changed)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"maru.example/internal/sqldb"
 	"maru.example/internal/telemetry"
@@ -36,7 +37,6 @@ func openWebhooks(o *serveOptions, n *node) *wallethook.Engine {
 			}
 			return nil
 		},
-		Past:    n.side.past,
 		Busy:    n.followers.busy.Load,
 		AnyHTTP: o.webhookHTTP, PublicOnly: o.webhookPublicOnly, Logger: n.logger,
 	})
@@ -71,7 +71,7 @@ func (n *node) hookPartition(number uint16) wallethook.Partition {
 // hookStore is the side database as it is found by webhooks: not made before there is one.
 type hookStore struct{ side *side }
 
-var _ wallet.WebhookStore = hookStore{}
+var _ wallethook.Store = hookStore{}
 
 func (s hookStore) ready(ctx context.Context) (*walletsql.Store, error) {
 	store, err := s.side.ready(ctx)
@@ -156,6 +156,55 @@ func (s hookStore) RemoveDeadLetter(ctx context.Context, id wallet.WebhookID, me
 	return store.RemoveDeadLetter(ctx, id, message)
 }
 
+// WebhookMark implements wallet.WebhookMarks.
+func (s hookStore) WebhookMark(ctx context.Context, partition uint16) (m wallet.WebhookMark, err error) {
+	if !s.side.written() {
+		return m, nil
+	}
+	store, err := s.ready(ctx)
+	if err != nil {
+		return m, err
+	}
+	return store.WebhookMark(ctx, partition)
+}
+
+// MoveWebhookMark implements wallet.WebhookMarks.
+func (s hookStore) MoveWebhookMark(ctx context.Context, partition uint16, from, to wallet.WebhookMark) error {
+	store, err := s.ready(ctx)
+	if err != nil {
+		return err
+	}
+	return store.MoveWebhookMark(ctx, partition, from, to)
+}
+
+// checkWithin bounds the question at a start whether the log is the one that the database knows. What cannot be known then, the
+// deliveries find out.
+const checkWithin = 5 * time.Second
+
+// hintForked says what to do where the database knows another course of the log.
+const hintForked = "if another server has this wallet and its database, stop one of the two; if this directory is what goes on, " +
+	"stop it and give it the database with `maru wallet take-store`, with --data and --store as here"
+
+// checkWebhooks refuses to begin with a log that is not the one of which webhooks were told: nobody would be told the truth, until
+// somebody has decided.
+func (n *node) checkWebhooks(ctx context.Context, o *serveOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	if err := n.webhooks.Check(ctx); err != nil {
+		return failed(err, "if another server has this wallet and its database, stop that; if this directory is what goes on, give it the database: `maru wallet take-store --data "+o.data+"`, with --store as here")
+	}
+	return nil
+}
+
+// warnings says what somebody should see to although the node serves.
+func (n *node) warnings() []string {
+	all := n.archive.warnings()
+	for _, err := range n.webhooks.Forked() {
+		all = append(all, fmt.Sprintf("webhooks are told nothing: %v; %s", err, hintForked))
+	}
+	return all
+}
+
 // exposeWebhooks adds what the deliveries count.
 func exposeWebhooks(r *telemetry.Registry, n *node) {
 	type m = wallethook.Metrics
@@ -166,6 +215,7 @@ func exposeWebhooks(r *telemetry.Registry, n *node) {
 			}
 		}),
 		telemetry.Counter("dead_letters_total", "Messages that were given up.", func(m m) uint64 { return m.Dead }),
+		telemetry.Gauge("forked_partitions", "Partitions of which nothing is told, as the database knows another course of their log.", func(m m) int { return m.Forked }),
 		telemetry.Gauge("count", "Webhooks of all tenants.", func(m m) int { return len(m.Webhooks) }),
 		telemetry.GaugeBy("lag_entries", "Entries that are decided and not settled, of the partitions that this node leads.", "webhook",
 			ofWebhook(func(w *wallethook.WebhookMetrics) float64 { return float64(w.LagEntries) })),

@@ -28,7 +28,8 @@ func BenchmarkLane(b *testing.B) {
 	p.commit()
 	webhook := &wallet.Webhook{ID: "wh_0000000000000000", Tenant: wallet.DefaultTenant, Kinds: wallet.WebhookKinds(), Accounts: p.accounts[2:]}
 	e := &Engine{o: Options{Busy: func() bool { return false }}, store: &wallettest.WebhookMemory{}, wallet: w, partitions: w.partitions()}
-	l := &lane{e: e, webhook: webhook, partition: &e.partitions[0]}
+	e.markers = append(e.markers, newMarker(e, 0))
+	l := &lane{e: e, marker: e.markers[0], webhook: webhook, partition: &e.partitions[0]}
 	if _, err := l.load(b.Context()); err != nil {
 		b.Fatal(err)
 	}

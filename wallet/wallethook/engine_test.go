@@ -438,30 +438,6 @@ func TestFromBeyondTheEnd(t *testing.T) {
 	})
 }
 
-// TestBeyondTheEnd takes entries away that were delivered: what is decided then is delivered too.
-func TestBeyondTheEnd(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		s := create(b.T, b.engine, all())
-		b.pay(1, 2, 3, 4, 5, 6)
-		b.pass(time.Minute)
-		b.engine.Close()
-		b.receiver.reset()
-		p := b.world[0]
-		p.mu.Lock()
-		p.entries = p.entries[:4]
-		p.mu.Unlock()
-		b.options.Past = func(context.Context) (string, error) { return "00c0ffee", nil }
-		b.start()
-		b.pass(time.Minute)
-		b.pay(7)
-		b.pass(time.Minute)
-		b.wantIDs("evt_00c0ffee-0-5-0", "evt_00c0ffee-0-5-1")
-		if lane := b.state(s.ID).Lanes[0]; lane.SetBack != 7 || lane.Next.Index != 6 {
-			b.Errorf("the lane that was beyond the end: %+v", lane)
-		}
-	})
-}
-
 func TestFromATime(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		began := time.Now()
@@ -648,7 +624,7 @@ func TestStoreFails(t *testing.T) {
 		create(b.T, b.engine, all())
 		b.pass(time.Second)
 		b.engine.Close()
-		failing := &crashable{WebhookStore: b.store}
+		failing := &crashable{Store: b.store}
 		b.engine = New(failing, b.world, b.world.partitions(), &b.options)
 		b.pay(1)
 		b.pass(time.Second)

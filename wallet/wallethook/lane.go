@@ -20,12 +20,12 @@ type lane struct {
 	webhook   *wallet.Webhook
 	number    uint16
 	partition *Partition
+	marker    *marker // of the partition
 	requests  chan struct{}
 	cancel    context.CancelFunc
 	ended     chan struct{}
 
 	filter   *wallet.WebhookFilter
-	past     string             // tag of the wallet's past
 	state    wallet.WebhookLane // as it will be kept
 	attempts []wallet.WebhookAttempt
 	worked   time.Duration // looking for events, since the last rest
@@ -43,7 +43,7 @@ var errDisabled = errors.New("wallethook: disabled")
 func (e *Engine) begin(ctx context.Context, w *wallet.Webhook, number uint16) *lane {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lane{
-		e: e, webhook: w, number: number, partition: &e.partitions[number], requests: e.requests[w.ID],
+		e: e, webhook: w, number: number, partition: &e.partitions[number], marker: e.markers[number], requests: e.requests[w.ID],
 		cancel: cancel, ended: make(chan struct{}),
 	}
 	go l.run(ctx)
@@ -71,8 +71,10 @@ func (l *lane) run(ctx context.Context) {
 		case errors.Is(err, errDisabled):
 			<-ctx.Done() // the engine will see
 			return
-		case errors.Is(err, wallet.ErrWebhookBehind):
+		case errors.Is(err, wallet.ErrWebhookBehind), errors.Is(err, errNotYet):
 			pause = againAfter // somebody moved the lane, or leads now
+		case errors.Is(err, wallet.ErrStoreForked):
+			l.marker.say(ctx, err)
 		default:
 			l.e.o.Logger.WarnContext(ctx, "a webhook does not get on; it tries again",
 				"webhook", string(l.webhook.ID), "partition", l.number, "error", err)
@@ -102,10 +104,8 @@ func (l *lane) follow(ctx context.Context) error {
 		<-ctx.Done() // until somebody moves the lane, which makes it anew
 		return ctx.Err()
 	}
-	if l.beyond() {
-		if err := l.setBack(ctx); err != nil {
-			return err
-		}
+	if _, err := l.marker.recover(ctx, settledUpTo(&l.state)); err != nil {
+		return err
 	}
 	if l.state.Next.Index == 0 {
 		if err := l.locate(ctx); err != nil {
@@ -150,39 +150,11 @@ func (l *lane) load(ctx context.Context) (ok bool, err error) {
 	if !known {
 		return false, fmt.Errorf("there is no tenant %s", l.webhook.Tenant)
 	}
-	if l.past, err = l.e.o.Past(ctx); err != nil {
-		return false, err
-	}
 	l.filter, err = wallet.NewWebhookFilter(ctx, l.webhook, tenant, l.number, uint16(len(l.e.partitions)),
 		func(ctx context.Context, id wallet.AccountID) (wallet.Handle, error) {
 			return l.e.wallet.AccountHandle(ctx, l.webhook.Tenant, id)
 		})
 	return ok, err
-}
-
-// beyond says that the lane's place is beyond what this node has decided, which leads: of what earlier leaders
-// decided, it has everything.
-func (l *lane) beyond() bool {
-	return l.partition.Leads() && l.state.Next.Index > l.partition.Applied()+1
-}
-
-// setBack lets a lane whose place is beyond the end begin at the end, if that lasts: the log is not the one that the
-// place was of.
-func (l *lane) setBack(ctx context.Context) error {
-	if l.wait(ctx, beyondFor); !l.beyond() || ctx.Err() != nil {
-		return ctx.Err()
-	}
-	s := &l.state
-	s.SetBack, s.Next, s.GapTo = s.Next.Index, wallet.EventPosition{Index: l.partition.Applied() + 1}, 0
-	s.Attempts, s.FirstAttempt, s.NextAttempt = 0, time.Time{}, time.Time{}
-	s.Generation++
-	if err := l.save(ctx, nil); err != nil {
-		return err
-	}
-	l.next.Store(uint64(s.Next.Index))
-	l.e.o.Logger.WarnContext(ctx, "the place of a webhook was beyond the end of the log, which is not the one that it was of: it goes on at the end",
-		"webhook", string(l.webhook.ID), "partition", l.number, "from", uint64(s.SetBack), "to", uint64(s.Next.Index))
-	return nil
 }
 
 // take delivers what a source gives, until it fails.
@@ -248,7 +220,11 @@ func (l *lane) deliverAll(ctx context.Context, d *rsm.Decided) error {
 			l.state.Attempts, l.state.FirstAttempt, l.state.NextAttempt = 0, time.Time{}, time.Time{} // those of what is not wanted any more
 		}
 		l.waiting.Store(d.Time)
-		messages := l.filter.Messages(l.past, l.number, at, d.Time, &events[i].event)
+		past, err := l.marker.cover(ctx, at.Index)
+		if err != nil {
+			return err
+		}
+		messages := l.filter.Messages(past, l.number, at, d.Time, &events[i].event)
 		for j := range messages {
 			if err := l.deliver(ctx, &messages[j]); err != nil {
 				return err
@@ -404,8 +380,11 @@ func (l *lane) hopeless(ctx context.Context, now time.Time) (bool, error) {
 	return true, nil
 }
 
-// save keeps the lane's state.
+// save keeps the lane's state. No lane is kept that is beyond the mark.
 func (l *lane) save(ctx context.Context, dead *wallet.DeadLetter) error {
+	if _, err := l.marker.cover(ctx, settledUpTo(&l.state)); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
 	if err := l.e.store.SaveWebhook(ctx, l.webhook.ID, &wallet.WebhookProgress{Lane: &l.state, Attempts: l.attempts, Dead: dead}); err != nil {
@@ -415,10 +394,20 @@ func (l *lane) save(ctx context.Context, dead *wallet.DeadLetter) error {
 	return nil
 }
 
+// settledUpTo returns the last entry of which something was settled.
+func settledUpTo(l *wallet.WebhookLane) rsm.Index {
+	if l.Next.Number > 0 || l.Next.Index == 0 {
+		return l.Next.Index
+	}
+	return l.Next.Index - 1
+}
+
 // last keeps the lane's state when it ends. If that fails, something is delivered again.
 func (l *lane) last(ctx context.Context) {
 	if l.dirty {
-		if err := l.save(context.WithoutCancel(ctx), nil); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWithin)
+		defer cancel()
+		if err := l.save(ctx, nil); err != nil {
 			l.e.o.Logger.DebugContext(ctx, "the place of a webhook was not kept at its end", "webhook", string(l.webhook.ID), "error", err)
 		}
 	}

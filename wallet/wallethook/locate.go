@@ -81,14 +81,18 @@ func (l *lane) oldest(ctx context.Context, from rsm.Index) (rsm.Index, *rsm.Deci
 	}
 }
 
-// probe reads one entry.
 func (l *lane) probe(ctx context.Context, at rsm.Index) (rsm.Decided, error) {
-	source, err := l.partition.Open(at)
+	return l.partition.probe(ctx, at)
+}
+
+// probe reads one entry.
+func (p *Partition) probe(ctx context.Context, at rsm.Index) (rsm.Decided, error) {
+	source, err := p.Open(at)
 	if err != nil {
 		return rsm.Decided{}, err
 	}
 	within := probeAfter
-	if at <= l.partition.Applied() {
+	if at <= p.Applied() {
 		within = probeWithin
 	}
 	near, cancel := context.WithTimeout(ctx, within)

@@ -17,6 +17,7 @@ type Metrics struct {
 	Delivered uint64 // messages
 	Failed    uint64 // attempts
 	Dead      uint64 // messages that were given up
+	Forked    int    // partitions of which nothing is sent: see Engine.Forked
 	Webhooks  []WebhookMetrics
 }
 
@@ -29,7 +30,7 @@ type WebhookMetrics struct {
 
 // Metrics returns what has been counted since the start, and how far the webhooks are.
 func (e *Engine) Metrics() Metrics {
-	m := Metrics{Delivered: e.counts.delivered.Load(), Failed: e.counts.failed.Load(), Dead: e.counts.dead.Load()}
+	m := Metrics{Delivered: e.counts.delivered.Load(), Failed: e.counts.failed.Load(), Dead: e.counts.dead.Load(), Forked: len(e.Forked())}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id := range e.webhooks {

@@ -128,7 +128,7 @@ func (s *scenario) run() error {
 	var disk *crashable
 	var engine *Engine
 	start := func() {
-		disk = &crashable{WebhookStore: store}
+		disk = &crashable{Store: store}
 		engine = New(disk, world, world.partitions(), options)
 	}
 	start()

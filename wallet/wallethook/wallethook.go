@@ -49,6 +49,12 @@ type Wallet interface {
 	Position(ctx context.Context, partition uint16) (rsm.Index, error)
 }
 
+// Store keeps webhooks, and what is known of the logs that they were told of.
+type Store interface {
+	wallet.WebhookStore
+	wallet.WebhookMarks
+}
+
 // Encode returns what a message says of an event: the member data of its body.
 type Encode func(ctx context.Context, tenant wallet.Tenant, m *wallet.WebhookMessage) (json.RawMessage, error)
 
@@ -58,9 +64,6 @@ type Options struct {
 	// Refuse says, with an error that wraps wallet.ErrWebhooksElsewhere, why no webhooks can be made here; nil or no
 	// error: they can.
 	Refuse func() error
-	// Past returns a tag of the wallet's past, which is a part of all ids of messages: a wallet that was restored
-	// has another. Default: none.
-	Past func(ctx context.Context) (string, error)
 	// AnyHTTP allows http without TLS to other hosts than this one.
 	AnyHTTP bool
 	// PublicOnly refuses addresses of private networks and of this host.
@@ -100,9 +103,6 @@ const (
 	againAfter  = 500 * time.Millisecond // the store or a source failed
 	againAtMost = 30 * time.Second
 	storeWithin = 10 * time.Second // an operation of the store, of a lane
-	// beyondFor is how long a place has to be beyond the end until it is believed: one that does not lead any more,
-	// and does not know, may be behind.
-	beyondFor = 10 * time.Second
 )
 
 func (o *Options) setDefaults() {
@@ -128,9 +128,6 @@ func (o *Options) setDefaults() {
 			return json.Marshal(m.Event)
 		}
 	}
-	if o.Past == nil {
-		o.Past = func(context.Context) (string, error) { return "", nil }
-	}
 	if o.Refuse == nil {
 		o.Refuse = func() error { return nil }
 	}
@@ -149,9 +146,10 @@ func setDefault(d *time.Duration, to time.Duration) {
 // leads. It is safe for concurrent use.
 type Engine struct {
 	o          Options
-	store      wallet.WebhookStore
+	store      Store
 	wallet     Wallet
 	partitions []Partition
+	markers    []*marker // of each
 	client     *http.Client
 	cancel     context.CancelFunc
 	changed    chan struct{} // the webhooks, by this node
@@ -171,7 +169,7 @@ type laneID struct {
 }
 
 // New returns an engine of a wallet's partitions, by their numbers. It is to be closed.
-func New(store wallet.WebhookStore, w Wallet, partitions []Partition, o *Options) *Engine {
+func New(store Store, w Wallet, partitions []Partition, o *Options) *Engine {
 	e := &Engine{
 		store: store, wallet: w, partitions: partitions, changed: make(chan struct{}, 1), ended: make(chan struct{}),
 		webhooks: map[wallet.WebhookID]*wallet.Webhook{}, lanes: map[laneID]*lane{}, requests: map[wallet.WebhookID]chan struct{}{},
@@ -182,6 +180,7 @@ func New(store wallet.WebhookStore, w Wallet, partitions []Partition, o *Options
 	e.o.setDefaults()
 	for i := range partitions {
 		partitions[i].First = max(partitions[i].First, 1)
+		e.markers = append(e.markers, newMarker(e, uint16(i)))
 	}
 	e.client = &http.Client{
 		Transport:     e.o.Transport,

@@ -322,7 +322,7 @@ func (rs receivers) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // crashable is a store that takes time, and stops.
 type crashable struct {
-	wallet.WebhookStore
+	Store
 	mu   sync.Mutex
 	dead bool
 }
@@ -349,14 +349,21 @@ func (c *crashable) PutWebhook(ctx context.Context, w *wallet.Webhook, lanes []w
 	if err := c.alive(); err != nil {
 		return err
 	}
-	return c.WebhookStore.PutWebhook(ctx, w, lanes)
+	return c.Store.PutWebhook(ctx, w, lanes)
 }
 
 func (c *crashable) SaveWebhook(ctx context.Context, id wallet.WebhookID, p *wallet.WebhookProgress) error {
 	if err := c.alive(); err != nil {
 		return err
 	}
-	return c.WebhookStore.SaveWebhook(ctx, id, p)
+	return c.Store.SaveWebhook(ctx, id, p)
+}
+
+func (c *crashable) MoveWebhookMark(ctx context.Context, partition uint16, from, to wallet.WebhookMark) error {
+	if err := c.alive(); err != nil {
+		return err
+	}
+	return c.Store.MoveWebhookMark(ctx, partition, from, to)
 }
 
 // expected returns the ids of the messages of a webhook about a partition, in order, by the book-keeper.
