@@ -237,8 +237,8 @@ type WebhookLane struct {
 	// GapTo says, if it is not 0, that the lane stands still: entries from Next on are
 	// not on record (of one whose place is not known, some at Since or later), the first that is again is GapTo.
 	GapTo rsm.Index
-	// SetBack says, if it is not 0, that its place was there, of another past of the wallet (before a restore) or beyond
-	// the end of the log, and that it was set back to where this past began, or ended.
+	// SetBack says, if it is not 0, that its place was there, in a past of the wallet before a restore, or in another course of its
+	// log, and that it was set back to the end of what was restored, or of the log that got the database.
 	SetBack rsm.Index
 }
 

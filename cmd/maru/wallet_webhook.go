@@ -231,7 +231,7 @@ func (v *webhookView) print(cmd *cobra.Command) error {
 			text += fmt.Sprintf(": events are not on record any more up to %s; `maru wallet webhook replay %s --from %s` goes on there", l.GapTo, v.ID, l.GapTo)
 		}
 		if l.SetBack != "" {
-			text += fmt.Sprintf(", set back from %s by a restore", l.SetBack)
+			text += fmt.Sprintf(", set back from %s when this log got the database", l.SetBack)
 		}
 		add("partition "+strconv.Itoa(int(l.Partition)), text)
 	}

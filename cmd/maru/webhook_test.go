@@ -336,6 +336,11 @@ func TestWebhookCluster(t *testing.T) {
 	r.mu.Lock()
 	r.check(t, 2*each)
 	r.mu.Unlock()
+	for i := range c.nodes {
+		if i != leader && (&followed{testCluster: c}).count(i, "maru_webhooks_forked_partitions", "") != 0 {
+			t.Errorf("node %d says that its log is not the one that the database knows", i+1)
+		}
+	}
 	c.wait("the attempts are known to another node", func(ctx context.Context) error {
 		attempts, err := other.WebhookAttempts(ctx, hook.ID, each)
 		if err == nil && len(attempts) < each {

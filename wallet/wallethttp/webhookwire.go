@@ -145,7 +145,7 @@ type webhookLane struct {
 	LastSuccess  string `json:"last_success_at,omitempty" format:"date-time"`
 	FailingSince string `json:"failing_since,omitempty" format:"date-time"`
 	GapTo        string `json:"gap_to,omitempty" pattern:"^[0-9]+:[0-9]+$" doc:"Entries from position on are not on record; this is the first that is again."`
-	SetBack      string `json:"set_back_from,omitempty" pattern:"^[0-9]+:[0-9]+$" doc:"It was there, in a past of the wallet that a restore took back, and went on at the end of what was restored."`
+	SetBack      string `json:"set_back_from,omitempty" pattern:"^[0-9]+:[0-9]+$" doc:"It was there, in a past of the wallet before a restore, or in another course of its log, and went on at the end of the log that got the database."`
 }
 
 type webhooksAnswer struct {

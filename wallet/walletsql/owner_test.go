@@ -72,10 +72,17 @@ func TestMovedOwner(t *testing.T) {
 	if err := errors.Join(stores[0].Claim(ctx, one, nil), stores[2].Claim(ctx, other, nil)); err != nil {
 		t.Fatal(err)
 	}
+	mark := wallet.WebhookMark{Past: "p1", Index: 9, Sum: [32]byte{9}}
+	if err := stores[0].MoveWebhookMark(ctx, 1, wallet.WebhookMark{Past: "p1"}, mark); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		if _, err := stores[0].CopyTo(ctx, stores[1]); err != nil {
 			t.Errorf("into a new store: %v", err)
 		}
+	}
+	if got, err := stores[1].WebhookMark(ctx, 1); err != nil || got != mark {
+		t.Errorf("the mark that was moved is %+v, %v", got, err)
 	}
 	if err := stores[1].Claim(ctx, other, nil); !errors.Is(err, wallet.ErrStoreOfAnother) {
 		t.Errorf("another wallet with what was moved: %v", err)
