@@ -67,6 +67,7 @@ type Group struct {
 	wanting    bool          // a snapshot, for a follower
 	installing bool          // a snapshot of the leader's
 	held       []*pb.Message // what is to be stored after it
+	deferred   []*pb.Message // committed entries that wait until the disk says that they are
 
 	led   int            // ticks since this replica leads
 	heard map[NodeID]int // members that a leader heard of, and ticks until that is forgotten
@@ -484,7 +485,7 @@ func (g *Group) store(m *pb.Message) {
 	durable, hard := len(w.entries) > 0, hardState{m.GetTerm(), m.GetVote(), m.GetCommit()}
 	if hard != (hardState{}) {
 		durable = durable || hard.term != g.log.hard.term || hard.vote != g.log.hard.vote
-		g.log.hard = hard // the commit index alone is no reason to write
+		g.log.hard = hard // the commit index alone is no reason to write, but for execute
 	}
 	if !durable && g.appends == 0 {
 		g.deliver(w.responses)
@@ -576,88 +577,6 @@ func (g *Group) deliver(responses []*pb.Message) {
 			g.host.options.Logger.Debug("rsmraft: response dropped", "group", g.id, "type", m.GetType().String(), "error", err)
 		}
 	}
-}
-
-// execute hands committed entries to the replica.
-func (g *Group) execute(m *pb.Message) {
-	entries := make([]decidedEntry, len(m.GetEntries()))
-	for i, e := range m.GetEntries() {
-		entries[i] = g.committed(e)
-	}
-	responses, last, term := m.GetResponses(), entries[len(entries)-1].Index, entries[len(entries)-1].Term
-	g.apply.Post(func() {
-		for i := range entries {
-			g.applyEntry(&entries[i])
-			entries[i] = decidedEntry{}
-		}
-		g.loop.Post(func() { g.executed(last, term, responses) })
-	})
-}
-
-// applyEntry applies an entry and answers those who proposed it. It is called on
-// the apply loop.
-func (g *Group) applyEntry(e *decidedEntry) {
-	if g.broken == nil {
-		err := g.replica.Apply(&e.Committed)
-		if err == nil {
-			if n := len(e.Proposals); n > 0 {
-				g.latency.observe(g.host.runtime.Elapsed()-e.since, n)
-			}
-			return
-		}
-		g.host.fail(err)
-		g.broken = g.host.Err()
-	}
-	g.refuseNow(e.Proposals, g.broken)
-}
-
-// settle is called when an entry of the leader's own term is applied: then
-// everything before it is too.
-func (g *Group) settle() {
-	g.settled = true
-	g.wakeWaiters()
-	if g.leading != nil {
-		g.apply.Post(func() { g.leading(true) })
-	}
-	g.publish()
-}
-
-// committed returns what the replica gets for an entry.
-func (g *Group) committed(e *pb.Entry) decidedEntry {
-	c := decidedEntry{Committed: rsm.Committed{Index: rsm.Index(e.GetIndex()), Term: e.GetTerm(), Place: uint64(g.log.place(e.GetIndex()))}}
-	switch e.GetType() {
-	case pb.EntryNormal:
-		c.Data = e.GetData()
-	case pb.EntryConfChange, pb.EntryConfChangeV2:
-		c.Conf = g.applyConf(e)
-	}
-	for len(g.pending) > 0 && g.pending[0].index <= e.GetIndex() {
-		p := g.pending[0]
-		g.pending[0] = pendingEntry{}
-		g.pending = g.pending[1:]
-		if p.index == e.GetIndex() && p.term == e.GetTerm() {
-			c.Proposals, c.since = p.proposals, p.since
-			break
-		}
-		g.refuse(p.proposals, fmt.Errorf("%w: group %d: another leader's entry has its place", rsm.ErrUnknown, g.id))
-	}
-	return c
-}
-
-// executed is called when entries were applied.
-func (g *Group) executed(index rsm.Index, term uint64, responses []*pb.Message) {
-	if g.failed != nil {
-		return
-	}
-	g.log.setApplied(uint64(index))
-	g.recovery.applied(g, uint64(index))
-	if g.leads && !g.settled && term == g.term {
-		g.settle()
-	}
-	g.deliver(responses)
-	g.settleChanges()
-	g.work()
-	g.reads.start()
 }
 
 // send sends a message of the consensus.

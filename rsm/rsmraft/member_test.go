@@ -176,6 +176,26 @@ func TestFromOneToFiveAndBack(t *testing.T) {
 	l.proposeMany(1, "after", 5)
 }
 
+// TestLastMember leaves one member of several, and this one starts again before anything
+// else is written: it leads, as it knows that the others are gone.
+func TestLastMember(t *testing.T) {
+	for _, size := range []int{2, 3} {
+		t.Run(fmt.Sprint("of ", size), func(t *testing.T) {
+			w := newWorld(t, 16, size)
+			w.grow(1)
+			w.leader(1).proposeMany(1, "all", 10)
+			last := w.leader(1)
+			w.change(1, []rsmraft.NodeID{last.ID}, nil)
+			for _, n := range w.nodes {
+				n.crash()
+			}
+			last.start()
+			w.run("it leads again", func() bool { return w.leader(1) == last })
+			last.proposeMany(1, "alone", 5)
+		})
+	}
+}
+
 func TestChangesThatAreRefused(t *testing.T) {
 	w, leader, others := three(t, 15)
 	change := func(n *node, voters, learners []rsmraft.NodeID) *outcome {
