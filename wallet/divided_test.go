@@ -24,6 +24,12 @@ func divided(t testing.TB, fs vfs.FS, partitions uint16, protocol wallet.Protoco
 
 func dividedBy(t testing.TB, fs vfs.FS, partitions uint16, o *wallet.ServiceOptions) (*wallet.Service, *rsmraft.Host) {
 	t.Helper()
+	return dividedOn(t, fs, partitions, o, func(g *rsmraft.Group) wallet.PartitionLog { return g })
+}
+
+// dividedOn is dividedBy with a log made of each group.
+func dividedOn(t testing.TB, fs vfs.FS, partitions uint16, o *wallet.ServiceOptions, log func(*rsmraft.Group) wallet.PartitionLog) (*wallet.Service, *rsmraft.Host) {
+	t.Helper()
 	parts := make([]*wallet.Partition, partitions)
 	for i := range parts {
 		parts[i] = wallet.NewPartition(uint16(i), partitions, rand.Uint64)
@@ -48,7 +54,7 @@ func dividedBy(t testing.TB, fs vfs.FS, partitions uint16, o *wallet.ServiceOpti
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Log = g
+		p.Log = log(g)
 	}
 	return wallet.NewDividedService(parts, o), host
 }

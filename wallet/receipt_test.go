@@ -3,7 +3,6 @@ package wallet_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,36 +39,14 @@ type receiptWorld struct {
 func newReceiptWorld(t *testing.T) *receiptWorld {
 	t.Helper()
 	w := &receiptWorld{T: t, names: map[string]wallet.AccountID{}}
-	parts := make([]*wallet.Partition, 3)
-	for i := range parts {
-		parts[i] = wallet.NewPartition(uint16(i), uint16(len(parts)), rand.Uint64)
-	}
-	host, err := rsmraft.Open("data", 1, &rsmraft.Options{
-		FS: vfs.NewMem(), SnapshotBytes: -1,
-		Machine: func(id rsmraft.GroupID) rsm.Machine { return parts[id-1].Machine },
+	const partitions = 3
+	w.s, _ = dividedOn(t, vfs.NewMem(), partitions, nil, func(g *rsmraft.Group) wallet.PartitionLog {
+		w.groups = append(w.groups, g)
+		return readLog{g, &w.reads}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := host.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	for i, p := range parts {
-		g, err := host.Begin(rsmraft.GroupID(i + 1))
-		if err == nil {
-			err = g.WaitLeader()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Log, w.groups = readLog{g, &w.reads}, append(w.groups, g)
-	}
-	w.s = wallet.NewDividedService(parts, nil)
-	for n := 0; len(w.names) < 2*len(parts); n++ {
+	for n := 0; len(w.names) < 2*partitions; n++ {
 		id := wallet.AccountID(fmt.Sprint("a", n))
-		of := wallet.PartitionOf(wallet.DefaultTenant, id, uint16(len(parts)))
+		of := wallet.PartitionOf(wallet.DefaultTenant, id, partitions)
 		for _, name := range []string{fmt.Sprint(of, "a"), fmt.Sprint(of, "b")} {
 			if w.names[name] == "" {
 				w.names[name] = id
