@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,14 +97,15 @@ func TestBehind(t *testing.T) {
 		b.engine.Close()
 		b.receiver.reset()
 		partitions := b.world.partitions()
-		applied := rsm.Index(2)
-		partitions[0].Applied = func() rsm.Index { return applied }
+		var applied atomic.Uint64
+		applied.Store(2)
+		partitions[0].Applied = func() rsm.Index { return rsm.Index(applied.Load()) }
 		b.engine = New(b.store, b.world, partitions, &b.options)
 		b.pass(time.Minute)
 		b.wantForked(false)
 		b.wantIDs()
 		b.pay(4)
-		applied = 4
+		applied.Store(4)
 		b.pass(time.Minute)
 		b.wantForked(false)
 		b.wantIDs("evt_0-4-0", "evt_0-4-1")

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"maru.example/internal/sqldb"
-	"maru.example/internal/sqldb/sqltest"
 	"maru.example/rsm"
 	"maru.example/wallet"
 	"maru.example/wallet/walletsql"
@@ -74,40 +73,38 @@ func testPart(t *testing.T, s *walletsql.Store) {
 	}
 }
 
-// TestMarksOfBefore brings tables up to date that had no marks: they have those of the places of their webhooks.
-func TestMarksOfBefore(t *testing.T) {
-	sqltest.Each(t, func(t *testing.T, db *sqldb.DB) {
-		ctx := t.Context()
-		before := fstest.MapFS{}
-		for _, name := range []string{"0001_personal.sql", "0002_webhooks.sql", "0003_owner.sql"} {
-			name = path.Join(db.Dialect().String(), name)
-			content, err := os.ReadFile(path.Join("migrations", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			before[name] = &fstest.MapFile{Data: content}
-		}
-		if err := db.Migrate(ctx, "wallet", before); err != nil {
-			t.Fatal(err)
-		}
-		for _, id := range []string{"a", "b"} {
-			if err := db.Exec(ctx, "INSERT INTO webhooks (id, tenant, url, note, chosen, secrets, enabled, reason, created, revision) VALUES ('"+id+"', 't', 'u', '', '{}', '[]', '1', '', 1, 1)"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, place := range []string{"'a', 0, 7, 0", "'b', 0, 7, 1", "'a', 1, 9, 0", "'b', 1, 3, 5", "'a', 2, 0, 0"} {
-			if err := db.Exec(ctx, "INSERT INTO webhook_lanes (webhook, part, entry, number, generation, attempts, last_error, gap_to) VALUES ("+place+", 1, 0, '', 0)"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s, err := walletsql.Open(ctx, db)
+// testMarksOfBefore brings tables up to date that had no marks: they have those of the places of their webhooks.
+func testMarksOfBefore(t *testing.T, db *sqldb.DB) {
+	ctx := t.Context()
+	before := fstest.MapFS{}
+	for _, name := range []string{"0001_personal.sql", "0002_webhooks.sql", "0003_owner.sql"} {
+		name = path.Join(db.Dialect().String(), name)
+		content, err := os.ReadFile(path.Join("migrations", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for partition, want := range []rsm.Index{7, 8, 0} {
-			if got, err := s.WebhookMark(ctx, uint16(partition)); err != nil || got != (wallet.WebhookMark{Index: want}) {
-				t.Errorf("the mark of partition %d is %+v, %v, want %d", partition, got, err, want)
-			}
+		before[name] = &fstest.MapFile{Data: content}
+	}
+	if err := db.Migrate(ctx, "wallet", before); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := db.Exec(ctx, "INSERT INTO webhooks (id, tenant, url, note, chosen, secrets, enabled, reason, created, revision) VALUES ('"+id+"', 't', 'u', '', '{}', '[]', '1', '', 1, 1)"); err != nil {
+			t.Fatal(err)
 		}
-	})
+	}
+	for _, place := range []string{"'a', 0, 7, 0", "'b', 0, 7, 1", "'a', 1, 9, 0", "'b', 1, 3, 5", "'a', 2, 0, 0"} {
+		if err := db.Exec(ctx, "INSERT INTO webhook_lanes (webhook, part, entry, number, generation, attempts, last_error, gap_to) VALUES ("+place+", 1, 0, '', 0)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := walletsql.Open(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for partition, want := range []rsm.Index{7, 8, 0} {
+		if got, err := s.WebhookMark(ctx, uint16(partition)); err != nil || got != (wallet.WebhookMark{Index: want}) {
+			t.Errorf("the mark of partition %d is %+v, %v, want %d", partition, got, err, want)
+		}
+	}
 }

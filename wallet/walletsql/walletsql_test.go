@@ -62,11 +62,13 @@ func open(t *testing.T, source string) *walletsql.Store {
 // TestSQLite and TestPostgres run the suites of all stores.
 func TestSQLite(t *testing.T) {
 	suites(t, func(t *testing.T) *walletsql.Store { return open(t, filepath.Join(t.TempDir(), "side.db")) })
+	t.Run("marks of before", func(t *testing.T) { testMarksOfBefore(t, sqltest.Open(t, filepath.Join(t.TempDir(), "side.db"))) })
 }
 
 func TestPostgres(t *testing.T) {
 	server := sqltest.StartPostgres(t)
 	suites(t, func(t *testing.T) *walletsql.Store { return open(t, server.Database(t)) })
+	t.Run("marks of before", func(t *testing.T) { testMarksOfBefore(t, sqltest.Open(t, server.Database(t))) })
 	t.Run("away", func(t *testing.T) { testAway(t, server) })
 }
 
