@@ -158,13 +158,16 @@ func (n *node) openWallet(ctx context.Context, o *serveOptions) (err error) {
 	if err := n.checkSide(ctx, o); err != nil {
 		return err
 	}
+	n.webhooks = openWebhooks(o, n)
+	if err := n.checkWebhooks(ctx, o); err != nil {
+		return err
+	}
 	if o.personal {
 		if n.personal, err = openPersonal(ctx, o, n); err != nil {
 			return err
 		}
 	}
-	n.webhooks = openWebhooks(o, n)
-	return n.checkWebhooks(ctx, o)
+	return nil
 }
 
 // addPartitions makes the partitions of the wallet, without their logs.
