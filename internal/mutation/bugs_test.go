@@ -177,7 +177,7 @@ var bugs = []bug{
 		name:  "how much is committed is not written down",
 		file:  "rsm/rsmraft/host.go",
 		edits: []edit{{"index: h.commit, vote: h.vote})", "vote: h.vote})"}},
-		found: []by{faults("as command|not within a minute")},
+		found: []by{faults("as command|not within a minute|so does node")},
 	},
 	{
 		name:  "a snapshot claims an entry more than it has",

@@ -44,25 +44,11 @@ func (g *Group) writeCommit(index uint64) {
 		for _, m := range waiting {
 			g.execute(m)
 		}
+		g.storeHeld()
 		g.work()
 	}
 	g.appends++
 	g.host.append(w)
-}
-
-func (g *Group) executeNow(m *pb.Message) {
-	entries := make([]decidedEntry, len(m.GetEntries()))
-	for i, e := range m.GetEntries() {
-		entries[i] = g.committed(e)
-	}
-	responses, last, term := m.GetResponses(), entries[len(entries)-1].Index, entries[len(entries)-1].Term
-	g.apply.Post(func() {
-		for i := range entries {
-			g.applyEntry(&entries[i])
-			entries[i] = decidedEntry{}
-		}
-		g.loop.Post(func() { g.executed(last, term, responses) })
-	})
 }
 
 // applyEntry applies an entry and answers those who proposed it. It is called on

@@ -66,7 +66,7 @@ type Group struct {
 
 	wanting    bool          // a snapshot, for a follower
 	installing bool          // a snapshot of the leader's
-	held       []*pb.Message // what is to be stored after it
+	held       []*pb.Message // what is to be stored when that is done
 	deferred   []*pb.Message // committed entries that wait until the disk says that they are
 
 	led   int            // ticks since this replica leads
@@ -470,15 +470,17 @@ func (g *Group) proposeBatch(batch []*rsm.Proposal, since time.Duration) {
 }
 
 // store writes what the consensus wants to be durable, and then delivers the
-// responses.
+// responses. A snapshot waits for the entries before it to be executed, and what comes after
+// it for its end.
 func (g *Group) store(m *pb.Message) {
-	if g.installing {
+	snap := m.GetSnapshot()
+	if g.installing || len(g.held) > 0 || !raft.IsEmptySnap(snap) && len(g.deferred) > 0 {
 		g.held = append(g.held, m)
 		return
 	}
 	w := &appendWork{group: g, entries: m.GetEntries(), responses: m.GetResponses()}
 	g.claim(w.entries)
-	if snap := m.GetSnapshot(); !raft.IsEmptySnap(snap) {
+	if !raft.IsEmptySnap(snap) {
 		g.install(m, w)
 		return
 	}
@@ -512,6 +514,15 @@ func (g *Group) store(m *pb.Message) {
 		g.host.fail(err)
 	default:
 		g.note(w, first)
+	}
+}
+
+// storeHeld stores what had to wait, as far as it has not to wait for something else.
+func (g *Group) storeHeld() {
+	held := g.held
+	g.held = nil
+	for _, m := range held {
+		g.store(m)
 	}
 }
 
@@ -577,6 +588,22 @@ func (g *Group) deliver(responses []*pb.Message) {
 			g.host.options.Logger.Debug("rsmraft: response dropped", "group", g.id, "type", m.GetType().String(), "error", err)
 		}
 	}
+}
+
+// executeNow hands entries to the replica whose commitment is as durable as it has to be.
+func (g *Group) executeNow(m *pb.Message) {
+	entries := make([]decidedEntry, len(m.GetEntries()))
+	for i, e := range m.GetEntries() {
+		entries[i] = g.committed(e)
+	}
+	responses, last, term := m.GetResponses(), entries[len(entries)-1].Index, entries[len(entries)-1].Term
+	g.apply.Post(func() {
+		for i := range entries {
+			g.applyEntry(&entries[i])
+			entries[i] = decidedEntry{}
+		}
+		g.loop.Post(func() { g.executed(last, term, responses) })
+	})
 }
 
 // send sends a message of the consensus.

@@ -421,11 +421,7 @@ func (g *Group) install(m *pb.Message, w *appendWork) {
 		g.noteNeeds()
 		g.deliver(w.responses)
 		g.installing = false
-		held := g.held
-		g.held = nil
-		for _, m := range held {
-			g.store(m)
-		}
+		g.storeHeld()
 		g.work()
 	}
 	g.appends++
