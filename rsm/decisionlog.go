@@ -68,6 +68,7 @@ type DecisionLog struct {
 	mu        sync.Mutex
 	firsts    []Index  // of the logs, oldest first
 	log       *wal.Log // the newest; nil: there is none
+	was       *wal.Log // the newest, when the record was closed
 	recent    []DecisionPlace
 	bytes     int64 // of recent
 	unwritten int   // of recent, at its end
@@ -412,7 +413,7 @@ func (d *DecisionLog) close(done func(error)) {
 		d.writeAll()
 		d.mu.Lock()
 		l := d.log
-		d.log = nil
+		d.log, d.was = nil, l
 		if d.err == nil {
 			d.err = ErrClosed
 		}

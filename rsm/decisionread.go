@@ -132,7 +132,7 @@ func (d *DecisionLog) Newest() (Index, int64) {
 }
 
 // Since returns the entry from which on all decisions are on record, one after the other, and the last of
-// them; zeros if none is.
+// them; zeros if none is. Of a record that was closed it says what was there then.
 func (d *DecisionLog) Since() (first, last Index) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,11 +146,15 @@ func (d *DecisionLog) Since() (first, last Index) {
 			return first, last
 		}
 	}
-	if d.log == nil || d.log.Last() < d.log.First() {
+	log := d.log
+	if log == nil {
+		log = d.was
+	}
+	if log == nil || log.Last() < log.First() {
 		return first, last
 	}
-	if end := Index(d.log.Last()); n == 0 || end+1 >= first {
-		first, last = Index(d.log.First()), max(last, end)
+	if end := Index(log.Last()); n == 0 || end+1 >= first {
+		first, last = Index(log.First()), max(last, end)
 	}
 	return first, last
 }
@@ -193,13 +197,15 @@ func (r *DecisionReader) Next(ctx context.Context, at Index) (DecisionPlace, boo
 func (r *DecisionReader) choose(at Index) error {
 	d := r.log
 	d.mu.Lock()
-	firsts, newest, recent := d.firsts, d.log, d.recent
+	firsts, newest, recent, ended := d.firsts, d.log, d.recent, d.err
 	d.mu.Unlock()
 	i, found := slices.BinarySearch(firsts, at)
 	if !found {
 		i--
 	}
 	switch {
+	case newest == nil && ended != nil: // what it had it has still
+		return ended
 	case i < 0 && len(firsts) > 0:
 		return &GapError{at, firsts[0]}
 	case i < 0 || newest == nil:

@@ -253,12 +253,8 @@ func (r *Replica) Apply(c *Committed) error {
 			return fmt.Errorf("rsm: apply entry %d: %w", c.Index, err)
 		}
 		r.counters.entries.Add(1)
-	}
-	if r.recorder != nil {
-		v := Decided{Index: c.Index, Term: c.Term, Time: r.state.Time, Entry: c.Data, Decision: r.writer.end()}
-		if err := r.decided(v, c.Place); err != nil {
-			return fmt.Errorf("rsm: decision on entry %d: %w", c.Index, err)
-		}
+	} else if err := r.record(c); err != nil {
+		return fmt.Errorf("rsm: apply entry %d: %w", c.Index, err)
 	}
 	r.state.Index, r.state.Term = c.Index, c.Term
 	if c.Conf != nil {
@@ -270,7 +266,20 @@ func (r *Replica) Apply(c *Committed) error {
 	return nil
 }
 
-// applyEntry executes the batches of an entry and answers those who proposed them.
+// record gives away what was decided on an entry. Applied counts the entry only afterwards, and whoever proposed its last batch is
+// answered only then: what is applied is on record.
+func (r *Replica) record(c *Committed) error {
+	if r.recorder == nil {
+		return nil
+	}
+	v := Decided{Index: c.Index, Term: c.Term, Time: r.state.Time, Entry: c.Data, Decision: r.writer.end()}
+	if err := r.decided(v, c.Place); err != nil {
+		return fmt.Errorf("its decision: %w", err)
+	}
+	return nil
+}
+
+// applyEntry executes the batches of an entry, records what was decided, and answers those who proposed them.
 func (r *Replica) applyEntry(c *Committed) error {
 	e, err := decodeEntry(c.Data)
 	if err != nil {
@@ -293,6 +302,11 @@ func (r *Replica) applyEntry(c *Committed) error {
 		}
 		if r.recorder != nil {
 			r.writer.add(r.result, r.recorder.Effects())
+		}
+		if i == e.count()-1 {
+			if err := r.record(c); err != nil {
+				return err
+			}
 		}
 		if len(c.Proposals) == 0 {
 			continue

@@ -12,6 +12,10 @@ import (
 	"maru.example/cluster"
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
+	"maru.example/rsm/rsmtest"
+	"maru.example/vfs"
+	"maru.example/wallet/walletraft"
 )
 
 // TestCheckedPast damages what a node keeps of the past in ways that its size does not show. What was written to since it was
@@ -85,5 +89,28 @@ func keepPast(t *testing.T, g *gatheringWork, of rsmarchive.Chained) {
 	}
 	if err := w.Seal(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPastOfOnesOwnLog keeps entries that the log has as well, from the first one on: the node lets go of them.
+func TestPastOfOnesOwnLog(t *testing.T) {
+	g, err := rsmraft.OpenAlone("log", &rsmtest.Recorded{}, &rsmraft.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	for i := range 3 {
+		if _, _, err := g.Propose(t.Context(), []byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := &node{identity: &identity{Cluster: cluster.ID("0123456789abcdef0123456789abcdef"), Partitions: 1}, logger: slog.New(slog.DiscardHandler)}
+	n.logs = []*walletraft.Log{walletraft.NewLog(g.Host, 0, nil)}
+	w := &gatheringWork{gatherer: newGatherer(n, t.TempDir(), false), one: &gathering{changed: make(chan struct{})}}
+	of := n.identity.chained(0)
+	keepPast(t, w, of)
+	w.step(t.Context())
+	if kept, err := os.ReadDir(w.dir); err != nil || len(kept) > 0 {
+		t.Errorf("it keeps %v, %v", kept, err)
 	}
 }

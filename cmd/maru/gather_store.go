@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"maru.example/rsm"
 	"maru.example/rsm/rsmarchive"
+	"maru.example/rsm/rsmraft"
 	"maru.example/vfs"
 )
 
@@ -78,6 +80,48 @@ func (g *gatherer) suspect(partition uint16) {
 // removePast removes what is kept of a group's past.
 func removePast(dir string, of rsmarchive.Chained) error {
 	return errors.Join(doubt(dir, of), os.RemoveAll(filepath.Join(dir, of.Folder())))
+}
+
+// letGo removes what is kept of a partition's past where the replica's own record begins with the first entry: what is kept is then
+// in the log too.
+func (w *gatheringWork) letGo(ctx context.Context, replica *rsmraft.Group) {
+	if w.alone {
+		return
+	}
+	of := w.node.identity.chained(w.partition)
+	folder := filepath.Join(w.dir, of.Folder())
+	_, err := os.Stat(folder)
+	if err == nil {
+		if err = hasFirst(ctx, replica); err == nil {
+			err = removePast(w.dir, of)
+		}
+	}
+	switch {
+	case err == nil:
+		w.node.logger.InfoContext(ctx, "what was kept of before this node's log is in the log too: it is removed", "partition", w.partition, "removed", folder)
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, rsm.ErrGap): // it may be of use
+	default:
+		w.node.logger.DebugContext(ctx, "whether the log has what is kept of the past is not known", "partition", w.partition, "error", err)
+		return
+	}
+	w.alone, w.known, w.kept = true, false, false
+}
+
+// hasFirst reads the first entries of a replica's log, up to one that is not empty, and so is nowhere but in the log: as the log
+// has that one, it has all later ones.
+func hasFirst(ctx context.Context, replica *rsmraft.Group) error {
+	feed, err := replica.Feed(rsmraft.FirstEntry)
+	if err != nil {
+		return err
+	}
+	for at := rsmraft.FirstEntry; err == nil && at <= replica.Applied(); at++ {
+		var d rsm.Decided
+		if d, err = feed.Next(ctx); len(d.Entry) > 0 {
+			break
+		}
+	}
+	return errors.Join(err, feed.Close())
 }
 
 // givenUp says whether the operator gave up what the archive of a partition lost.

@@ -196,6 +196,7 @@ type gatheringWork struct {
 	nobody  int           // how often all have said so
 	first   rsmraft.NodeID
 	renewed bool // the history was told to begin anew
+	alone   bool // the log has everything, and nothing is kept beside it
 }
 
 // step does the next piece of the work, and returns after which pause there may be more.
@@ -210,6 +211,7 @@ func (w *gatheringWork) step(ctx context.Context) time.Duration {
 			*s = gathered{until: until, have: min(until, rsmraft.FirstEntry) - 1, bytes: s.bytes}
 		})
 		if until <= rsmraft.FirstEntry {
+			w.letGo(ctx, replica)
 			w.renew(ctx)
 		}
 		return gatherInterval

@@ -65,7 +65,7 @@ func (g *Group) Applied() rsm.Index { return g.replica.Applied() }
 // Recorded returns the entry from which on a feed has all that is decided here: what was before came as
 // a snapshot, or was cut. With nothing on record it is the one after the newest.
 func (g *Group) Recorded() rsm.Index {
-	applied := g.Applied()
+	applied := g.Applied() // before what is on record, which has come as far by then, or skips something
 	d := g.replica.Decisions()
 	if d == nil {
 		return applied + 1

@@ -16,6 +16,38 @@ import (
 	"maru.example/vfs"
 )
 
+// TestRecordedUnderWrites asks at each moment at which somebody is answered from where on there is a record: never behind what is
+// applied. A closed group does not say either that it lacks what it has.
+func TestRecordedUnderWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := open(t, &rsmtest.Recorded{}, &rsmraft.Options{FS: vfs.NewMem(), MaxEntryBytes: 64, CacheBytes: 2, SegmentBytes: 1 << 12})
+		answered := make(chan rsm.Index, 40)
+		for i := range cap(answered) {
+			err := g.Submit(t.Context(), &rsm.Proposal{Data: fmt.Append(nil, "a", i), Done: func(_ []byte, at rsm.Position, err error) {
+				if first, applied := g.Recorded(), g.Applied(); err != nil || first > rsmraft.FirstEntry {
+					t.Errorf("entry %d, %v: recorded from %d on, applied up to %d", at.Index, err, first, applied)
+				}
+				answered <- at.Index
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range cap(answered) {
+			<-answered
+		}
+		snapshot(t, g)
+		propose(t, g, "last") // it alone is in memory
+		closeNode(t, g)
+		if first := g.Recorded(); first > rsmraft.FirstEntry {
+			t.Errorf("closed: recorded from %d on", first)
+		}
+		if _, err := follow(t, g, rsmraft.FirstEntry); !errors.Is(err, rsm.ErrClosed) || errors.Is(err, rsm.ErrGap) {
+			t.Errorf("closed: %v", err)
+		}
+	})
+}
+
 // follow reads a feed from an index up to what the group has applied, and returns the
 // batches. Each has to have its effects.
 func follow(t *testing.T, g *rsmraft.Group, from rsm.Index) (got []string, err error) {
