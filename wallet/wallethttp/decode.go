@@ -1,6 +1,7 @@
 package wallethttp
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"maru.example/money"
@@ -54,9 +56,45 @@ func newDecoder(body []byte) (*decoder, error) {
 	if !utf8.Valid(body) {
 		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is not UTF-8")
 	}
+	if at := loneSurrogate(body); at >= 0 {
+		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, fmt.Sprintf("the body has no character at byte %d: half of a surrogate pair", at+1))
+	}
 	d := &decoder{text: string(body), item: -1, parseCurrency: money.ParseCurrency}
 	d.space()
 	return d, nil
+}
+
+// loneSurrogate returns where well-formed JSON has an escape that is no character, as the half of a surrogate pair that it
+// stands for has no other half; -1: nowhere.
+func loneSurrogate(body []byte) int {
+	const escape = len(`\uD834`)
+	for at := bytes.IndexByte(body, '\\'); at >= 0; {
+		next := at + 2
+		if r := escaped(body[at:]); utf16.IsSurrogate(r) {
+			if utf16.DecodeRune(r, escaped(body[at+escape:])) == utf8.RuneError {
+				return at
+			}
+			next = at + 2*escape
+		}
+		more := bytes.IndexByte(body[next:], '\\')
+		if more < 0 {
+			return -1
+		}
+		at = next + more
+	}
+	return -1
+}
+
+// escaped returns the number of an escape \uXXXX at the beginning of well-formed JSON, 0 if there is none.
+func escaped(b []byte) rune {
+	if b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		panic(err) // it is well-formed
+	}
+	return rune(n)
 }
 
 // object reads an object with these members and says whether it was free of
