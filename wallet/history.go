@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -122,6 +123,11 @@ type LineKey struct {
 	Time   int64     `json:"time"` // of the entry, in nanoseconds since 1970 UTC
 	Index  rsm.Index `json:"index"`
 	Number uint32    `json:"number"` // of the event in the entry, from 0
+}
+
+// Behind returns the place behind all events of an entry.
+func Behind(time int64, index rsm.Index) LineKey {
+	return LineKey{Time: time, Index: index, Number: math.MaxUint32}
 }
 
 // Compare returns -1, 0 or +1.

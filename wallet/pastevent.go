@@ -30,6 +30,8 @@ type EventQuery struct {
 	From      int64   `json:"from,omitzero"`  // the first time, in nanoseconds since 1970 UTC
 	After     LineKey `json:"after,omitzero"` // where to go on; zero: at the beginning
 	Limit     int     `json:"limit"`          // from 1 to MaxEvents
+	// End says that the answer shall have the place where the log ends. Programs of before do not know of it.
+	End bool `json:"end,omitzero"`
 }
 
 // EventPage is an answer to an EventQuery.
@@ -37,6 +39,7 @@ type EventPage struct {
 	Events []PastEvent `json:"events,omitempty"`
 	Next   LineKey     `json:"next,omitzero"` // zero: there is no more so far
 	Mark   HistoryMark `json:"mark"`
+	End    LineKey     `json:"end,omitzero"` // behind the newest entry that is decided on the node, which may not be taken up yet; zero: not asked for, or not known
 }
 
 // ReferenceQuery asks for a tenant's transactions with a reference, or for the reversals
@@ -75,11 +78,12 @@ type EventsRequest struct {
 	After     LineKey          // where to go on
 	Limit     int              // from 1 to MaxEvents
 	AtLeast   HistoryPositions // that the answer must reflect; those of other partitions do not matter
+	End       bool             // where the log ends is wanted too
 }
 
 // HistoryEvents returns a page of events. The code is Applied, UnknownAccount or UnknownTenant.
 func (s *Service) HistoryEvents(ctx context.Context, r *EventsRequest) (EventPage, Code, error) {
-	q := &query{Past: &pastQuery{Kind: pastEvents, Events: EventQuery{Partition: r.Partition, From: r.From, After: r.After, Limit: r.Limit}}}
+	q := &query{Past: &pastQuery{Kind: pastEvents, Events: EventQuery{Partition: r.Partition, From: r.From, After: r.After, Limit: r.Limit, End: r.End}}}
 	number, ok, err := s.Tenant(ctx, r.Tenant)
 	switch {
 	case err != nil:

@@ -32,6 +32,7 @@ const (
 	eventSlow  = 5 * time.Second        // for which a write may hold up a reader until it is dropped; its connection is closed after twice that
 	eventAlive = 15 * time.Second       // between signs of life
 	eventAllow = time.Second            // between two looks whether the reader may still read
+	eventAhead = 5 * time.Minute        // by which the time of an id may be ahead of this node's, where it is of what only others have
 	lastWords  = 500 * time.Millisecond // for the reason why a stream ends
 )
 
@@ -139,7 +140,7 @@ func (s *server) streamEvents(w http.ResponseWriter, q query, accounts []wallet.
 // open finds out where the accounts are and where the stream begins: behind the last
 // event that the reader has, at a time, or with what is new. The id of another stream
 // may lack partitions of this one: they begin at the earliest time in it, so that
-// the reader may get events again, but misses none.
+// the reader may get events again, but misses none. What is new is behind the end of the log, where the history may not be yet.
 func (e *events) open() error {
 	begin, err := e.q.time("from", -1)
 	if err != nil {
@@ -167,12 +168,18 @@ func (e *events) open() error {
 		partition := page.Mark.Partition
 		p := e.places[partition]
 		if p == nil {
-			p = &place{after: wallet.LineKey{Time: page.Mark.Time, Index: page.Mark.Index, Number: 1<<32 - 1}, seen: page.Mark.HistoryPosition}
+			if page.End == (wallet.LineKey{}) { // of a node with a program of before
+				page.End = wallet.Behind(page.Mark.Time, page.Mark.Index)
+			}
+			p = &place{after: page.End, seen: page.Mark.HistoryPosition}
 			if begin >= 0 {
 				p.after, p.seen.Index = wallet.LineKey{Time: begin}, 0 // indexes are from 1
 			}
 			if at, ok := last[partition]; ok {
 				p.after, p.seen.Index = at, 0
+			}
+			if len(last) > 0 && p.after.Compare(page.End) > 0 && p.after.Time > time.Now().Add(eventAhead).UnixNano() {
+				return invalidParameter("Last-Event-ID", fmt.Errorf("%w: %s is beyond the end, which is %s", errEventID, p.in(partition), (&place{after: page.End}).in(partition)))
 			}
 			e.places[partition] = p
 		}
@@ -208,11 +215,11 @@ func (s *server) partitions() uint16 {
 	return max(1, s.o.Cluster.Partitions)
 }
 
-// page reads events behind a place. Unless it is wanted now, it waits for a history that
+// page reads events behind a place. Where it is wanted now, it says where the log ends; else it waits for a history that
 // has come further than the last time; with several partitions it does not, as there
 // may be something in another one.
 func (e *events) page(p *place, id wallet.AccountID, limit int, now bool) (wallet.EventPage, error) {
-	r := &wallet.EventsRequest{Tenant: e.q.tenant, Account: id, Partition: p.seen.Partition, From: p.after.Time, After: p.after, Limit: limit}
+	r := &wallet.EventsRequest{Tenant: e.q.tenant, Account: id, Partition: p.seen.Partition, From: p.after.Time, After: p.after, Limit: limit, End: now}
 	if !now && p.seen.Index > 0 && len(e.places) == 1 {
 		next := p.seen
 		next.Index++
@@ -267,7 +274,7 @@ func (e *events) next(p *place) ([]wallet.PastEvent, error) {
 		if err != nil {
 			return nil, err
 		}
-		mark := wallet.LineKey{Time: page.Mark.Time, Index: page.Mark.Index, Number: 1<<32 - 1}
+		mark := wallet.Behind(page.Mark.Time, page.Mark.Index)
 		if page.Next != (wallet.LineKey{}) {
 			mark = page.Next
 			page.Mark.Index = 0 // there is more: do not wait
@@ -302,10 +309,14 @@ func (e *events) send(partition uint16, v *wallet.PastEvent) error {
 func (e *events) id() string {
 	var texts []string
 	for partition, p := range e.places {
-		texts = append(texts, fmt.Sprintf("%d:%d.%d.%d", partition, p.after.Time, p.after.Index, p.after.Number))
+		texts = append(texts, p.in(partition))
 	}
 	slices.Sort(texts)
 	return strings.Join(texts, ",")
+}
+
+func (p *place) in(partition uint16) string {
+	return fmt.Sprintf("%d:%d.%d.%d", partition, p.after.Time, p.after.Index, p.after.Number)
 }
 
 var errEventID = errors.New("must be the id of an event")

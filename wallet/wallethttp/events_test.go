@@ -31,7 +31,8 @@ type growing struct {
 	mu      sync.Mutex
 	lines   map[wallet.AccountID][]wallet.Line
 	index   map[uint16]rsm.Index
-	endless bool // there is always one more line
+	endless bool      // there is always one more line
+	ends    rsm.Index // of the log, in partition 0; if it is behind that of the history
 }
 
 func partitionOf(id wallet.AccountID) uint16 {
@@ -73,6 +74,9 @@ func (g *growing) HistoryEvents(_ context.Context, r *wallet.EventsRequest) (pag
 	}
 	page.Mark.HistoryPosition = wallet.HistoryPosition{Partition: p, Index: g.index[p]}
 	page.Mark.Time = int64(g.index[p]) * 1e9
+	if end := max(g.index[p], g.ends); r.End {
+		page.End = wallet.Behind(int64(end)*1e9, end)
+	}
 	if len(r.AtLeast) > 0 && r.AtLeast[0].Index > g.index[p] {
 		return page, 0, fmt.Errorf("%w: wait", wallet.ErrHistoryBehind)
 	}
@@ -395,6 +399,9 @@ func TestEventsRefused(t *testing.T) {
 		{"an id with a partition twice", "events", "0:1.1.0,0:2.2.0", "must be the id of an event"},
 		{"an id with a partition that is not there", "events", "0:1.1.0,7:1.1.0", "must be the id of an event: there is no partition 7"},
 		{"of an account, too", "accounts/a/events", "2:1.1.0", "there is no partition 2"},
+		{"an id of no time", "events", "0:9223372036854775807.18446744073709551615.1", "must be the id of an event: 0:9223372036854775807.18446744073709551615.1 is beyond the end, which is 0:0.0.4294967295"},
+		{"an id of tomorrow", "accounts/a/events", fmt.Sprintf("0:%d.7000.0", time.Now().Add(24*time.Hour).UnixNano()), "is beyond the end"},
+		{"of another partition", "accounts/a/events", "1:9223372036854775807.7.0", "is beyond the end"},
 	} {
 		if status, body := noStream(t, url+v.path, v.last); status != http.StatusUnprocessableEntity || !strings.Contains(body, v.want) {
 			t.Errorf("%s: got %d %s", v.name, status, body)
@@ -433,7 +440,7 @@ func TestEventsOfManyPartitions(t *testing.T) {
 	const most = 215
 	var places []string
 	for p := range most {
-		places = append(places, fmt.Sprintf("%d:9223372036854775807.18446744073709551615.4294967295", p))
+		places = append(places, fmt.Sprintf("%d:1234567890123456789.18446744073709551615.4294967295", p))
 	}
 	slices.Sort(places)
 	longest := strings.Join(places, ",")
@@ -587,6 +594,53 @@ func TestEventsBeforeTheFirst(t *testing.T) {
 	slices.Sort(got)
 	if want := []string{"a 0:2", "b 1:2"}; !slices.Equal(got, want) {
 		t.Errorf("behind %q: got %q", place, got)
+	}
+}
+
+// TestEventsOfAHistoryBehind begins with what is new while the history has not come to the end of the log: what it takes up of
+// before is not new, neither at once nor for who comes again where it began.
+func TestEventsOfAHistoryBehind(t *testing.T) {
+	g := newGrowing()
+	g.add("a")
+	g.ends = 5
+	_, _, url := serveEvents(t, g, nil)
+	one, stop := follow(t, url+"events?account=a", "")
+	defer stop()
+	place := one.hello()
+	again, stop := follow(t, url+"events?account=a", place)
+	defer stop()
+	all, stop := follow(t, url+"events?account=a&from=1970-01-01T00:00:02Z", "")
+	defer stop()
+	for range 5 {
+		g.add("a")
+	}
+	for name, v := range map[string]struct {
+		*eventReader
+		want string
+	}{"new": {one, "a 0:6"}, "behind the first place": {again, "a 0:6"}, "from a time": {all, "a 0:2"}} {
+		if _, _, what := v.next(); what != v.want {
+			t.Errorf("%s, behind %s: got %q, want %q", name, place, what, v.want)
+		}
+	}
+}
+
+// TestEventsAfterWhatOthersHave goes on behind an event that this node has not yet: another node is ahead.
+func TestEventsAfterWhatOthersHave(t *testing.T) {
+	g := newGrowing()
+	g.add("a")
+	_, _, url := serveEvents(t, g, nil)
+	now := time.Now().UnixNano()
+	r, stop := follow(t, url+"accounts/a/events", fmt.Sprintf("0:%d.4.0", now))
+	defer stop()
+	g.mu.Lock()
+	for i := range int64(4) { // the last one is behind it
+		at := rsm.Index(2 + i)
+		g.lines["a"] = append(g.lines["a"], wallet.Line{LineKey: wallet.LineKey{Time: now + i - 2, Index: at}, Kind: wallet.Credit, ID: tid(byte(at)), Currency: usd, Amount: 1, Balance: 1})
+	}
+	g.index[0] = rsm.Index(now/1e9 + 1) // its time is behind them
+	g.mu.Unlock()
+	if _, _, what := r.next(); what != "a 0:5" {
+		t.Errorf("got %q", what)
 	}
 }
 

@@ -2,11 +2,15 @@ package walletpebble
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"maru.example/rsm"
 	"maru.example/wallet"
 )
 
@@ -16,6 +20,7 @@ func (s *Store) Events(q *wallet.EventQuery) (page wallet.EventPage, err error) 
 	if q.Account != 0 {
 		partition = q.Account.Partition()
 	}
+	decided := s.decided(partition)
 	v, err := s.view(partition)
 	if err != nil {
 		return page, err
@@ -25,6 +30,11 @@ func (s *Store) Events(q *wallet.EventQuery) (page wallet.EventPage, err error) 
 	if err := v.lists(q.From, q.After); err != nil {
 		return page, err
 	}
+	if q.End {
+		if page.End, err = s.end(&v.mark, decided); err != nil {
+			return page, err
+		}
+	}
 	limit := min(max(q.Limit, 1), wallet.MaxEvents)
 	if q.Account != 0 {
 		err = v.accountEvents(&page, q, limit)
@@ -32,6 +42,31 @@ func (s *Store) Events(q *wallet.EventQuery) (page wallet.EventPage, err error) 
 		err = v.tenantEvents(&page, q, limit)
 	}
 	return page, err
+}
+
+// endWithin is for an entry that is decided on the node, perhaps in an archive far away.
+const endWithin = time.Second
+
+// end returns the place behind the newest entry that is decided. If it is not taken up yet, it is read.
+func (s *Store) end(mark *wallet.HistoryMark, decided rsm.Index) (wallet.LineKey, error) {
+	if decided <= mark.Index {
+		return wallet.Behind(mark.Time, mark.Index), nil
+	}
+	f, err := s.follower(mark.Partition)
+	if err != nil {
+		return wallet.LineKey{}, err
+	}
+	source, err := f.p.Open(decided)
+	if err != nil {
+		return wallet.LineKey{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endWithin)
+	defer cancel()
+	d, err := source.Next(ctx)
+	if err = errors.Join(err, source.Close()); err != nil {
+		return wallet.LineKey{}, fmt.Errorf("%w: it is at %v, and entry %d, with which the log ends, is not to be had: %w", wallet.ErrHistoryBehind, mark.HistoryPosition, decided, err)
+	}
+	return wallet.Behind(d.Time, d.Index), nil
 }
 
 // accountEvents merges the lines of an account with the other events of it.

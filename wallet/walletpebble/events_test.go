@@ -2,9 +2,12 @@ package walletpebble
 
 import (
 	"encoding/binary"
+	"errors"
+	"math"
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -199,5 +202,56 @@ func TestManyEvents(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestEndOfEvents asks where the log ends, of which the history has not taken up the last entries: they are behind all that it has
+// now, and before what is decided later.
+func TestEndOfEvents(t *testing.T) {
+	w := newWorld()
+	w.open("a", usd)
+	w.open("b", usd)
+	w.commit(5)
+	for range 3 {
+		w.transfer(0, 1, 1, usd, false)
+		w.commit(5)
+	}
+	last := w.log.entries[w.log.len()-1]
+	w.log.give(last.Index - 2) // to those who follow
+	s, err := Open("history", &Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	p := w.log.partition()
+	follows := p.Open
+	p.Applied = func() rsm.Index { return last.Index }
+	p.Open = func(from rsm.Index) (Source, error) {
+		if from == last.Index {
+			whole := newDecidedLog()
+			whole.entries = w.log.entries
+			return &source{whole, from}, nil
+		}
+		return follows(from)
+	}
+	if err := s.Follow(p); err != nil {
+		t.Fatal(err)
+	}
+	for _, upTo := range []rsm.Index{last.Index - 2, last.Index} {
+		w.log.give(upTo)
+		catchUp(t, s, int(upTo))
+		page, err := s.Events(&wallet.EventQuery{Tenant: 0, Limit: 1, From: math.MaxInt64, End: true})
+		if want := wallet.Behind(last.Time, last.Index); err != nil || page.Mark.Index != upTo || page.End != want {
+			t.Errorf("at %d: it ends at %+v, %v, want %+v", page.Mark.Index, page.End, err, want)
+		}
+	}
+	w.log.cut(last.Index + 1)
+	p.Applied, p.Open = func() rsm.Index { return last.Index + 1 }, follows
+	s.Leave(0)
+	if err := s.Follow(p); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Events(&wallet.EventQuery{Limit: 1, From: math.MaxInt64, End: true}); !errors.Is(err, wallet.ErrHistoryBehind) {
+		t.Errorf("without the last entry: %+v, %v", page.End, err)
 	}
 }
