@@ -80,6 +80,7 @@ type Node struct {
 	Addresses   Addresses `json:"addresses"`
 	Status      Status    `json:"status"`
 	Replaces    NodeID    `json:"replaces,omitempty"` // the node whose place it took, if any
+	Forced      bool      `json:"forced,omitempty"`   // it leaves also with what no other node has of the past
 }
 
 // Config is what can be changed about a cluster.

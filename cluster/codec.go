@@ -16,6 +16,7 @@ import (
 // docs/format/cluster.md.
 const (
 	formatVersion    = 1
+	forcedVersion    = 2        // of what says that a node is forced to leave, and of nothing else
 	MaxCommandBytes  = 64 << 10 // of a command: a report of the largest group has the most
 	MaxSnapshotBytes = 8 << 20  // of a snapshot: MaxNodes, MaxRemoved and MaxPartitions take less
 )
@@ -49,7 +50,8 @@ type command struct {
 }
 
 type removeCommand struct {
-	Node NodeID `json:"node"`
+	Node  NodeID `json:"node"`
+	Force bool   `json:"force,omitempty"`
 }
 
 type preferCommand struct {
@@ -111,10 +113,26 @@ func decodeCommand(b []byte) (*command, error) {
 			set++
 		}
 	}
-	if c.Version != formatVersion || set != 1 {
+	if c.Version != c.version() || set != 1 {
 		return nil, fmt.Errorf("cluster: version %d with %d commands", c.Version, set)
 	}
 	return &c, nil
+}
+
+// version returns the format's version that a command is written in: the first that can say it.
+func (c *command) version() int {
+	if c.Remove != nil && c.Remove.Force {
+		return forcedVersion
+	}
+	return formatVersion
+}
+
+// version returns the format's version that a state is written in: the first that can say it.
+func (s *State) version() int {
+	if slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Forced }) {
+		return forcedVersion
+	}
+	return formatVersion
 }
 
 // readSnapshot reads a state; nothing is the one without a cluster.
@@ -133,8 +151,8 @@ func readSnapshot(r io.Reader) (*State, error) {
 	if err := decode(b, &s); err != nil {
 		return nil, err
 	}
-	if s.Version != formatVersion {
-		return nil, fmt.Errorf("cluster: snapshot of version %d, this program reads %d", s.Version, formatVersion)
+	if s.Version != s.State.version() {
+		return nil, fmt.Errorf("cluster: snapshot of version %d, this program reads up to %d", s.Version, forcedVersion)
 	}
 	return &s.State, s.State.check()
 }
@@ -153,7 +171,7 @@ func (s *State) check() error {
 	}
 	for i, n := range s.Nodes {
 		if n.ID == 0 || n.ID >= s.NextNode || i > 0 && n.ID <= s.Nodes[i-1].ID || n.Incarnation.Validate() != nil ||
-			n.Addresses.Validate() != nil || n.Status != Active && n.Status != Leaving && n.Status != Removed || n.Replaces >= n.ID {
+			n.Addresses.Validate() != nil || n.Status != Active && n.Status != Leaving && n.Status != Removed || n.Replaces >= n.ID || n.Forced && n.Status != Leaving {
 			return fmt.Errorf("cluster: node %d is malformed", n.ID)
 		}
 	}
@@ -197,7 +215,7 @@ var _ rsm.Snapshot = (*stateSnapshot)(nil)
 // Next implements rsm.Snapshot.
 func (s *stateSnapshot) Next(dst []byte, budget int) (out []byte, more bool) {
 	if s.state != nil {
-		s.bytes = encode(snapshot{formatVersion, *s.state})
+		s.bytes = encode(snapshot{s.state.version(), *s.state})
 		s.state = nil
 	}
 	n := min(budget, len(s.bytes))

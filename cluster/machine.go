@@ -72,7 +72,7 @@ func (s *State) execute(c *command) result {
 	case c.Add != nil:
 		return s.add(c.Add)
 	case c.Remove != nil:
-		return result{Code: s.remove(c.Remove.Node)}
+		return result{Code: s.remove(c.Remove)}
 	case c.Prefer != nil:
 		return result{Code: s.prefer(c.Prefer.Group, c.Prefer.Node)}
 	case c.Configure != nil:
@@ -186,18 +186,19 @@ func (s *State) count(is func(*Node) bool) int {
 	return count
 }
 
-// remove lets a node leave.
-func (s *State) remove(id NodeID) Code {
-	n := s.Node(id)
+// remove lets a node leave, or one that leaves already be forced to.
+func (s *State) remove(c *removeCommand) Code {
+	n := s.Node(c.Node)
 	switch {
 	case n == nil:
 		return UnknownNode
 	case n.Status != Active:
+		n.Forced = n.Forced || c.Force && n.Status == Leaving
 		return Applied
 	case s.count(func(n *Node) bool { return n.Status == Active }) == 1:
 		return LastNode
 	}
-	n.Status = Leaving
+	n.Status, n.Forced = Leaving, c.Force
 	s.placeAll()
 	return Applied
 }
@@ -288,7 +289,7 @@ func (s *State) settle() {
 		if n.Status == Leaving && !slices.ContainsFunc(s.Groups, func(g Group) bool {
 			return slices.Contains(g.Actual.Voters, n.ID) || g.ID != Metadata && g.Actual.has(n.ID)
 		}) {
-			n.Status = Removed
+			n.Status, n.Forced = Removed, false
 		}
 	}
 	forget := s.count(func(n *Node) bool { return n.Status == Removed }) - MaxRemoved

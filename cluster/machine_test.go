@@ -32,7 +32,7 @@ func newInit(partitions int) *Init {
 // run executes a command and returns the answer.
 func run(t testing.TB, m *Machine, c command) result {
 	t.Helper()
-	c.Version = formatVersion
+	c.Version = c.version()
 	var r result
 	if err := decode(m.Apply(nil, rsm.Batch{Data: encode(c)}), &r); err != nil {
 		t.Fatal(err)
@@ -88,9 +88,9 @@ func TestCodes(t *testing.T) {
 	three := func(t testing.TB) *Machine { return newCluster(t, 3) }
 	left := func(t testing.TB) *Machine { // node 2 is removed, node 3 leaves
 		m := newCluster(t, 4)
-		run(t, m, command{Remove: &removeCommand{2}})
+		run(t, m, command{Remove: &removeCommand{Node: 2}})
 		reportAll(t, m)
-		run(t, m, command{Remove: &removeCommand{3}})
+		run(t, m, command{Remove: &removeCommand{Node: 3}})
 		return m
 	}
 	replaced := func(t testing.TB) *Machine { // node 3 by node 4
@@ -140,11 +140,11 @@ func TestCodes(t *testing.T) {
 		{"replace nobody by a node that is there", three, command{Add: &NewNode{Incarnation: hexID(2), Addresses: addr("a:1"), Replaces: 9}}, result{UnknownNode, 0}},
 		{"replace nobody", three, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 9}}, result{UnknownNode, 0}},
 		{"replace the only node", alone, command{Add: &NewNode{Incarnation: hexID(4), Addresses: addr("a:1"), Replaces: 1}}, result{Applied, 2}},
-		{"remove", three, command{Remove: &removeCommand{3}}, result{Code: Applied}},
-		{"remove again", left, command{Remove: &removeCommand{3}}, result{Code: Applied}},
-		{"remove what is removed", left, command{Remove: &removeCommand{2}}, result{Code: Applied}},
-		{"remove nobody", three, command{Remove: &removeCommand{9}}, result{Code: UnknownNode}},
-		{"remove the last", alone, command{Remove: &removeCommand{1}}, result{Code: LastNode}},
+		{"remove", three, command{Remove: &removeCommand{Node: 3}}, result{Code: Applied}},
+		{"remove again", left, command{Remove: &removeCommand{Node: 3}}, result{Code: Applied}},
+		{"remove what is removed", left, command{Remove: &removeCommand{Node: 2}}, result{Code: Applied}},
+		{"remove nobody", three, command{Remove: &removeCommand{Node: 9}}, result{Code: UnknownNode}},
+		{"remove the last", alone, command{Remove: &removeCommand{Node: 1}}, result{Code: LastNode}},
 		{"prefer", three, command{Prefer: &preferCommand{1, 3}}, result{Code: Applied}},
 		{"prefer for the metadata", three, command{Prefer: &preferCommand{0, 3}}, result{Code: Applied}},
 		{"prefer without a replica", left, command{Prefer: &preferCommand{1, 3}}, result{Code: NoReplica}},
@@ -191,7 +191,7 @@ func TestLimits(t *testing.T) {
 	}
 	s.NextNode = 4 + MaxRemoved
 	m.state.Store(&s)
-	run(t, m, command{Remove: &removeCommand{3}})
+	run(t, m, command{Remove: &removeCommand{Node: 3}})
 	reportAll(t, m)
 	if s := m.State(); len(s.Nodes) != 2+MaxRemoved || s.Node(3) != nil || s.Node(4) == nil {
 		t.Errorf("%d nodes are kept, of which the third is %d", len(s.Nodes), s.Nodes[2].ID)
@@ -261,7 +261,7 @@ func TestLargest(t *testing.T) {
 
 func TestNodesLeave(t *testing.T) {
 	m := newCluster(t, 4)
-	run(t, m, command{Remove: &removeCommand{2}})
+	run(t, m, command{Remove: &removeCommand{Node: 2}})
 	if s := m.State().Node(2).Status; s != Leaving {
 		t.Fatalf("node 2 is %s", s)
 	}
@@ -282,6 +282,42 @@ func TestNodesLeave(t *testing.T) {
 	}
 }
 
+// TestForced forces nodes to leave, at once or later, and restores that; it is forgotten when they are removed. A version
+// that does not fit is no command.
+func TestForced(t *testing.T) {
+	m := newCluster(t, 4)
+	forced := func(id NodeID, want bool) {
+		t.Helper()
+		restored := NewMachine()
+		if err := restored.Restore(bytes.NewReader(read(m.Snapshot(), 1<<20))); err != nil {
+			t.Fatal(err)
+		}
+		if got := restored.State().Node(id); got.Forced != want {
+			t.Errorf("got %+v, want forced %v", got, want)
+		}
+	}
+	for _, c := range []command{{Remove: &removeCommand{Node: 2, Force: true}}, {Remove: &removeCommand{Node: 3}}} {
+		run(t, m, c)
+	}
+	forced(2, true)
+	forced(3, false)
+	for _, b := range []string{`{"version":1,"remove":{"node":3,"force":true}}`, `{"version":2,"remove":{"node":3}}`, `{"version":3,"remove":{"node":3,"force":true}}`} {
+		if got := string(m.Apply(nil, rsm.Batch{Data: []byte(b)})); got != `{"code":"malformed"}` {
+			t.Errorf("%s: %s", b, got)
+		}
+	}
+	forced(3, false)
+	run(t, m, command{Remove: &removeCommand{Node: 3, Force: true}})
+	forced(3, true)
+	run(t, m, command{Remove: &removeCommand{Node: 3}})
+	forced(3, true)
+	reportAll(t, m)
+	forced(2, false)
+	forced(3, false)
+	run(t, m, command{Remove: &removeCommand{Node: 3, Force: true}})
+	forced(3, false)
+}
+
 // TestNodeLeavesBeforeItIsReported removes a node that a group wanted, and of which no
 // leader has reported yet whether it became a member: it may be a voter, and a majority
 // need it, so that it is not removed before the leader says more.
@@ -290,7 +326,7 @@ func TestNodeLeavesBeforeItIsReported(t *testing.T) {
 		name  string
 		leave command
 	}{
-		{"removed", command{Remove: &removeCommand{2}}},
+		{"removed", command{Remove: &removeCommand{Node: 2}}},
 		{"replaced", command{Add: func() *NewNode { n := newNode(3); n.Replaces = 2; return n }()}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -327,7 +363,7 @@ func golden() []command {
 		{Add: newNode(3)},
 		{Report: &reportCommand{1, Members{Term: 2, Index: 17, Voters: []NodeID{1}, Learners: []NodeID{2}}}},
 		{Add: replacement},
-		{Remove: &removeCommand{3}},
+		{Remove: &removeCommand{Node: 3}},
 		{Prefer: &preferCommand{2, 4}},
 		{Configure: &Config{1, 5, Saga}},
 		{Rebalance: &struct{}{}},
@@ -335,17 +371,20 @@ func golden() []command {
 	for i := range cs {
 		cs[i].Version = formatVersion
 	}
-	return cs
+	return append(cs, command{Version: forcedVersion, Remove: &removeCommand{Node: 3, Force: true}})
 }
 
 func TestGolden(t *testing.T) {
 	m := NewMachine()
 	var lines bytes.Buffer
 	for _, c := range golden() {
+		if c.Version == forcedVersion {
+			compareGolden(t, "snapshot.golden", read(m.Snapshot(), 1<<20))
+		}
 		fmt.Fprintf(&lines, "%s\n%s\n", encode(c), m.Apply(nil, rsm.Batch{Data: encode(c)}))
 	}
 	compareGolden(t, "commands.golden", lines.Bytes())
-	compareGolden(t, "snapshot.golden", read(m.Snapshot(), 1<<20))
+	compareGolden(t, "forced.golden", read(m.Snapshot(), 1<<20))
 }
 
 func compareGolden(t *testing.T, name string, got []byte) {
@@ -383,7 +422,7 @@ func TestSnapshot(t *testing.T) {
 			want := tt.m.State()
 			s := tt.m.Snapshot()
 			if want.Cluster != "" {
-				run(t, tt.m, command{Remove: &removeCommand{1}}) // does not change what it gives
+				run(t, tt.m, command{Remove: &removeCommand{Node: 1}}) // does not change what it gives
 			}
 			m := NewMachine()
 			if err := m.Restore(bytes.NewReader(read(s, 7))); err != nil {
@@ -404,7 +443,9 @@ func TestRestoreRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, old, replacement string }{
 		{"cut", "}]}}", "}]"},
 		{"more", "}]}}", "}]}} "},
-		{"newer", `{"version":1,`, `{"version":2,`},
+		{"newer", `{"version":1,`, `{"version":3,`},
+		{"forced, of nobody", `{"version":1,`, `{"version":2,`},
+		{"forced, in the old version", `"status":"active"}`, `"status":"leaving","forced":true}`},
 		{"unknown member", `"partitions":4`, `"partitions":4,"color":"red"`},
 		{"repeated member", `"partitions":4`, `"partitions":4,"partitions":4`},
 		{"other case", `"partitions":4`, `"Partitions":4`},

@@ -21,6 +21,7 @@ type model struct {
 	places map[NodeID]NodeID // that a node took, of another
 	peers  map[NodeID]string
 	next   NodeID
+	forced map[NodeID]bool     // it leaves so
 	where  map[GroupID]Members // who may be a member, as far as was reported
 }
 
@@ -28,7 +29,7 @@ type model struct {
 // restores the machine from its snapshot now and then.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, places: map[NodeID]NodeID{}, peers: map[NodeID]string{}, next: 1, where: map[GroupID]Members{}}
+		m := &model{m: NewMachine(), ids: map[ID]NodeID{}, status: map[NodeID]Status{}, places: map[NodeID]NodeID{}, peers: map[NodeID]string{}, next: 1, forced: map[NodeID]bool{}, where: map[GroupID]Members{}}
 		m.do(t, command{Init: newInit(4)}, Applied)
 		m.ids[hexID(1)], m.status[1], m.peers[1], m.next = 1, Active, "node1:7071", 2
 		for g := range GroupID(5) {
@@ -42,7 +43,7 @@ func TestModel(t *testing.T) {
 
 // do executes a command twice and compares the code; the second time changes nothing.
 func (m *model) do(t *rapid.T, c command, want Code) NodeID {
-	c.Version = formatVersion
+	c.Version = c.version()
 	var r, again result
 	wanted := m.m.State().Groups
 	if err := decode(m.m.Apply(nil, rsm.Batch{Data: encode(c)}), &r); err != nil || r.Code != want {
@@ -114,13 +115,15 @@ func (m *model) remove(t *rapid.T) {
 			active++
 		}
 	}
+	c := command{Remove: &removeCommand{Node: id, Force: rapid.Bool().Draw(t, "force")}}
 	switch {
 	case m.status[id] == "":
-		m.do(t, command{Remove: &removeCommand{id}}, UnknownNode)
+		m.do(t, c, UnknownNode)
 	case m.status[id] == Active && active == 1:
-		m.do(t, command{Remove: &removeCommand{id}}, LastNode)
+		m.do(t, c, LastNode)
 	default:
-		m.do(t, command{Remove: &removeCommand{id}}, Applied)
+		m.do(t, c, Applied)
+		m.forced[id] = m.forced[id] || c.Remove.Force && m.status[id] != Removed
 		if m.status[id] == Active {
 			m.status[id] = Leaving
 		}
@@ -167,7 +170,7 @@ func (m *model) settle() {
 			anywhere = anywhere || slices.Contains(at.Voters, id) || g != Metadata && slices.Contains(at.Learners, id)
 		}
 		if s == Leaving && !anywhere {
-			m.status[id] = Removed
+			m.status[id], m.forced[id] = Removed, false
 		}
 	}
 }
@@ -193,6 +196,9 @@ func (m *model) check(t *rapid.T) {
 	active := 0
 	for _, n := range s.Nodes {
 		got[n.ID] = n.Status
+		if n.Forced != m.forced[n.ID] {
+			t.Fatalf("node %d: forced to leave is %v, want %v", n.ID, n.Forced, m.forced[n.ID])
+		}
 		if n.Status == Active {
 			active++
 		}

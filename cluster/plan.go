@@ -62,11 +62,13 @@ type planner struct {
 	voters, learners []NodeID            // wanted; the first voter should lead
 	caughtUp         func(p Peer) bool   // it may vote, or lead
 	stays            func(n NodeID) bool // it may be handed the leadership
+	needed           func(n NodeID) bool // where it is not wanted: it may have what this node lacks
 }
 
 // plan returns the next step. A node that shall vote first learns; when it has
 // caught up it takes the place of one that shall not, by a joint change. A leader
-// that shall be no voter hands over before it goes. At no time is a voter taken
+// that shall be no voter hands over before it goes. Who is needed although it shall
+// go stays without a vote. At no time is a voter taken
 // away whose place nobody takes, nor a majority made of nodes that are not there.
 func (p *planner) plan() step {
 	if len(p.replica.Outgoing) > 0 || len(p.voters) == 0 {
@@ -83,6 +85,7 @@ func (p *planner) plan() step {
 			missing = append(missing, n)
 		}
 	}
+	learners = append(learners, p.keptWithoutVote(voters)...)
 	slices.Sort(learners)
 	changed := !slices.Equal(voters, p.replica.Voters) || !slices.Equal(learners, p.replica.Learners)
 	if changed && p.majority(voters) {
@@ -118,6 +121,16 @@ func (p *planner) nextVoters() []NodeID {
 	}
 	slices.Sort(next)
 	return next
+}
+
+// keptWithoutVote returns those members that are not wanted, and needed.
+func (p *planner) keptWithoutVote(voters []NodeID) (kept []NodeID) {
+	for _, n := range slices.Concat(p.replica.Voters, p.replica.Learners) {
+		if !slices.Contains(voters, n) && !slices.Contains(p.voters, n) && !slices.Contains(p.learners, n) && p.needed(n) {
+			kept = append(kept, n)
+		}
+	}
+	return kept
 }
 
 // worth orders voters that are not wanted by how much they are needed meanwhile.

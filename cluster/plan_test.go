@@ -16,6 +16,7 @@ func TestPlan(t *testing.T) {
 		outgoing         ids
 		wanted, wantedL  ids
 		behind, dead     ids
+		needed           ids
 		want             step
 	}{
 		{name: "as wanted", voters: ids{1, 2, 3}, wanted: ids{1, 2, 3}},
@@ -38,6 +39,14 @@ func TestPlan(t *testing.T) {
 		{name: "metadata, a learner more", voters: ids{1, 2, 3}, learners: ids{4}, wanted: ids{1, 2, 3}, wantedL: ids{4, 5}, want: change(ids{1, 2, 3}, ids{4, 5})},
 		{name: "metadata, a learner votes", voters: ids{1, 2, 3}, learners: ids{4, 5}, wanted: ids{1, 2, 4}, wantedL: ids{3, 5}, want: change(ids{1, 2, 4}, ids{5})},
 		{name: "metadata, a voter learns again", voters: ids{1, 2, 4}, learners: ids{5}, wanted: ids{1, 2, 4}, wantedL: ids{3, 5}, want: change(ids{1, 2, 4}, ids{3, 5})},
+		{name: "a voter goes with what others lack", voters: ids{1, 2}, wanted: ids{1}, needed: ids{2}, want: change(ids{1}, ids{2})},
+		{name: "it stays", voters: ids{1}, learners: ids{2}, wanted: ids{1}, needed: ids{2}},
+		{name: "also when it is dead", voters: ids{1}, learners: ids{2}, wanted: ids{1}, needed: ids{2}, dead: ids{2}},
+		{name: "until they have it", voters: ids{1}, learners: ids{2}, wanted: ids{1}, want: change(ids{1}, nil)},
+		{name: "others come meanwhile", voters: ids{1}, learners: ids{2}, wanted: ids{1, 3}, needed: ids{2}, want: change(ids{1}, ids{2, 3})},
+		{name: "and vote", voters: ids{1}, learners: ids{2, 3}, wanted: ids{1, 3}, needed: ids{2}, want: change(ids{1, 3}, ids{2})},
+		{name: "and lead", voters: ids{1, 3}, learners: ids{2}, wanted: ids{3, 1}, needed: ids{2}, want: step{kind: stepHandOver, to: 3}},
+		{name: "a voter is not needed twice", voters: ids{1, 2, 3}, learners: ids{4}, wanted: ids{1, 4, 5}, dead: ids{4}, behind: ids{4}, needed: ids{2, 3}, want: change(ids{1, 2, 3}, ids{4, 5})},
 		{name: "nothing is known", voters: ids{1, 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,6 +58,7 @@ func TestPlan(t *testing.T) {
 				node: 1, replica: r, voters: tt.wanted, learners: tt.wantedL,
 				caughtUp: func(p Peer) bool { return p.Active && !slices.Contains(tt.behind, p.Node) },
 				stays:    func(NodeID) bool { return true },
+				needed:   func(n NodeID) bool { return slices.Contains(tt.needed, n) },
 			}
 			if diff := cmp.Diff(tt.want, p.plan(), cmp.AllowUnexported(step{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -40,7 +40,10 @@ type ReconcilerOptions struct {
 	HandOverPause time.Duration
 	// RemovePause is how long a replica stays that is not wanted; default 10 s.
 	RemovePause time.Duration
-	Logger      *slog.Logger // default: discards
+	// Lacks says whether this node lacks something of what a group decided before its own log begins, which another
+	// node may have: as long as it leads, members that go stay without a vote. Default: it never does.
+	Lacks  func(GroupID) bool
+	Logger *slog.Logger // default: discards
 }
 
 // Reconciler makes the groups that its node leads follow the metadata, one step at
@@ -86,6 +89,9 @@ func NewReconciler(node NodeID, m *Machine, h Host, loop rsm.Loop, o *Reconciler
 	r.options.MaxLag = cmp.Or(r.options.MaxLag, 100)
 	r.options.HandOverPause = cmp.Or(r.options.HandOverPause, 5*time.Second)
 	r.options.RemovePause = cmp.Or(r.options.RemovePause, 10*time.Second)
+	if r.options.Lacks == nil {
+		r.options.Lacks = func(GroupID) bool { return false }
+	}
 	if r.options.Logger == nil {
 		r.options.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -171,6 +177,10 @@ func (r *Reconciler) lead(state *State, replica *Replica, t *task) {
 			return p.Active && !p.Full && p.Match >= t.joined[p.Node] && p.Match+r.options.MaxLag >= replica.Commit
 		},
 		stays: func(n NodeID) bool { s := state.Node(n); return s != nil && s.Status == Active },
+		needed: func(n NodeID) bool {
+			s := state.Node(n)
+			return s != nil && s.Status != Removed && !s.Forced && r.options.Lacks(group.ID)
+		},
 	}
 	switch next := p.plan(); next.kind {
 	case stepNone:

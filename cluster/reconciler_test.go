@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -10,14 +11,16 @@ import (
 type fakeHost struct {
 	replicas                       []Replica
 	handed, changes, removed, said int
+	learners                       []NodeID // of the last change
 	answer                         error
 }
 
 func (h *fakeHost) Replicas() []Replica         { return h.replicas }
 func (h *fakeHost) HandOver(GroupID, NodeID)    { h.handed++ }
 func (h *fakeHost) Propose([]byte, func(error)) { h.said++ }
-func (h *fakeHost) StartChange(_ GroupID, _, _ []NodeID, done func(error)) {
+func (h *fakeHost) StartChange(_ GroupID, _, learners []NodeID, done func(error)) {
 	h.changes++
+	h.learners = learners
 	done(h.answer)
 }
 
@@ -112,6 +115,30 @@ func TestReconcilerTriesAgain(t *testing.T) {
 	}
 	if h.said != 5 {
 		t.Errorf("%d reports in 10 s, want one every 2 s", h.said)
+	}
+}
+
+// TestReconcilerKeepsThePast lets two nodes leave, one of them forced, while the leader lacks something of the past.
+func TestReconcilerKeepsThePast(t *testing.T) {
+	m := newCluster(t, 5)
+	for _, c := range []command{{Remove: &removeCommand{Node: 4}}, {Remove: &removeCommand{Node: 5, Force: true}}} {
+		run(t, m, c)
+	}
+	leads := Replica{Group: 1, Term: 1, Leads: true, Voters: []NodeID{1, 2, 3}, Learners: []NodeID{4, 5, 9}}
+	for _, n := range append(leads.Voters, 4, 5, 9) {
+		leads.Peers = append(leads.Peers, Peer{Node: n, Active: true})
+	}
+	h := &fakeHost{replicas: []Replica{leads}}
+	l, lacks := &fakeLoop{}, true
+	NewReconciler(m.State().Groups[1].Replicas[0], m, h, l, &ReconcilerOptions{Lacks: func(g GroupID) bool { return g == 1 && lacks }}).Start()
+	l.run(time.Second)
+	if want := []NodeID{4}; !slices.Equal(h.learners, want) {
+		t.Errorf("while the leader lacks something, %v stay without a vote, want %v", h.learners, want)
+	}
+	lacks = false
+	l.run(time.Second)
+	if len(h.learners) > 0 {
+		t.Errorf("when it lacks nothing, %v stay", h.learners)
 	}
 }
 

@@ -69,9 +69,10 @@ func (s *Service) AddNode(ctx context.Context, n NewNode) (NodeID, Code, error) 
 	return r.Node, r.Code, err
 }
 
-// RemoveNode lets a node leave: its replicas move to others, and then it is removed.
-func (s *Service) RemoveNode(ctx context.Context, id NodeID) (Code, error) {
-	r, err := s.propose(ctx, command{Remove: &removeCommand{id}})
+// RemoveNode lets a node leave: its replicas move to others, and then it is removed. As long as others lack what it may
+// have of the past it stays a member without a vote; force does not wait for that, also of a node that leaves already.
+func (s *Service) RemoveNode(ctx context.Context, id NodeID, force bool) (Code, error) {
+	r, err := s.propose(ctx, command{Remove: &removeCommand{id, force}})
 	return r.Code, err
 }
 
@@ -108,7 +109,7 @@ func (s *Service) State(ctx context.Context) (*State, error) {
 func (s *Service) Known() *State { return s.machine.State() }
 
 func (s *Service) propose(ctx context.Context, c command) (result, error) {
-	c.Version = formatVersion
+	c.Version = c.version()
 	b, _, err := s.log.Propose(ctx, encode(c))
 	if err != nil {
 		return result{}, err

@@ -92,9 +92,13 @@ func (c *Client) AddNode(ctx context.Context, n cluster.NewNode) (Joined, error)
 	return j, err
 }
 
-// RemoveNode lets a node leave.
-func (c *Client) RemoveNode(ctx context.Context, id cluster.NodeID) (*cluster.Overview, error) {
-	return c.overview(ctx, http.MethodDelete, "/v1/cluster/nodes/"+strconv.FormatUint(uint64(id), 10), nil)
+// RemoveNode lets a node leave; force: also with what no other node has of the past.
+func (c *Client) RemoveNode(ctx context.Context, id cluster.NodeID, force bool) (*cluster.Overview, error) {
+	path := "/v1/cluster/nodes/" + strconv.FormatUint(uint64(id), 10)
+	if force {
+		path += "?force=true"
+	}
+	return c.overview(ctx, http.MethodDelete, path, nil)
 }
 
 // transferRequest is the body of POST /v1/cluster/groups/{id}/transfer-leader.

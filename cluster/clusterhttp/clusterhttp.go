@@ -62,7 +62,7 @@ type Options struct {
 // Overview, and describes the methods.
 type Cluster interface {
 	AddNode(ctx context.Context, n cluster.NewNode) (cluster.NodeID, cluster.Code, error)
-	RemoveNode(ctx context.Context, id cluster.NodeID) (cluster.Code, error)
+	RemoveNode(ctx context.Context, id cluster.NodeID, force bool) (cluster.Code, error)
 	TransferLeader(ctx context.Context, id cluster.GroupID, to cluster.NodeID) (cluster.Code, error)
 	Configure(ctx context.Context, c cluster.Config) (cluster.Code, error)
 	Rebalance(ctx context.Context) (cluster.Code, error)

@@ -120,6 +120,7 @@ func TestRefusals(t *testing.T) {
 		{"remove nobody", "DELETE", "/v1/cluster/nodes/9", "", 404, "unknown_node"},
 		{"remove no number", "DELETE", "/v1/cluster/nodes/two", "", 422, "invalid_request"},
 		{"remove another form of a number", "DELETE", "/v1/cluster/nodes/02", "", 422, "invalid_request"},
+		{"remove, forced or not", "DELETE", "/v1/cluster/nodes/2?force=yes", "", 422, "invalid_request"},
 		{"lead no group", "POST", "/v1/cluster/groups/9/transfer-leader", `{"to":1}`, 404, "unknown_group"},
 		{"lead by nobody", "POST", "/v1/cluster/groups/1/transfer-leader", `{"to":9}`, 404, "unknown_node"},
 		{"group number too large", "POST", "/v1/cluster/groups/4294967296/transfer-leader", `{"to":1}`, 422, "invalid_request"},
@@ -241,10 +242,13 @@ func TestClient(t *testing.T) {
 		}
 	}
 	for range 2 {
-		o, err := client.RemoveNode(ctx, 1)
+		o, err := client.RemoveNode(ctx, 1, false)
 		if err != nil || o.Nodes[0].Status != cluster.Leaving {
 			t.Fatalf("remove: %+v, %v", o, err)
 		}
+	}
+	if o, err := client.RemoveNode(ctx, 1, true); err != nil || !o.Nodes[0].Forced {
+		t.Fatalf("remove, forced: %+v, %v", o, err)
 	}
 	got, err := client.Overview(ctx)
 	if err != nil {
@@ -253,7 +257,7 @@ func TestClient(t *testing.T) {
 	if diff := cmp.Diff(c.Overview(), got); diff != "" {
 		t.Errorf("overview (-want +got):\n%s", diff)
 	}
-	_, err = client.RemoveNode(ctx, 3)
+	_, err = client.RemoveNode(ctx, 3, false)
 	if p, ok := errors.AsType[*clusterhttp.Problem](err); !ok || p.Code != cluster.LastNode.String() || p.Status != http.StatusConflict {
 		t.Errorf("the last node: %v", err)
 	}

@@ -145,7 +145,11 @@ func (s *server) removeNode(r *http.Request) (any, error) {
 	if err := noBody(r); err != nil {
 		return nil, err
 	}
-	if err := decided(s.cluster.RemoveNode(r.Context(), cluster.NodeID(id))); err != nil {
+	force := r.URL.Query().Get("force")
+	if force != "" && force != "true" {
+		return nil, invalid("the query parameter force must be true, or missing")
+	}
+	if err := decided(s.cluster.RemoveNode(r.Context(), cluster.NodeID(id), force == "true")); err != nil {
 		return nil, err
 	}
 	return s.after(r)

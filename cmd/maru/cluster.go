@@ -137,7 +137,11 @@ the beginning: other nodes get that by themselves, soon after they have joined.`
 				if err := guard.check(ctx, &o, client, old); err != nil {
 					return err
 				}
-				return j.join(ctx, cmd, client, o.json, old)
+				if err := j.join(ctx, cmd, client, o.json, old); err != nil || !guard.force {
+					return err
+				}
+				_, err := client.RemoveNode(ctx, old, true)
+				return err
 			})
 		},
 	}
@@ -228,7 +232,7 @@ func newClusterRemoveCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			view, err := client.RemoveNode(ctx, id)
+			view, err := client.RemoveNode(ctx, id, guard.force)
 			if err == nil {
 				left = stay(view)
 			}
@@ -236,7 +240,9 @@ func newClusterRemoveCommand() *cobra.Command {
 		}, "NODE")
 	cmd.Long = `Let a node leave: its replicas move to others first. It is refused if no other node is known
 to have all that a partition has decided since the beginning: nodes get what was decided
-before they joined from the others, by themselves; maru cluster status says what they lack.`
+before they joined from the others, by themselves; maru cluster status says what they lack.
+Does another lack something again while the node leaves, it stays until that is there too:
+let it run. The same with --force lets it go without, such as one that is lost.`
 	guard.register(cmd)
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if left > 0 && left < 3 {

@@ -25,6 +25,25 @@ func (g *gatherer) states() (all []gatheredPartition) {
 	return all
 }
 
+// wants says whether other nodes may have something of a group's past that is not here, as far as is known: then they are
+// not let go.
+func (g *gatherer) wants(id cluster.GroupID) bool {
+	if id == cluster.Metadata || g.cut {
+		return false
+	}
+	partition := uint16(id - 1)
+	one, replica := g.of.get(partition), g.node.logs[partition]
+	if one == nil || one.suspect.Load() {
+		return true
+	}
+	r, err := replica.Replica()
+	if err != nil {
+		return true
+	}
+	s, _ := g.state(partition)
+	return s.until < r.Recorded() || (s.missing() > 0 || s.err != "") && !s.nobody
+}
+
 // show adds to how the cluster stands what this node has of the past.
 func (g *gatherer) show(view *cluster.Overview) {
 	for _, one := range g.states() {

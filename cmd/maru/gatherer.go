@@ -272,7 +272,7 @@ func (w *gatheringWork) failed(ctx context.Context, until rsm.Index, err error) 
 	after, _ := w.state(w.partition)
 	switch {
 	case after.nobody && !before.nobody:
-		w.node.logger.WarnContext(ctx, "no node of the cluster has entries of the past: history and archive begin after them", "partition", w.partition, "from", w.at.Index+1, "to", until-1, "do", "a backup, or the archive of a node that was removed, may have them")
+		w.node.logger.WarnContext(ctx, "no node of the cluster has entries of the past: history and archive begin after them", "partition", w.partition, "from", w.at.Index+1, "to", until-1, "do", "a backup, or the archive or `past` of a node that was removed, may have them: copy its folder of the partition while this node is stopped", "to_folder", filepath.Join(w.dir, w.node.identity.chained(w.partition).Folder()))
 	case after.stalled && !before.stalled && !after.nobody:
 		w.node.logger.WarnContext(ctx, "entries of the past are not to be had now: the nodes are asked again; the history begins after them meanwhile", "partition", w.partition, "from", w.at.Index+1, "to", until-1, "error", err)
 	}
@@ -288,7 +288,9 @@ func (w *gatheringWork) failed(ctx context.Context, until rsm.Index, err error) 
 func (w *gatheringWork) find(ctx context.Context, until rsm.Index) error {
 	archived := w.archivedUpTo()
 	of := w.node.identity.chained(w.partition)
-	if w.one.suspect.Swap(false) {
+	if w.one.suspect.Load() {
+		w.one.set(func(s *gathered) { s.until = 0 }) // until it was looked at, nobody knows
+		w.one.suspect.Store(false)
 		w.known, w.checked = false, false
 		if err := doubt(w.dir, of); err != nil {
 			w.one.suspect.Store(true)

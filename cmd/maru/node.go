@@ -133,7 +133,7 @@ func openNode(ctx context.Context, o *serveOptions, logger *slog.Logger) (_ *nod
 	if err := n.openWallet(ctx, o); err != nil {
 		return nil, err
 	}
-	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Logger: logger})
+	n.reconciler = cluster.NewReconciler(id.Node, n.machine, clusterraft.New(host), n.loop, &cluster.ReconcilerOptions{Lacks: n.gatherer.wants, Logger: logger})
 	n.reconciler.Start()
 	n.loop.Post(n.upkeep)
 	return n, nil
