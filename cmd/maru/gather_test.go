@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,6 +132,12 @@ func TestPastOfLateNodes(t *testing.T) {
 	// A bit of what is kept is flipped, and the history is to be made anew of it: the node gets it anew.
 	past := filepath.Join(c.nodes[1].data, pastName)
 	flipByte(t, segments(t, past, 1)[0], 150)
+	if v, err = verifyArchive(t, "--data", c.nodes[1].data); err == nil || len(v.Partitions) == 0 {
+		t.Fatalf("what is damaged is not found: %+v, %v", v, err)
+	}
+	if wrong := v.Partitions[0].Wrong; len(wrong) == 0 || len(slices.Compact(slices.Sorted(slices.Values(wrong)))) < len(wrong) {
+		t.Errorf("a damage is told never, or twice: %q", wrong)
+	}
 	if err := os.RemoveAll(filepath.Join(c.nodes[1].data, historyName)); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func (s *verification) fill(to rsm.Index) error {
 		err := s.p.kept.Read(s.ctx, s.next, min(s.p.keptEnd, to-1), s.decide)
 		if x, lacks := errors.AsType[*rsmarchive.Finding](err); lacks {
 			if x.Kind != rsmarchive.Gap {
-				s.out.Wrong = append(s.out.Wrong, "what is kept of before the log: "+x.Error())
+				s.keptWrong(x)
 			}
 			return nil
 		}
@@ -75,6 +75,13 @@ func (s *verification) fill(to rsm.Index) error {
 		}
 	}
 	return nil
+}
+
+// keptWrong notes a damage in what is kept, which is read for the decisions and for the chain, once.
+func (s *verification) keptWrong(x *rsmarchive.Finding) {
+	if says := "what is kept of before the log: " + x.Error(); !slices.Contains(s.out.Wrong, says) {
+		s.out.Wrong = append(s.out.Wrong, says)
+	}
 }
 
 // between follows the chain over what is kept between where it stands and an entry of the log.
@@ -93,7 +100,7 @@ func (s *verification) between(to rsm.Index) error {
 			}
 		case lacks:
 			s.chain = nil
-			s.out.Wrong = append(s.out.Wrong, "what is kept of before the log: "+x.Error())
+			s.keptWrong(x)
 		case err != nil:
 			return err
 		}
