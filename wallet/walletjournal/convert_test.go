@@ -246,7 +246,7 @@ func TestIDsFollowFromContent(t *testing.T) {
 	}
 	for name, same := range map[string]string{
 		"status, comments and places": "2020-01-01 * Shop  ; cleared\n  ! A  1.500 USD  ; yes\n  ; no\n  B\n",
-		"another order and form":      "; x\nY2020\n1/1 Shop\n\tB\t-1.5 USD\n\tA\n",
+		"another order and form":      "; x\nY2020\n1/1 Shop\n\tB\t -1.5 USD\n\tA\n",
 	} {
 		if got := ids(same); !cmp.Equal(got, want) {
 			t.Errorf("%s: ids %v, want %v", name, got, want)

@@ -69,10 +69,7 @@ func (r *reader) refuse(word string) error {
 
 // accountDirective declares an account, with what ledger lets stand below it.
 func (r *reader) accountDirective(rest string) error {
-	name := rest
-	if i := accountEnd(rest); i >= 0 {
-		name = rest[:i]
-	}
+	name, _ := r.cutAccount(rest)
 	name, err := r.account(strings.TrimSpace(name))
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ func TestReadRefuses(t *testing.T) {
 		{"unbalanced at cost", "2020-01-01 X\n  A  2 FOO @ 3.00 USD\n  B  -5.99 USD\n", both, "j:5: the real postings do not balance: 0.01 USD is left"},
 		{"two commodities of one sign", "2020-01-01 X\n  A  1 USD\n  B  2 EUR\n", both, "j:5: the real postings do not balance: 2 EUR, 1 USD is left"},
 		{"three commodities", "2020-01-01 X\n  A  1 USD\n  B  -2 EUR\n  C  3 SEK\n", both, "j:5: the real postings do not balance: -2 EUR, 3 SEK, 1 USD is left"},
+		{"one tab behind the accounts", "2020-01-01 X\n  A\t1 USD\n  B\t-1 USD\n", walletjournal.HLedger, "j:7: two postings without an amount"},
 		{"two open", "2020-01-01 X\n  A  1 USD\n  B\n  C\n", both, "j:8: two postings without an amount"},
 		{"open in parentheses", "2020-01-01 X\n  (A)\n", both, "j:6: a posting in parentheses needs an amount"},
 		{"no date", "1/1 X\n  A  1 USD\n", both, "j:5: a date without a year, and no Y directive before it"},
@@ -110,7 +111,7 @@ func TestReadRefuses(t *testing.T) {
 
 func TestReadGivesAll(t *testing.T) {
 	var got []walletjournal.Transaction
-	summary, err := walletjournal.Read(text{"": "\ufeffY2020\r\n1-2=1-3 ! (a b) Shop ; hi: x\r\n    ; second: y\r\n  * (A B)\t-1.50 USD @@ 2 EUR;z\r\n    ; w\r\n\r\n"}, "", &walletjournal.Options{
+	summary, err := walletjournal.Read(text{"": "\ufeffY2020\r\n1-2=1-3 ! (a b) Shop ; hi: x\r\n    ; second: y\r\n  * (A\tB)\t\t-1.50 USD @@ 2 EUR;z\r\n    ; w\r\n\r\n"}, "", &walletjournal.Options{
 		Dialect: walletjournal.HLedger,
 		Each:    func(x *walletjournal.Transaction) error { got = append(got, *x); return nil },
 	})

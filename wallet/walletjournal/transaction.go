@@ -188,10 +188,7 @@ func (r *reader) posting(text string) (p entered, err error) {
 	p.line = r.in.number
 	c := cursor{text}
 	p.Status = c.status()
-	name, rest := c.rest, ""
-	if i := accountEnd(c.rest); i >= 0 {
-		name, rest = c.rest[:i], c.rest[i:]
-	}
+	name, rest := r.cutAccount(c.rest)
 	if r.opts.Dialect == Ledger {
 		switch word, _, _ := strings.Cut(name, " "); word {
 		case "assert", "check", "expr", "eval":
@@ -231,14 +228,19 @@ func (r *reader) settleCost(p *entered) {
 	p.Cost = &Cost{Amount: *lot}
 }
 
-// accountEnd returns where the account ends that a line begins with, or -1: at
-// a tab or two spaces.
-func accountEnd(s string) int {
-	i, j := strings.IndexByte(s, '\t'), strings.Index(s, "  ")
-	if i < 0 || j >= 0 && j < i {
-		return j
+// cutAccount cuts a line behind the account that it begins with: at two spaces, or at a tab, of which hledger takes
+// two too, or one beside a space. For hledger one tab alone is a space in the account.
+func (r *reader) cutAccount(s string) (name, rest string) {
+	for i := range len(s) {
+		tab := s[i] == '\t'
+		next := i+1 < len(s) && (s[i+1] == ' ' || s[i+1] == '\t')
+		switch {
+		case r.opts.Dialect == HLedger && (tab || s[i] == ' ') && next,
+			r.opts.Dialect != HLedger && (tab || strings.HasPrefix(s[i:], "  ")):
+			return strings.ReplaceAll(s[:i], "\t", " "), s[i:]
+		}
 	}
-	return i
+	return strings.ReplaceAll(s, "\t", " "), ""
 }
 
 // unwrap takes the brackets of virtual postings from an account.
