@@ -242,6 +242,11 @@ func TestReversalByID(t *testing.T) {
 	if h.ServeHTTP(w, streamed); w.Code != 200 || w.Header().Get(wallethttp.ReplayedHeader) != "true" {
 		t.Errorf("a body of unknown length: got %d %s", w.Code, w.Body)
 	}
+	for body, says := range map[string]bool{"": true, `{"transaction_id":"` + id("29") + `"}`: false} {
+		if got := ask(t, h, "POST", reversals("3"), body); got.status != 409 || strings.Contains(got.body, "give a new transaction_id") != says {
+			t.Errorf("refused with %q: got %d %s; that another id helps is to be said: %v", body, got.status, got.body, says)
+		}
+	}
 	r.found[xid("9")] = wallet.Found{}
 	if got := ask(t, h, "POST", reversals("9"), ""); got.status != 404 || !strings.Contains(got.body, "transaction_not_found") {
 		t.Errorf("an unknown id: got %d %s", got.status, got.body)

@@ -135,6 +135,7 @@ func (d *decoder) anyMembers(value func(name string)) {
 type reversalBody struct {
 	t          *wallet.Transaction // Reverses is nil if it does not say what it takes back
 	id, amount string
+	made       bool // the id, as none was given
 	by         wallet.Protocol
 }
 
@@ -165,7 +166,7 @@ func (d *decoder) reversal(of wallet.TransactionID) *reversalBody {
 	})
 	r.by = d.legProtocol(protocol)
 	if ok && r.id == "" {
-		r.id = wallet.ReversalID(of).String()
+		r.id, r.made = wallet.ReversalID(of).String(), true
 		if r.amount != "" || len(r.t.Postings) > 0 {
 			d.check("transaction_id", errPartID)
 		}

@@ -101,7 +101,7 @@ func transactionOperations() []operation {
 		id: "reverse-transaction", method: "POST", path: "/v1/wallet/transactions/{transaction_id}/reversals", scope: WriteScope,
 		summary: "Take a transfer, a capture or a transaction back, in whole or in part",
 		description: "A reversal is a transaction of its own. It says what it takes back, or leaves that to the history; it is compared with what was made under the id. " +
-			"Without a body all is taken back. " +
+			"Without a body all is taken back, under an id that is made of the original's: if that is refused, give another transaction_id to try again. " +
 			"All reversals of one original together take back no more than it moved, for each account and currency. A reversal is not reversed.",
 		request: reversalRequest{}, bodyless: true, answer: transferAnswer{}, status: 200, pending: true, replays: true, account: true, past: true, absent: true,
 		do: (*server).reversal, example: exampleReversal(), codes: append(codes, wallet.NotReversible, wallet.OverReversed),
@@ -159,7 +159,19 @@ func (s *server) reversal(q query) (*reply, error) {
 		return nil, err
 	}
 	*q.about = r.t.Reverses.Postings[0].Account
-	return s.transact(q, r.by, r.t)
+	answer, err := s.transact(q, r.by, r.t)
+	if p, ok := errors.AsType[*Problem](err); ok && r.made {
+		p.sayMadeID()
+	}
+	return answer, err
+}
+
+// sayMadeID adds to a refusal of a reversal that it is kept under an id that was made of the original's: without another one
+// it is the answer for ever.
+func (p *Problem) sayMadeID() {
+	if p.TransactionID != "" && (p.Status == http.StatusConflict || p.Status == http.StatusUnprocessableEntity) && p.Code != wallet.AccountLocked.String() {
+		p.Detail += "; without a transaction_id in its body a reversal is always the same one, and so is its answer: to try again, give a new transaction_id"
+	}
 }
 
 func (s *server) transact(q query, by wallet.Protocol, t *wallet.Transaction) (*reply, error) {
