@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -281,13 +282,32 @@ is shown here only. The address is https, or http on the server's own machine.`,
 				return err
 			}
 			return o.showWebhook(cmd, func(ctx context.Context, c *wallethttp.Client) (wallet.WebhookState, error) {
-				return c.CreateWebhook(ctx, &n)
+				w, err := c.CreateWebhook(ctx, &n)
+				if err == nil {
+					noteUnopened(ctx, cmd, c, &n)
+				}
+				return w, err
 			})
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "now", "`where` to begin: now, oldest, a moment, or a position")
 	o.registerChoice(cmd)
 	return cmd
+}
+
+// noteUnopened says which accounts of a new webhook there are not: they may be opened later, or be misspelled. A key that may
+// not read accounts is told nothing.
+func noteUnopened(ctx context.Context, cmd *cobra.Command, c *wallethttp.Client, n *wallet.NewWebhook) {
+	ids := slices.Clone(n.Accounts)
+	for i := range n.Thresholds {
+		ids = append(ids, n.Thresholds[i].Account)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if _, code, err := c.Account(ctx, id); err == nil && code == wallet.UnknownAccount {
+			fmt.Fprintf(cmd.ErrOrStderr(), "there is no account %s yet: the webhook tells of it once it is opened\n", quoted(string(id)))
+		}
+	}
 }
 
 func newWebhookListCommand() *cobra.Command {
