@@ -180,6 +180,12 @@ var bugs = []bug{
 		found: []by{faults("as command|not within a minute|so does node")},
 	},
 	{
+		name:  "members change before the disk says that they do",
+		file:  "rsm/rsmraft/execute.go",
+		edits: []edit{{"e.GetType() != pb.EntryNormal && e.GetIndex() > g.log.written.commit", "false && e.GetType() != pb.EntryNormal"}},
+		found: []by{{pkg: "rsm/rsmraft", run: "^TestLastMember$", says: "not within a minute: it leads again"}},
+	},
+	{
 		name:  "a snapshot claims an entry more than it has",
 		file:  "rsm/snapshot.go",
 		edits: []edit{{"s.job = &snapshotJob{at: r.state, source:", "at := r.state\n\tat.Index++\n\ts.job = &snapshotJob{at: at, source:"}},
