@@ -84,9 +84,11 @@ func TestArchiveSwapped(t *testing.T) {
 	if err := os.Mkdir(a.place, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	a.busy(20)
 	var anew []string
-	a.until("it is missed", func() bool { return len(a.node.archive.warnings()) == 2 })
+	a.until("it is missed", func() bool { // when the next segment is full
+		a.busy(5)
+		return len(a.node.archive.warnings()) == 2
+	})
 	for i, says := range a.node.archive.warnings() {
 		had := a.node.archived.had(uint16(i)).Index
 		anew = append(anew, fmt.Sprintf("%d:%d", i, had))

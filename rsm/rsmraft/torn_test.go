@@ -13,7 +13,7 @@ import (
 // other, with the last write torn: it starts again, and all that was acknowledged
 // is there.
 func TestTornWrites(t *testing.T) {
-	for edit := 1; edit <= racing.Rounds(60); edit++ {
+	for edit := 1; edit <= racing.Rounds(150); edit++ {
 		t.Run(fmt.Sprint("edit ", edit), func(t *testing.T) {
 			w := newWorld(t, uint64(edit), 0)
 			w.options.SnapshotBytes = 2 << 10
@@ -43,7 +43,7 @@ func TestTornWrites(t *testing.T) {
 // leader had not committed, with more or less of the write on the disk: it does not
 // take its old entries for committed ones.
 func TestTornReplacement(t *testing.T) {
-	for seed := range uint64(racing.Rounds(60)) {
+	for seed := range uint64(racing.Rounds(240)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w, old, _ := three(t, seed)
 			w.watch(1)

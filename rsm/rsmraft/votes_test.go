@@ -57,7 +57,7 @@ func (e *election) hold() {
 	}
 	w.pass(w.Between(time.Second, 3*time.Second))
 	for i := range 3 {
-		if n := w.node(i); !n.Process.Dead() {
+		if n := w.node(i); !n.Process.Dead() && n.host.Group(1) != nil {
 			n.propose(1, fmt.Sprintf("on node %d at %v", n.ID, w.Now()))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -263,6 +264,9 @@ func FuzzTransfer(f *testing.F) {
 	})
 }
 
+// surrogate is a part of a character that needs another part, which may be missing.
+var surrogate = regexp.MustCompile(`\\u[dD][89a-fA-F]`)
+
 // FuzzBodies gives the same body to every operation that takes one: each must
 // end with an answer of its own, never with a fault of the server.
 func FuzzBodies(f *testing.F) {
@@ -282,7 +286,7 @@ func FuzzBodies(f *testing.F) {
 		} {
 			d, err := newDecoder(body)
 			if err != nil {
-				if json.Valid(body) && bytes.Equal(body, bytes.ToValidUTF8(body, nil)) {
+				if json.Valid(body) && bytes.Equal(body, bytes.ToValidUTF8(body, nil)) && !surrogate.Match(body) {
 					t.Fatalf("%q: refused as %v", body, err)
 				}
 				return
