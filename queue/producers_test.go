@@ -255,15 +255,10 @@ func TestProducersModel(t *testing.T) {
 	})
 }
 
-// say makes a batch, if not too many are under way.
+// say makes a batch, if not too many have come since the oldest without an answer.
 func (c *client) say(records int32) {
-	waiting := 0
-	for _, ok := range c.answer {
-		if !ok {
-			waiting++
-		}
-	}
-	if waiting == RememberedBatches {
+	oldest := slices.Index(c.answer, false)
+	if oldest >= 0 && len(c.said)-oldest == RememberedBatches {
 		return
 	}
 	c.said = append(c.said, batchOf(c.id, 0, c.next, records, c.txn))

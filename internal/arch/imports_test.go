@@ -28,7 +28,7 @@ const (
 var (
 	vocabularies = []string{"money"}
 	kernels      = []string{"vfs", "wal", "rsm"} // bottom up: each imports only what stands before it
-	systems      = []string{"cluster", "wallet"}
+	systems      = []string{"cluster", "queue", "wallet"}
 )
 
 // mayImport says which layers a layer's packages may import. Systems, and what
