@@ -3,8 +3,12 @@ package queue
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -227,6 +231,45 @@ func FuzzPack(f *testing.F) {
 			}
 		}
 	})
+}
+
+var update = flag.Bool("update", false, "write the golden pack anew")
+
+// TestGoldenPack writes the pack that docs/format/queue.md names, byte by byte.
+func TestGoldenPack(t *testing.T) {
+	mem := vfs.NewMem()
+	f := openFile(t, mem, vfs.Create)
+	w := newPackWriter(f)
+	at := Offset(0)
+	for i, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		if i == 3 {
+			at = 40 // of another partition
+		}
+		b := Batch(bytes.Clone(golden(t, name)))
+		b.Place(at, 7)
+		if err := w.add(PartitionID{TopicID{0xaa}, int32(i / 3)}, b); err != nil {
+			t.Fatal(err)
+		}
+		at = b.LastOffset() + 1
+	}
+	size, sum, _, err := w.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, size)
+	if _, err := f.ReadAt(got, 0); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join("testdata", "pack.bin")
+	if *update {
+		if err := os.WriteFile(name, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(got, want) || sum != crc32.Checksum(want, castagnoli) {
+		t.Errorf("it has %d bytes, other than %s with %d (%v), or another checksum", len(got), name, len(want), err)
+	}
 }
 
 // TestPackOrder refuses what would make a pack that nobody could read.

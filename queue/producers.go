@@ -22,7 +22,7 @@ type producers struct {
 }
 
 func newProducers() producers {
-	return producers{of: map[ProducerID]*producer{}, forgotten: NoProducer}
+	return producers{of: make(map[ProducerID]*producer), forgotten: NoProducer}
 }
 
 // producer is one of them.

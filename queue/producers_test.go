@@ -206,14 +206,14 @@ func TestForget(t *testing.T) {
 // doubles, delays and reorders, and that sends again until it has an answer.
 type client struct {
 	id      ProducerID
-	said    []Batch // all of its epoch
+	txn     bool    // it writes in transactions
+	said    []Batch // in the order of their sequences
 	texts   []string
 	answer  []bool
 	sent    []int // on their way, by number; several times, perhaps
 	next    Sequence
-	txn     bool
-	inTxn   []string
-	ordered []string // what is to be seen, as far as it is decided
+	decided int      // so many were decided
+	ordered []string // those that were committed
 }
 
 // TestProducersModel lets producers write over such a net, in transactions that are
@@ -284,26 +284,27 @@ func (c *client) deliver(t *rapid.T, l *partitionLog) {
 
 func (c *client) receive(t *rapid.T, l *partitionLog, n int, answered bool) {
 	code, at := l.append(c.said[n], c.texts[n])
-	switch code {
-	case Appended, DuplicateBatch:
-		if i := slices.IndexFunc(l.entries, func(e logEntry) bool { return e.text == c.texts[n] }); i < 0 || l.entries[i].at != at {
-			t.Fatalf("batch %s is said to be at %d, and is not", c.texts[n], at)
-		}
-		if answered {
-			c.answer[n] = true
-		} else {
-			c.sent = append(c.sent, n)
-		}
-	case OutOfOrderSequence:
+	if code == OutOfOrderSequence {
 		if !c.answer[n] { // else it is an old one, late
 			c.sent = append(c.sent, n)
 		}
-	default:
+		return
+	}
+	if code != Appended && code != DuplicateBatch {
 		t.Fatalf("batch %s: %v", c.texts[n], code)
+	}
+	if i := slices.IndexFunc(l.entries, func(e logEntry) bool { return e.text == c.texts[n] }); i < 0 || l.entries[i].at != at {
+		t.Fatalf("batch %s is said to be at %d, and is not", c.texts[n], at)
+	}
+	if answered {
+		c.answer[n] = true
+	} else {
+		c.sent = append(c.sent, n)
 	}
 }
 
-// finish sends what has no answer until it has, and ends a transaction.
+// finish sends what has no answer until it has, and decides what was said since the last
+// time: by the end of a transaction, if the client makes any.
 func (c *client) finish(t *rapid.T, l *partitionLog, commit bool) {
 	for n := range c.said {
 		if !c.answer[n] {
@@ -314,16 +315,14 @@ func (c *client) finish(t *rapid.T, l *partitionLog, commit bool) {
 		}
 	}
 	if commit {
-		c.ordered = append(c.ordered, c.texts[len(c.texts)-c.undecided():]...)
+		c.ordered = append(c.ordered, c.texts[c.decided:]...)
 	}
-	if c.txn {
-		if code := l.end(end{c.id, 0, 0, commit}); code != Appended {
-			t.Fatalf("the end of a transaction of %d: %v", c.id, code)
-		}
-	}
-	c.inTxn = append(c.inTxn, c.texts[len(c.texts)-c.undecided():]...)
+	c.decided = len(c.texts)
 	c.sent = nil
+	if !c.txn {
+		return
+	}
+	if code := l.end(end{c.id, 0, 0, commit}); code != Appended {
+		t.Fatalf("the end of a transaction of %d: %v", c.id, code)
+	}
 }
-
-// undecided is how many of the newest batches are of the transaction that is open.
-func (c *client) undecided() int { return len(c.texts) - len(c.inTxn) }
