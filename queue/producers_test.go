@@ -235,24 +235,36 @@ func TestProducersModel(t *testing.T) {
 					c.finish(t, l, rapid.Bool().Draw(t, "commit"))
 				}
 			}
+			// What is behind an open transaction is seen later.
+			for id, seen := range l.seen(t) {
+				if c := clients[id-1]; c.txn && (len(seen) > len(c.ordered) || !slices.Equal(seen, c.ordered[:len(seen)])) {
+					t.Fatalf("of producer %d %v is seen, and %v is committed", id, seen, c.ordered)
+				}
+			}
 		}
 		for _, c := range clients {
 			c.finish(t, l, true)
 		}
-		seen := map[ProducerID][]string{}
-		for _, text := range l.committed() {
-			var id ProducerID
-			if _, err := fmt.Sscanf(text, "%d:", &id); err != nil {
-				t.Fatal(err)
-			}
-			seen[id] = append(seen[id], text)
-		}
+		seen := l.seen(t)
 		for _, c := range clients {
 			if diff := cmp.Diff(c.ordered, seen[c.id]); diff != "" {
 				t.Errorf("of producer %d (-said +seen):\n%s", c.id, diff)
 			}
 		}
 	})
+}
+
+// seen returns what a reader of committed records sees of each producer.
+func (l *partitionLog) seen(t *rapid.T) map[ProducerID][]string {
+	seen := map[ProducerID][]string{}
+	for _, text := range l.committed() {
+		var id ProducerID
+		if _, err := fmt.Sscanf(text, "%d:", &id); err != nil {
+			t.Fatal(err)
+		}
+		seen[id] = append(seen[id], text)
+	}
+	return seen
 }
 
 // say makes a batch, if not too many have come since the oldest without an answer.
