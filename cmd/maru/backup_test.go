@@ -166,7 +166,7 @@ func TestBackupIsDescribed(t *testing.T) {
 
 // checkRestored serves a restored wallet: its balances and ids are those of the moment, and it goes on. From
 // the backup origin it was restored as it was before the end.
-func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Amount, last, used byte, origin string) {
+func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Amount, last, used uint16, origin string) {
 	t.Helper()
 	r := newPastTestIn(t, data, serveOptions{history: true})
 	defer r.stop()
@@ -178,8 +178,8 @@ func checkRestored(t *testing.T, data string, want map[wallet.AccountID]money.Am
 	if diff := gocmp.Diff(want, r.balances("bank", "a", "b")); diff != "" {
 		t.Errorf("balances (-want +got):\n%s", diff)
 	}
-	for id := byte(1); id <= used; id++ {
-		code, err := r.node.wallet.Load().Decision(t.Context(), wallet.DefaultTenant, wallet.TransactionID{id})
+	for id := uint16(1); id <= used; id++ {
+		code, err := r.node.wallet.Load().Decision(t.Context(), wallet.DefaultTenant, wallet.TransactionID{byte(id), 0, byte(id >> 8)})
 		if err != nil || (code == wallet.Undecided) != (id > last) {
 			t.Fatalf("id %d of %d: %v, %v", id, last, code, err)
 		}

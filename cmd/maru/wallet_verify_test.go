@@ -29,7 +29,7 @@ type pastTest struct {
 	data string
 	node *node
 	eur  money.Currency
-	ids  byte
+	ids  uint16
 	runs byte // that made ids before
 }
 
@@ -64,7 +64,7 @@ func (p *pastTest) pay(from, to wallet.AccountID, amount money.Amount, want wall
 	p.t.Helper()
 	p.ids++
 	r, err := p.node.wallet.Load().Transfer(p.t.Context(), wallet.DefaultTenant,
-		wallet.Transfer{ID: wallet.TransactionID{p.ids, p.runs}, From: from, To: to, Amount: amount, Currency: p.eur})
+		wallet.Transfer{ID: wallet.TransactionID{byte(p.ids), p.runs, byte(p.ids >> 8)}, From: from, To: to, Amount: amount, Currency: p.eur})
 	if err != nil || r.Code() != want {
 		p.t.Fatalf("%s pays %s %d: %v, %v", from, to, amount, r.Code(), err)
 	}
