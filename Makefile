@@ -30,6 +30,7 @@ test: ## run all checks: lint, vet and every test with the race detector
 	@tools/setup.sh race
 	@$(MAKE) --no-print-directory lint
 	go vet ./...
+	go vet -tags s3 ./rsm/rsms3 ./cmd/maru
 	{ go test -race -timeout 15m -json ./... && go test -timeout 10m -json $(IN_ROUNDS) && \
 	  go test -timeout 10m -json -run '^TestCrash$$' ./cmd/maru; } | go run ./internal/testreport
 

@@ -254,7 +254,7 @@ func TestBucketIsAwayForAWhile(t *testing.T) {
 	a := rsmarchive.NewArchiver(store, group, h.open, &rsmarchive.ArchiverOptions{
 		Writer:   &rsmarchive.WriterOptions{SegmentBytes: 200 << 10}, // ten entries
 		RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		Durable: func(p rsmarchive.Position) { durable <- p },
+		Durable: func(p rsmarchive.Position) error { durable <- p; return nil },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
