@@ -20,12 +20,12 @@ type eventBooks struct {
 	accounts map[Handle]*Account
 	names    map[string]Handle // by tenant and name
 	payments map[string]money.Amount
-	holds    map[TransactionID]money.Amount // what each has left
+	holds    map[holdKey]money.Amount // what each has left
 	failed   int
 }
 
 func newEventBooks() *eventBooks {
-	return &eventBooks{accounts: map[Handle]*Account{}, names: map[string]Handle{}, payments: map[string]money.Amount{}, holds: map[TransactionID]money.Amount{}}
+	return &eventBooks{accounts: map[Handle]*Account{}, names: map[string]Handle{}, payments: map[string]money.Amount{}, holds: map[holdKey]money.Amount{}}
 }
 
 // take applies a batch to the machine and takes up its events.
@@ -85,10 +85,11 @@ func (b *eventBooks) hold(e *Event) error {
 	case HoldExtended:
 		change = 0
 	}
+	k := holdKey{makeKey(e.Hold[:]), e.Tenant}
 	h.Held += change
-	b.holds[e.Hold] += change
-	if h.Held != e.Held || h.Amount != e.Balance || b.holds[e.Hold] != e.Left || e.Left < 0 {
-		return fmt.Errorf("%+v, and %d of %d was held, of that %d by it", *e, h.Held-change, h.Amount, b.holds[e.Hold]-change)
+	b.holds[k] += change
+	if h.Held != e.Held || h.Amount != e.Balance || b.holds[k] != e.Left || e.Left < 0 {
+		return fmt.Errorf("%+v, and %d of %d was held, of that %d by it", *e, h.Held-change, h.Amount, b.holds[k]-change)
 	}
 	return nil
 }
