@@ -108,6 +108,9 @@ func (w *gatheringWork) letGo(ctx context.Context, replica *rsmraft.Group) {
 	w.alone, w.known, w.kept = true, false, false
 }
 
+// errNothingYet says that a replica has decided nothing yet.
+var errNothingYet = errors.New("nothing is decided yet")
+
 // hasFirst reads the first entries of a replica's log, up to one that is not empty, and so is nowhere but in the log: as the log
 // has that one, it has all later ones.
 func hasFirst(ctx context.Context, replica *rsmraft.Group) error {
@@ -115,11 +118,14 @@ func hasFirst(ctx context.Context, replica *rsmraft.Group) error {
 	if err != nil {
 		return err
 	}
-	for at := rsmraft.FirstEntry; err == nil && at <= replica.Applied(); at++ {
+	found := false
+	for at := rsmraft.FirstEntry; err == nil && !found && at <= replica.Applied(); at++ {
 		var d rsm.Decided
-		if d, err = feed.Next(ctx); len(d.Entry) > 0 {
-			break
-		}
+		d, err = feed.Next(ctx)
+		found = len(d.Entry) > 0
+	}
+	if err == nil && !found { // what comes next may be a snapshot, and then what is kept is all there is
+		err = errNothingYet
 	}
 	return errors.Join(err, feed.Close())
 }
